@@ -1,0 +1,167 @@
+"""Measured diffraction: patches, photon counts, masks, and a rank's share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.comm import Communicator
+from prammol.errors import DataError, InputError
+from prammol.patches import BraggPatch, require_independent, shard
+
+
+@dataclass(frozen=True)
+class Diffraction:
+    """Photon counts around several Bragg peaks of one crystal.
+
+    Parameters
+    ----------
+    patches : sequence of BraggPatch
+        Where was measured.
+    counts : sequence of ndarray
+        Photons per point, one array with the patch's shape per patch.
+    valid : sequence of bool ndarray, optional
+        False where the detector saw nothing (gap, beam stop, hot pixel); those
+        points have no weight anywhere. All True if not given.
+    meta : mapping
+        What is known of the measurement: ``element``, ``flux`` [photons/um^2],
+        ``scale`` (the true C, simulations only), ``seed``, ...
+    source : str
+        Name for messages, the file's usually.
+
+    Raises
+    ------
+    InputError
+        If shapes don't fit or counts are negative or not finite.
+    DataError
+        If no photon was counted at all.
+    """
+
+    patches: Sequence[BraggPatch]
+    counts: Sequence[NDArray[np.float64]]
+    valid: Sequence[NDArray[np.bool_]] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    source: str = "diffraction"
+
+    def __post_init__(self) -> None:
+        if not self.valid:
+            object.__setattr__(
+                self, "valid", tuple(np.ones(p.shape, dtype=bool) for p in self.patches)
+            )
+        if not len(self.patches) == len(self.counts) == len(self.valid) > 0:
+            msg = (
+                f"{self.source}: {len(self.patches)} patches, {len(self.counts)} arrays of counts "
+                f"and {len(self.valid)} masks, expected as many of each and at least one"
+            )
+            raise InputError(msg)
+        total = 0.0
+        for k, (p, c, v) in enumerate(zip(self.patches, self.counts, self.valid, strict=True)):
+            name = f"{self.source}: counts of patch {k + 1}"
+            if c.shape != p.shape or v.shape != p.shape:
+                msg = f"{name} have shape {c.shape} (mask {v.shape}), expected {p.shape}"
+                raise InputError(msg)
+            seen = c[v]
+            if not np.isfinite(seen).all():
+                msg = f"{name} contain NaN or infinity, expected photons or a mask"
+                raise InputError(msg)
+            if (seen < 0).any():
+                msg = f"{name} contain negative numbers, expected photons"
+                raise InputError(msg)
+            total += float(seen.sum())
+        if total == 0:
+            msg = f"{self.source}: not one photon was counted, the flux is too low"
+            raise DataError(msg)
+
+    @property
+    def total_counts(self) -> float:
+        """Photons in all valid points."""
+        pairs = zip(self.counts, self.valid, strict=True)
+        return float(sum(c[v].sum() for c, v in pairs))
+
+    def peaks(self) -> NDArray[np.float64]:
+        """Return the scattering vector of each Bragg peak, (patches, 3) [1/Å].
+
+        The centre of mass of the counts within two points of the brightest one.
+        """
+        out = np.empty((len(self.patches), 3))
+        for k, (p, c, v) in enumerate(zip(self.patches, self.counts, self.valid, strict=True)):
+            seen = np.where(v, c, 0.0)
+            top = np.unravel_index(int(seen.argmax()), p.shape)
+            box = tuple(slice(max(t - 2, 0), t + 3) for t in top)
+            index = np.stack(np.mgrid[box], axis=-1).reshape(-1, 3)
+            weight = seen[box].ravel()
+            mean = weight @ index / weight.sum() if weight.sum() > 0 else np.array(top, float)
+            out[k] = p.origin + mean @ p.step
+        return out
+
+    def require_three_dimensions(self) -> None:
+        """Raise DataError if the peaks leave a direction undetermined."""
+        require_independent(self.peaks(), self.source)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The points of a :class:`Diffraction` that one rank owns.
+
+    Attributes
+    ----------
+    patches : list of BraggPatch
+        This rank's slabs.
+    patch_index : (m,) int ndarray
+        Patch each point belongs to.
+    global_index : (m,) int ndarray
+        Number of each point in the concatenation of the whole patches, the same
+        for any number of ranks: random choices of points are made by it.
+    counts : (m,) ndarray
+        Photons; 0 where not valid.
+    valid : (m,) bool ndarray
+        Points with a weight.
+    total_points : int
+        Points of all ranks together.
+    comm : Communicator
+    """
+
+    patches: list[BraggPatch]
+    patch_index: NDArray[np.int_]
+    global_index: NDArray[np.int_]
+    counts: NDArray[np.float64]
+    valid: NDArray[np.bool_]
+    total_points: int
+    comm: Communicator
+
+    @property
+    def size(self) -> int:
+        """Number of points on this rank."""
+        return len(self.counts)
+
+
+def local_shard(data: Diffraction, comm: Communicator) -> Shard:
+    """Return this rank's share of the points, contiguous slabs of the patches."""
+    slabs = shard(data.patches, comm)
+    starts = np.cumsum([0] + [p.size for p in data.patches])
+    patches, index, numbers, counts, valid = [], [], [], [], []
+    for s in slabs:
+        whole = data.patches[s.patch_index]
+        part = whole.planes(s.start, s.stop)
+        plane = whole.size // whole.shape[0]
+        patches.append(part)
+        index.append(np.full(part.size, s.patch_index))
+        numbers.append(starts[s.patch_index] + s.start * plane + np.arange(part.size))
+        v = np.asarray(data.valid[s.patch_index][s.start : s.stop], dtype=bool).ravel()
+        c = np.asarray(data.counts[s.patch_index][s.start : s.stop], dtype=float).ravel()
+        counts.append(np.where(v, c, 0.0))
+        valid.append(v)
+    empty = np.empty(0)
+    return Shard(
+        patches=patches,
+        patch_index=np.concatenate(index) if index else empty.astype(int),
+        global_index=np.concatenate(numbers) if numbers else empty.astype(int),
+        counts=np.concatenate(counts) if counts else empty,
+        valid=np.concatenate(valid) if valid else empty.astype(bool),
+        total_points=int(starts[-1]),
+        comm=comm,
+    )

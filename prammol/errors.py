@@ -1,0 +1,31 @@
+"""The errors a user can meet.
+
+Every one is a sentence to act on: the command line prints it and exits with
+``exit_code``. Anything else that escapes is a bug and keeps its traceback.
+"""
+
+
+class PrammolError(Exception):
+    """Base of all errors that are reported in one sentence."""
+
+    exit_code = 2
+
+
+class InputError(PrammolError, ValueError):
+    """A file, an option or an argument isn't what was expected."""
+
+
+class OutputExistsError(InputError):
+    """An output is already there and ``--force`` was not given."""
+
+
+class DataError(InputError):
+    """Measured data can't determine what is asked of them."""
+
+
+class PotentialError(InputError):
+    """An interatomic potential is missing, unreadable or lacks the element."""
+
+
+class SimulationError(PrammolError, RuntimeError):
+    """LAMMPS stopped, lost atoms or returned numbers that aren't finite."""

