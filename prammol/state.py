@@ -1,0 +1,97 @@
+"""What a reconstruction is given (Problem) and what it changes (State).
+
+A *stage* is a frozen dataclass of settings that is called with both and returns
+the new state. A preset is a list of stages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.comm import Communicator
+from prammol.diffraction import Diffraction, Shard
+from prammol.md import Cluster
+from prammol.scattering import StructureFactor
+from prammol.support import Support
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything a stage may use and none may change.
+
+    Attributes
+    ----------
+    data : Diffraction
+        All counts.
+    shard : Shard
+        This rank's points.
+    factor : StructureFactor
+        Transform on this rank's points.
+    support : Support
+        Low-resolution picture of the crystal.
+    cluster : Cluster
+        Energies and forces.
+    seed : int
+        Seed of all random choices.
+    comm : Communicator
+    """
+
+    data: Diffraction
+    shard: Shard
+    factor: StructureFactor
+    support: Support
+    cluster: Cluster
+    seed: int
+    comm: Communicator
+
+    def rng(self, stage: str, iteration: int) -> np.random.Generator:
+        """Return the random generator of a stage in an iteration.
+
+        It depends on seed, stage and iteration only: the same on all ranks, for
+        any number of ranks, and in a resumed run.
+        """
+        return np.random.default_rng([self.seed, crc32(stage.encode()), iteration])
+
+
+@dataclass(frozen=True)
+class State:
+    """The current object.
+
+    Attributes
+    ----------
+    positions : (n, 3) ndarray
+        Atoms [Å].
+    scale : float
+        C, the amplitude one atom scatters into one point [sqrt(photons)].
+    iteration : int
+        Iterations finished.
+    selected : bool
+        Whether the last selection changed the set of atoms.
+    added, removed : int
+        Atoms put in and taken out in the current iteration.
+    candidates : (m, 3) ndarray
+        Positions proposed for new atoms [Å].
+    converged : bool
+        Set by a stage that finds nothing left to do.
+    """
+
+    positions: NDArray[np.float64]
+    scale: float
+    iteration: int = 0
+    selected: bool = False
+    added: int = 0
+    removed: int = 0
+    candidates: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
+    converged: bool = False
+
+
+class Stage(Protocol):
+    """One step of the loop: settings in its fields, work in its call."""
+
+    def __call__(self, problem: Problem, state: State) -> State:
+        """Return the new state."""

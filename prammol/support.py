@@ -1,0 +1,93 @@
+"""The support: a low-resolution picture that says where the crystal can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from prammol.atoms import Atoms
+from prammol.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """Voxels on an affine grid, True where there may be atoms.
+
+    Parameters
+    ----------
+    origin : (3,) array_like
+        Centre of the voxel (0, 0, 0) [Å].
+    voxel : (3, 3) array_like
+        Rows are the edges of a voxel [Å].
+    inside : (n1, n2, n3) bool ndarray
+        The support.
+
+    Raises
+    ------
+    InputError
+        If shapes are wrong or no voxel is inside.
+    """
+
+    origin: NDArray[np.float64]
+    voxel: NDArray[np.float64]
+    inside: NDArray[np.bool_]
+
+    def __init__(self, origin: ArrayLike, voxel: ArrayLike, inside: ArrayLike) -> None:
+        o, v = np.array(origin, dtype=float), np.array(voxel, dtype=float)
+        s = np.array(inside, dtype=bool)
+        if o.shape != (3,) or v.shape != (3, 3) or s.ndim != 3:
+            msg = (
+                f"a support needs origin (3,), voxel (3, 3) and a 3-D array; "
+                f"got {o.shape}, {v.shape} and {s.shape}"
+            )
+            raise InputError(msg)
+        if not s.any():
+            msg = "the support is empty, expected at least one voxel inside"
+            raise InputError(msg)
+        object.__setattr__(self, "origin", o)
+        object.__setattr__(self, "voxel", v)
+        object.__setattr__(self, "inside", s)
+
+    @property
+    def volume(self) -> float:
+        """Volume inside [Å^3]."""
+        return float(self.inside.sum() * abs(np.linalg.det(self.voxel)))
+
+    def contains(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell for each position, (n, 3) [Å], whether its voxel is inside."""
+        index = np.rint((x - self.origin) @ np.linalg.inv(self.voxel)).astype(int)
+        ok = ((index >= 0) & (index < self.inside.shape)).all(axis=1)
+        out = np.zeros(len(x), dtype=bool)
+        out[ok] = self.inside[tuple(index[ok].T)]
+        return out
+
+    def centres(self) -> NDArray[np.float64]:
+        """Return the centres of the voxels inside, (m, 3) [Å]."""
+        return self.origin + np.argwhere(self.inside) @ self.voxel
+
+
+def support_from_truth(atoms: Atoms, resolution: float = 5.0) -> Support:
+    """Coarse-grain a known crystal: voxels that hold an atom are inside.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        The truth.
+    resolution : float
+        Edge of the cubic voxels [Å]; the paper uses 5.
+
+    Returns
+    -------
+    Support
+    """
+    if not resolution > 0:
+        msg = f"the resolution of a support must be positive, got {resolution}"
+        raise InputError(msg)
+    x = atoms.positions
+    low = np.floor(x.min(axis=0) / resolution).astype(int)
+    index = np.floor(x / resolution).astype(int) - low
+    inside = np.zeros(index.max(axis=0) + 1, dtype=bool)
+    inside[tuple(index.T)] = True
+    return Support((low + 0.5) * resolution, np.eye(3) * resolution, inside)
