@@ -92,7 +92,7 @@ class Diffraction:
             seen = np.where(v, c, 0.0)
             top = np.unravel_index(int(seen.argmax()), p.shape)
             box = tuple(slice(max(t - 2, 0), t + 3) for t in top)
-            index = np.stack(np.mgrid[box], axis=-1).reshape(-1, 3)
+            index = np.asarray(np.mgrid[box]).reshape(3, -1).T
             weight = seen[box].ravel()
             mean = weight @ index / weight.sum() if weight.sum() > 0 else np.array(top, float)
             out[k] = p.origin + mean @ p.step

