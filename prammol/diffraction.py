@@ -91,7 +91,9 @@ class Diffraction:
         for k, (p, c, v) in enumerate(zip(self.patches, self.counts, self.valid, strict=True)):
             seen = np.where(v, c, 0.0)
             top = np.unravel_index(int(seen.argmax()), p.shape)
-            box = tuple(slice(max(t - 2, 0), t + 3) for t in top)
+            box = tuple(
+                slice(max(t - 2, 0), min(t + 3, n)) for t, n in zip(top, p.shape, strict=True)
+            )
             index = np.asarray(np.mgrid[box]).reshape(3, -1).T
             weight = seen[box].ravel()
             mean = weight @ index / weight.sum() if weight.sum() > 0 else np.array(top, float)

@@ -59,7 +59,7 @@ class BraggPatch:
         if not (np.isfinite(o).all() and np.isfinite(s).all()) or min(n) < 1:
             msg = "a Bragg patch needs finite origin and step and a shape of at least 1 point"
             raise InputError(msg)
-        if abs(np.linalg.det(s)) < 1e-6 * np.prod(np.linalg.norm(s, axis=1)):
+        if abs(np.linalg.det(s)) <= 1e-6 * np.prod(np.linalg.norm(s, axis=1)):
             msg = "the three steps of a Bragg patch lie in one plane"
             raise InputError(msg)
         o.flags.writeable = s.flags.writeable = False

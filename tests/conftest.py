@@ -1,0 +1,70 @@
+"""What all tests share: one thread per process, small crystals, the command line."""
+
+from __future__ import annotations
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def mpiexec() -> str:
+    """The launcher of the MPI library mpi4py was built for: beside python if it is a wheel."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if found is None:
+        pytest.fail("no mpiexec: the mpich of the environment should have brought one")
+    return found
+
+
+def run(
+    command: Sequence[str | Path], timeout: float = 120, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program, return what it printed; a hang fails the test."""
+    return subprocess.run(
+        [str(c) for c in command],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        cwd=cwd,
+    )
+
+
+@pytest.fixture
+def prammol(tmp_path: Path) -> Run:
+    """The real command line, in an empty directory."""
+
+    def call(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "prammol", *map(str, arguments)]
+        return run(command, cwd=tmp_path, **options)  # type: ignore[arg-type]
+
+    return call
+
+
+@pytest.fixture
+def parallel(tmp_path: Path) -> Run:
+    """``parallel(n, *arguments)``: python on n ranks, in an empty directory."""
+
+    def call(ranks: int, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [mpiexec(), "-n", str(ranks), sys.executable, *map(str, arguments)]
+        return run(command, cwd=tmp_path, **options)  # type: ignore[arg-type]
+
+    return call
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers with a fixed seed."""
+    return np.random.default_rng(20240604)
