@@ -78,6 +78,9 @@ class State:
         Positions proposed for new atoms [Å].
     converged : bool
         Set by a stage that finds nothing left to do.
+    training : (m,) bool ndarray, optional
+        This rank's points to which the positions were just fitted: not to be used
+        to choose a model. Only within an iteration.
     """
 
     positions: NDArray[np.float64]
@@ -88,6 +91,7 @@ class State:
     removed: int = 0
     candidates: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
     converged: bool = False
+    training: NDArray[np.bool_] | None = None
 
 
 class Stage(Protocol):

@@ -1,0 +1,142 @@
+"""Presets: named lists of stages with their settings.
+
+``paper`` is Algorithm 1 of Meziere et al. 2024. Every setting is a field of a
+stage and is changed by name, ``{"estimate.fraction": 0.01, "patience": 20}``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from difflib import get_close_matches
+from typing import Any
+
+from prammol.errors import InputError
+from prammol.stages.estimate import Estimate
+from prammol.stages.generate import Generate
+from prammol.stages.relax import Relax
+from prammol.stages.select import Select
+from prammol.stages.start import FillLattice
+from prammol.state import Stage
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A way to reconstruct: what is done once, what is repeated, and until when.
+
+    Attributes
+    ----------
+    name : str
+        Name of the preset.
+    start : tuple of Stage
+        Stages run once, before the first iteration.
+    loop : tuple of Stage
+        Stages of one iteration, in order.
+    patience : int
+        Stop after so many iterations in a row in which no new model was selected.
+    max_iterations : int
+        Stop after so many iterations in all.
+    """
+
+    name: str
+    start: tuple[Stage, ...]
+    loop: tuple[Stage, ...]
+    patience: int = 100
+    max_iterations: int = 1000
+
+    def settings(self) -> dict[str, Any]:
+        """Return every setting by its name, ``stage.field``."""
+        out: dict[str, Any] = {"patience": self.patience, "max_iterations": self.max_iterations}
+        for stage in (*self.start, *self.loop):
+            for field in _settings_of(stage):
+                out[f"{stage_name(stage)}.{field}"] = getattr(stage, field)
+        return out
+
+    def with_settings(self, changes: Mapping[str, Any]) -> Preset:
+        """Return the preset with some settings changed.
+
+        Parameters
+        ----------
+        changes : mapping
+            New values by name: ``"patience"``, ``"max_iterations"`` or ``"stage.field"``. A
+            stage that occurs twice is changed in both places.
+
+        Raises
+        ------
+        InputError
+            If there is no such setting, or the value has another type or is out of range.
+        """
+        known = self.settings()
+        for name, value in changes.items():
+            if name not in known:
+                msg = f"preset {self.name!r} has no setting {name!r}{_nearest(name, known)}"
+                raise InputError(msg)
+            _require_like(name, value, known[name])
+        own = {k: v for k, v in changes.items() if "." not in k}
+        return replace(
+            self,
+            start=tuple(_changed(s, changes) for s in self.start),
+            loop=tuple(_changed(s, changes) for s in self.loop),
+            **own,
+        )
+
+
+def stage_name(stage: Stage) -> str:
+    """Return the name of a stage in settings and records: ``FillLattice`` is ``fill_lattice``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(stage).__name__).lower()
+
+
+def get_preset(name: str) -> Preset:
+    """Return a preset by its name.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    if name not in PRESETS:
+        msg = f"there is no preset {name!r}{_nearest(name, PRESETS)}"
+        raise InputError(msg)
+    return PRESETS[name]
+
+
+def _settings_of(stage: Stage) -> list[str]:
+    return [f.name for f in fields(stage)] if is_dataclass(stage) else []
+
+
+def _changed(stage: Stage, changes: Mapping[str, Any]) -> Stage:
+    prefix = stage_name(stage) + "."
+    own = {k.removeprefix(prefix): v for k, v in changes.items() if k.startswith(prefix)}
+    return replace(stage, **own) if own else stage  # type: ignore[type-var]
+
+
+def _require_like(name: str, value: Any, old: Any) -> None:
+    """Check that a new value is of the kind of the old one: number, text, sequence, ..."""
+    number = (int, float)
+    if old is None or isinstance(value, type(old)):
+        if not isinstance(value, bool) or isinstance(old, bool) or old is None:
+            return
+    elif isinstance(old, float) and isinstance(value, number) and not isinstance(value, bool):
+        return
+    elif isinstance(old, tuple) and isinstance(value, list):
+        return
+    msg = f"setting {name!r} is {value!r}, expected {type(old).__name__} such as {old!r}"
+    raise InputError(msg)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    match = get_close_matches(name, list(known), n=1)
+    return f", did you mean {match[0]!r}?" if match else f", known are {', '.join(known)}"
+
+
+PAPER = Preset(
+    name="paper",
+    start=(FillLattice(),),
+    loop=(Estimate(), Generate(), Select(), Relax()),
+)
+
+PRESETS: dict[str, Preset] = {
+    "paper": PAPER,
+    "default": replace(PAPER, name="default"),
+}

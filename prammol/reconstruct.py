@@ -1,0 +1,223 @@
+"""The reconstruction: from photon counts to every atom (paper Algorithm 1)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from prammol.atoms import Atoms
+from prammol.comm import Communicator
+from prammol.diffraction import Diffraction, local_shard
+from prammol.likelihood import poisson_log_likelihood
+from prammol.md import Cluster
+from prammol.potentials import Potential, aluminium
+from prammol.presets import Preset, get_preset, stage_name
+from prammol.result import Reconstruction
+from prammol.scattering import StructureFactor
+from prammol.state import Problem, State
+from prammol.support import Support
+
+Record = dict[str, Any]
+
+
+def reconstruct(
+    data: Diffraction,
+    support: Support,
+    potential: Potential | None = None,
+    preset: str | Preset = "default",
+    seed: int = 0,
+    comm: Communicator | None = None,
+    settings: Mapping[str, Any] | None = None,
+    on_iteration: Callable[[Record], None] | None = None,
+    on_state: Callable[[State, list[Record]], None] | None = None,
+    resume: tuple[State, list[Record]] | None = None,
+    threads: int = 1,
+    epsilon: float = 1e-9,
+) -> Reconstruction:
+    """Find the atoms that scattered the counts.
+
+    Called together by all ranks of the communicator; all get the same result.
+
+    Parameters
+    ----------
+    data : Diffraction
+        Photon counts around at least three independent Bragg peaks.
+    support : Support
+        Where there may be atoms.
+    potential : Potential, optional
+        Interatomic potential; aluminium of Mishin et al. 1999 if not given.
+    preset : str or Preset
+        ``"default"`` or ``"paper"`` (Algorithm 1 as printed), or one's own.
+    seed : int
+        Seed of all random choices.
+    comm : Communicator, optional
+        The ranks that share the points; a single process if not given.
+    settings : mapping, optional
+        Settings of the preset to change, by name: ``{"estimate.fraction": 0.01}``.
+    on_iteration : callable, optional
+        Called with the record of each iteration (see Returns) on every rank.
+    on_state : callable, optional
+        Called after each iteration with the state and the history: enough to resume.
+    resume : (State, list of records), optional
+        What `on_state` was given, to continue from there. The random choices of
+        an iteration depend on its number only, so a resumed run finds the same atoms.
+    threads : int
+        Threads of one Fourier transform, per rank.
+    epsilon : float
+        Relative accuracy of the Fourier transforms.
+
+    Returns
+    -------
+    Reconstruction
+        Its ``history`` has one record per iteration, the first (iteration 0) for the start:
+        ``iteration, log_likelihood, atoms, added, removed, selected, scale, energy`` [eV],
+        ``energy_per_atom`` [eV], ``seconds`` and ``stages`` (seconds of each stage).
+
+    Raises
+    ------
+    InputError
+        If the preset or a setting doesn't exist.
+    DataError
+        If the peaks don't determine positions in three dimensions.
+    SimulationError
+        If LAMMPS fails.
+    """
+    data.require_three_dimensions()
+    plan = preset if isinstance(preset, Preset) else get_preset(preset)
+    plan = plan.with_settings(settings or {})
+    comm = comm or Communicator()
+    potential = potential or aluminium()
+    shard = local_shard(data, comm)
+    clock = _Clock()
+    problem = Problem(
+        data=data,
+        shard=shard,
+        factor=StructureFactor(shard.patches, epsilon, threads),
+        support=support,
+        cluster=Cluster(potential, comm),
+        seed=seed,
+        comm=comm,
+    )
+    try:
+        state, history, reason = _run(problem, plan, resume, clock, on_iteration, on_state)
+        energies = problem.cluster.atom_energies(state.positions)
+    finally:
+        problem.cluster.close()
+    wall, core = clock.read()
+    return Reconstruction(
+        atoms=Atoms(state.positions, potential.element, columns={"energy": energies}),
+        scale=state.scale,
+        history=history,
+        converged=reason != "max_iterations",
+        reason=reason,
+        wall_s=comm.max(wall),
+        core_s=comm.sum(core),
+        ranks=comm.size,
+        seed=seed,
+        preset=plan.name,
+        settings=plan.settings(),
+    )
+
+
+def _run(
+    problem: Problem,
+    plan: Preset,
+    resume: tuple[State, list[Record]] | None,
+    clock: _Clock,
+    on_iteration: Callable[[Record], None] | None,
+    on_state: Callable[[State, list[Record]], None] | None,
+) -> tuple[State, list[Record], str]:
+    """Run the stages until there is a reason to stop; return it with the state and history."""
+
+    def report(state: State, stages: dict[str, float]) -> None:
+        history.append(_record(problem, state, stages, clock.lap()))
+        if on_iteration is not None:
+            on_iteration(history[-1])
+        if on_state is not None:
+            on_state(state, history)
+
+    if resume is not None:
+        state, history = resume[0], list(resume[1])
+    else:
+        history = []
+        state, seconds = _apply(plan.start, problem, State(np.empty((0, 3)), 1.0))
+        report(state, seconds)
+    while not (reason := _reason_to_stop(plan, state, history)):
+        state = replace(state, added=0, removed=0, selected=False)
+        state, seconds = _apply(plan.loop, problem, state)
+        state = replace(state, iteration=state.iteration + 1, training=None)
+        report(state, seconds)
+    return state, history, reason
+
+
+def _apply(
+    stages: tuple[Any, ...], problem: Problem, state: State
+) -> tuple[State, dict[str, float]]:
+    """Run stages one after the other; return the state and the seconds each took."""
+    seconds: dict[str, float] = {}
+    for stage in stages:
+        begin = time.perf_counter()
+        state = stage(problem, state)
+        name = stage_name(stage)
+        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begin
+    return state, seconds
+
+
+def _reason_to_stop(plan: Preset, state: State, history: list[Record]) -> str:
+    """Return why the reconstruction ends, or an empty string."""
+    if state.converged:
+        return "converged"
+    idle = 0
+    for record in reversed(history[1:]):
+        if record["selected"]:
+            break
+        idle += 1
+    if idle >= plan.patience:
+        return "patience"
+    if state.iteration >= plan.max_iterations:
+        return "max_iterations"
+    return ""
+
+
+def _record(problem: Problem, state: State, stages: dict[str, float], seconds: float) -> Record:
+    """Return what is known after an iteration; the log-likelihood is over all valid points."""
+    x, valid = state.positions, problem.shard.valid
+    omega = problem.factor.forward(x)
+    energy, _ = problem.cluster.energy_forces(x)
+    return {
+        "iteration": state.iteration,
+        "log_likelihood": poisson_log_likelihood(
+            problem.shard.counts[valid], omega[valid], state.scale, problem.comm
+        ),
+        "atoms": len(x),
+        "added": state.added,
+        "removed": state.removed,
+        "selected": state.selected,
+        "scale": state.scale,
+        "energy": energy,
+        "energy_per_atom": energy / max(len(x), 1),
+        "seconds": seconds,
+        "stages": stages,
+    }
+
+
+class _Clock:
+    """Wall and processor time of this rank since it was made."""
+
+    def __init__(self) -> None:
+        self._wall = self._lap = time.perf_counter()
+        self._core = time.process_time()
+
+    def lap(self) -> float:
+        """Return the wall time since the last lap [s]."""
+        now = time.perf_counter()
+        last, self._lap = self._lap, now
+        return now - last
+
+    def read(self) -> tuple[float, float]:
+        """Return wall and processor time in all [s]."""
+        return time.perf_counter() - self._wall, time.process_time() - self._core

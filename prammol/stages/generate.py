@@ -1,0 +1,179 @@
+"""Positions where an atom may be missing (paper, "Atom generation")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import Delaunay, QhullError, cKDTree
+
+from prammol.state import Problem, State
+from prammol.support import Support
+
+Positions = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Propose new atoms: in the gaps, along the forces, and at random (Algorithm 1, 6).
+
+    The proposals are filtered, each is relaxed with the object fixed, and they are
+    filtered again. Distances are in units of the potential's neighbour distance.
+
+    Attributes
+    ----------
+    distance : float
+        Least distance of a new atom to the object and to other new ones. Below
+        0.71 the octahedral holes of a perfect fcc crystal are proposed too.
+    gap : float
+        Largest circumradius of a Delaunay tetrahedron to put an atom into.
+    force : float
+        Least force on an atom to look for a missing one along it [eV/Å].
+    random : float
+        Random positions per atom of the object.
+    reach : float
+        Largest distance of a random position to some atom of the object.
+    """
+
+    distance: float = 0.75
+    gap: float = 2.0
+    force: float = 0.05
+    random: float = 0.2
+    reach: float = 1.5
+
+    def __call__(self, problem: Problem, state: State) -> State:
+        """Return the state with new candidates."""
+        x, unit = state.positions, problem.cluster.potential.neighbour_distance
+        if len(x) == 0:
+            return replace(state, candidates=np.empty((0, 3)))
+        rng = problem.rng("generate", state.iteration)
+        _, forces = problem.cluster.energy_forces(x)
+        least = self.distance * unit
+        guests = np.concatenate(
+            [
+                circumcentres(x, least, self.gap * unit),
+                along_forces(x, forces, self.force, unit),
+                random_near(x, round(self.random * len(x)), least, self.reach * unit, rng),
+            ]
+        )
+        guests = filtered(guests, x, least, problem.support)
+        if len(guests):
+            guests, _ = problem.cluster.relax_guests(x, guests)
+            guests = filtered(guests, x, least, problem.support)
+        return replace(state, candidates=guests)
+
+
+def circumcentres(x: Positions, smallest: float, largest: float) -> Positions:
+    """Return the centres of the empty spheres through four atoms (Delaunay triangulation).
+
+    Parameters
+    ----------
+    x : (n, 3) ndarray
+        Atoms [Å].
+    smallest, largest : float
+        Range of the radius [Å].
+
+    Returns
+    -------
+    (m, 3) ndarray
+        Centres [Å]; none if the atoms don't span three dimensions.
+    """
+    try:
+        corners = x[Delaunay(x).simplices]
+    except (QhullError, ValueError):
+        return np.empty((0, 3))
+    edges = corners[:, 1:] - corners[:, :1]
+    # Flat tetrahedra have no centre within reach; dropped before the solve.
+    edges = edges[np.abs(np.linalg.det(edges)) > 1e-6 * largest**3]
+    first = corners[np.abs(np.linalg.det(corners[:, 1:] - corners[:, :1])) > 1e-6 * largest**3, 0]
+    centre = np.linalg.solve(edges, 0.5 * (edges**2).sum(axis=2)[..., None])[..., 0]
+    radius = np.linalg.norm(centre, axis=1)
+    keep = (radius >= smallest) & (radius <= largest)
+    return first[keep] + centre[keep]
+
+
+def along_forces(x: Positions, forces: Positions, least: float, step: float) -> Positions:
+    """Return positions one step from each atom along the force on it.
+
+    Parameters
+    ----------
+    x, forces : (n, 3) ndarray
+        Atoms [Å] and the forces on them [eV/Å].
+    least : float
+        Atoms with a smaller force are left out [eV/Å].
+    step : float
+        Distance from the atom [Å].
+
+    Returns
+    -------
+    (m, 3) ndarray
+    """
+    size = np.linalg.norm(forces, axis=1)
+    strong = size > max(least, np.finfo(float).tiny)
+    return x[strong] + step * forces[strong] / size[strong, None]
+
+
+def random_near(
+    x: Positions, count: int, nearest: float, farthest: float, rng: np.random.Generator
+) -> Positions:
+    """Return random positions in the shells around random atoms.
+
+    Parameters
+    ----------
+    x : (n, 3) ndarray
+        Atoms [Å].
+    count : int
+        Number of positions.
+    nearest, farthest : float
+        Radii of the shell, uniform in volume [Å].
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    (count, 3) ndarray
+    """
+    direction = rng.normal(size=(count, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    radius = np.cbrt(rng.uniform(nearest**3, farthest**3, count))
+    return x[rng.integers(len(x), size=count)] + radius[:, None] * direction
+
+
+def filtered(guests: Positions, x: Positions, distance: float, support: Support) -> Positions:
+    """Return the positions inside the support that are close to no atom and to no other.
+
+    Of two close to each other the one that comes first stays.
+
+    Parameters
+    ----------
+    guests : (m, 3) ndarray
+        Proposed positions [Å].
+    x : (n, 3) ndarray
+        Atoms of the object [Å].
+    distance : float
+        Least distance [Å].
+    support : Support
+
+    Returns
+    -------
+    (k, 3) ndarray
+    """
+    guests = guests[np.isfinite(guests).all(axis=1)]
+    guests = guests[support.contains(guests)]
+    if len(guests) == 0:
+        return guests
+    gap, _ = cKDTree(x).query(guests, distance_upper_bound=distance)
+    guests = guests[~(gap < distance)]
+    return guests[apart(guests, distance)]
+
+
+def apart(x: Positions, distance: float) -> NDArray[np.bool_]:
+    """Tell which positions to keep so that no two are closer than a distance; the first stay."""
+    keep = np.ones(len(x), dtype=bool)
+    if len(x) == 0:
+        return keep
+    pairs = cKDTree(x).query_pairs(distance, output_type="ndarray")
+    for a, b in pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]:
+        if keep[a]:
+            keep[b] = False
+    return keep

@@ -1,0 +1,88 @@
+"""The first atoms: a perfect lattice in the support."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.errors import InputError
+from prammol.likelihood import amplitude_scale
+from prammol.state import Problem, State
+from prammol.support import Support
+
+_BASES = {
+    "fcc": np.array([(0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)]),
+    "bcc": np.array([(0, 0, 0), (0.5, 0.5, 0.5)]),
+}
+
+
+@dataclass(frozen=True)
+class FillLattice:
+    """Fill the support with a perfect lattice at a random place (the paper's start).
+
+    The lattice has the structure of the potential (fcc or bcc) and the right
+    orientation; its constant needn't be exact. C follows by Eq. 9.
+
+    Attributes
+    ----------
+    lattice_constant : float
+        Edge of the cubic cell [Å]; the paper uses 4.0 where the truth is 4.05.
+    orientation : (3, 3) tuple
+        Rows are the directions of the cubic axes, a rotation matrix.
+    """
+
+    lattice_constant: float = 4.0
+    orientation: tuple[tuple[float, float, float], ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+
+    def __call__(self, problem: Problem, state: State) -> State:
+        """Return the state with the lattice's atoms, whatever atoms it had."""
+        shift = problem.rng("fill_lattice", state.iteration).random(3)
+        basis = _BASES[problem.cluster.potential.structure]
+        axes = np.array(self.orientation, dtype=float)
+        if axes.shape != (3, 3) or not np.allclose(axes @ axes.T, np.eye(3), atol=1e-3):
+            msg = "fill_lattice.orientation must be a rotation matrix, three orthogonal unit rows"
+            raise InputError(msg)
+        x = lattice_in_support(problem.support, self.lattice_constant * axes, basis, shift)
+        if len(x) == 0:
+            msg = "no lattice point lies in the support; is it smaller than a unit cell?"
+            raise InputError(msg)
+        omega = problem.factor.forward(x)
+        valid = problem.shard.valid
+        scale = amplitude_scale(problem.shard.counts[valid], omega[valid], problem.comm)
+        return replace(state, positions=x, scale=scale)
+
+
+def lattice_in_support(
+    support: Support,
+    cell: NDArray[np.float64],
+    basis: NDArray[np.float64],
+    shift: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the lattice points inside a support.
+
+    Parameters
+    ----------
+    support : Support
+        Where there may be atoms.
+    cell : (3, 3) ndarray
+        Rows are the edges of the unit cell [Å].
+    basis : (b, 3) ndarray
+        Atoms of the cell, in units of its edges.
+    shift : (3,) ndarray
+        Displacement of the whole lattice, in units of the edges.
+
+    Returns
+    -------
+    (n, 3) ndarray
+        Positions [Å].
+    """
+    # Corners of the box of voxels, half a voxel beyond the outermost centres.
+    box = np.indices((2, 2, 2)).reshape(3, -1).T * np.array(support.inside.shape) - 0.5
+    corners = (support.origin + box @ support.voxel) @ np.linalg.inv(cell)
+    low = np.floor(corners.min(axis=0) - 1).astype(int)
+    count = np.ceil(corners.max(axis=0) + 1).astype(int) - low + 1
+    cells = np.indices(tuple(count)).reshape(3, -1).T + low
+    points = (cells[:, None, :] + basis + shift).reshape(-1, 3) @ cell
+    return points[support.contains(points)]
