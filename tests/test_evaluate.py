@@ -1,0 +1,179 @@
+"""Registration and metrics, on cases made by hand."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from prammol.atoms import Atoms
+from prammol.errors import InputError
+from prammol.evaluate import evaluate
+from prammol.register import match, neighbour_distance, register
+
+A = 4.05
+FCC = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+
+
+def crystal(n: int, seed: int = 0) -> np.ndarray:
+    """Return ``n`` atoms of a bulk fcc lattice cut by random planes: no symmetry left."""
+    rng = np.random.default_rng(seed)
+    x = (np.indices((16,) * 3).reshape(3, -1).T[:, None] - 8 + FCC).reshape(-1, 3) * A
+    x = x + rng.uniform(0, A, 3)
+    normals = rng.normal(size=(12, 3))
+    normals /= np.linalg.norm(normals, axis=1)[:, None]
+    reach = (x @ normals.T / rng.uniform(0.8, 1.2, 12)).max(axis=1)
+    return x[np.argsort(reach)[:n]]
+
+
+@pytest.fixture(scope="module")
+def truth() -> np.ndarray:
+    return crystal(900)
+
+
+def quick(found: np.ndarray, truth: np.ndarray):
+    return evaluate(found, truth, with_resolution=False)
+
+
+def counts(m) -> tuple[int, int]:
+    return m.n_missing, m.n_extra
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("shift", [(0, 0, 0), (100, -3, 7), (A / 2, A / 2, 0), (0.7, 0.1, -A)])
+def test_translation_and_inversion_cost_nothing(truth, sign, shift):
+    m = quick(sign * truth + shift, truth)
+    assert counts(m) == (0, 0)
+    assert m.max_error_pm < 1e-9
+    assert m.registration.inverted == (sign < 0)
+    np.testing.assert_allclose(m.registration.translation, -sign * np.array(shift), atol=1e-9)
+    np.testing.assert_allclose(m.positions, truth, atol=1e-9)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_lattice_translation_with_a_thin_layer_changed(truth, sign):
+    """A lattice vector away and one surface layer of atoms gone."""
+    keep = truth[:, 0] < truth[:, 0].max() - 4
+    gone = int((~keep).sum())
+    assert gone > 5
+    m = quick(sign * (truth[keep] + [A / 2, -A / 2, 0]), truth)
+    assert counts(m) == (gone, 0)
+    assert set(m.missing) == set(np.flatnonzero(~keep))
+    assert m.max_error_pm < 1e-9
+
+
+def test_a_third_of_the_atoms_missing_on_one_side():
+    truth = crystal(3000, seed=3)
+    keep = np.argsort(truth @ [1.0, 0.4, 0.2])[:2100]
+    m = quick(-truth[keep] + [A, 0, 0], truth)
+    # Inside the crystal any lattice translation matches all; only atoms of the
+    # other sides tell which is right.
+    assert counts(m) == (900, 0)
+    assert m.max_error_pm < 1e-9
+
+
+def test_a_third_of_the_surface_wrong_both_ways():
+    whole = crystal(3000, seed=4)
+    rng = np.random.default_rng(5)
+    reach = np.linalg.norm(whole - whole.mean(axis=0), axis=1)
+    shell = rng.permutation(np.argsort(reach)[2100:])
+    m = quick(
+        -np.delete(whole, shell[:300], axis=0) - 3.3, np.delete(whole, shell[300:600], axis=0)
+    )
+    assert counts(m) == (300, 300)
+    assert m.max_error_pm < 1e-9
+
+
+def test_normal_noise_gives_the_moments_of_maxwell(truth):
+    sigma = 0.02
+    noise = sigma * np.random.default_rng(1).normal(size=truth.shape)
+    m = quick(truth + noise, truth)
+    assert counts(m) == (0, 0)
+    # Mean sigma sqrt(8/pi), mean square 3 sigma^2; the tolerance is 4 standard errors.
+    n = len(truth)
+    assert m.mae_pm == pytest.approx(
+        100 * sigma * np.sqrt(8 / np.pi), abs=400 * sigma * np.sqrt((3 - 8 / np.pi) / n)
+    )
+    assert m.rmse_pm == pytest.approx(100 * sigma * np.sqrt(3), rel=4 * np.sqrt(6) / 3 / 2 / n**0.5)
+    exact = np.linalg.norm(noise - noise.mean(axis=0), axis=1)
+    assert m.max_error_pm == pytest.approx(100 * exact.max(), rel=1e-3)
+
+
+@pytest.mark.parametrize(("removed", "added"), [(1, 0), (0, 1), (7, 3), (40, 60)])
+def test_removed_and_added_atoms_are_counted(truth, removed, added):
+    rng = np.random.default_rng(2)
+    gone = rng.choice(len(truth), removed, replace=False)
+    new = truth.mean(axis=0) + [60, 0, 0] + 3 * np.arange(added)[:, None] * [0, 1, 0]
+    m = quick(np.concatenate([np.delete(truth, gone, axis=0), new]), truth)
+    assert counts(m) == (removed, added)
+    assert set(m.missing) == set(gone)
+    assert set(m.extra) == set(range(len(truth) - removed, len(truth) - removed + added))
+    assert m.n_atoms == len(truth) - removed + added
+    assert m.n_true == len(truth)
+
+
+def test_one_atom_moved_within_and_beyond_half_a_neighbour_distance(truth):
+    moved = truth.copy()
+    moved[17] += [0, 0, 1.0]
+    m = quick(moved, truth)
+    assert counts(m) == (0, 0)
+    assert m.max_error_pm == pytest.approx(100, rel=1e-6)
+    assert m.mae_pm == pytest.approx(100 / len(truth), rel=1e-6)
+    assert m.rmse_pm == pytest.approx(100 / np.sqrt(len(truth)), rel=1e-6)
+    moved[17] += [0, 0, 30.0]
+    m = quick(moved, truth)
+    assert counts(m) == (1, 1)
+    assert (m.missing[0], m.extra[0]) == (17, 17)
+    assert m.max_error_pm < 1e-6
+
+
+def test_order_of_atoms_does_not_matter(truth):
+    order = np.random.default_rng(3).permutation(len(truth))
+    m = quick(truth[order], truth)
+    assert counts(m) == (0, 0)
+    assert m.max_error_pm < 1e-9
+    np.testing.assert_array_equal(m.truth_index, order[m.found_index])
+
+
+def test_of_two_atoms_on_one_site_the_nearer_is_right(truth):
+    m = quick(np.concatenate([truth, [truth[5] + [0.3, 0, 0]]]), truth)
+    assert counts(m) == (0, 1)
+    assert m.extra[0] == len(truth)
+    assert m.max_error_pm < 1e-6
+
+
+def test_match_is_one_to_one_and_gives_the_loser_the_next_best():
+    truth = np.array([[0.0, 0, 0], [1.0, 0, 0]])
+    found = np.array([[0.4, 0, 0], [0.1, 0, 0]])
+    np.testing.assert_array_equal(match(found, truth, 0.7), [1, 0])
+    np.testing.assert_array_equal(match(found, truth, 0.5), [-1, 0])
+
+
+def test_no_atoms_found_is_all_missing(truth):
+    m = evaluate(np.empty((0, 3)), truth)
+    assert counts(m) == (len(truth), 0)
+    assert m.summary()["mae_pm"] is None
+    json.dumps(m.summary(), allow_nan=False)
+
+
+def test_summary_has_the_contract_keys(truth):
+    keys = "n_atoms n_true n_missing n_extra mae_pm rmse_pm max_error_pm resolution_angstrom"
+    assert list(evaluate(truth, truth).summary()) == keys.split()
+
+
+def test_neighbour_distance_of_fcc(truth):
+    assert neighbour_distance(truth) == pytest.approx(A / np.sqrt(2))
+
+
+def test_other_element_is_refused(truth):
+    with pytest.raises(InputError, match=r"Cu.*Al"):
+        evaluate(Atoms(truth, "Al"), Atoms(truth, "Cu"))
+
+
+@pytest.mark.parametrize("bad", [np.zeros((3, 2)), np.full((3, 3), np.nan)])
+def test_wrong_arrays_are_refused(truth, bad):
+    with pytest.raises(InputError, match="found"):
+        register(bad, truth)
+    with pytest.raises(InputError, match="at least 2"):
+        register(truth, truth[:1])
