@@ -1,17 +1,16 @@
 """What removing or adding one atom does to the likelihood, for all atoms at once.
 
-An atom at x scatters the wave e(q) = exp(-i q.x). Without it (sign -), or with one
-more (sign +), lambda' = C^2 |Omega -+ e|^2. With r = |Omega|, rho = min(r, 1/r) and
-theta the phase of e against Omega,
+An atom at x scatters the wave e(q) = exp(-i q.x). Without it, or with one more,
+lambda' = C^2 |Omega -+ e|^2 (upper sign: removal). With r = |Omega|, rho = min(r, 1/r)
+and theta the phase of e against Omega, the logarithm's series
 
-    ln |Omega -+ e|^2 = ln max(r^2, 1) - sum_m (+-1)^m (2/m) rho^m cos(m theta),
+    ln |Omega -+ e|^2 = ln max(r^2, 1) - sum_m (+-1)^m (2/m) rho^m cos(m theta)
 
-the logarithm's series, which converges on strong points (r > 1) and weak ones (r < 1)
-alike. Here the upper sign is removal; for an addition the terms alternate. Since
-e^m is the wave of an atom at m x, the sum over all points of one term is one adjoint
-transform, evaluated at m x for all atoms together:
+converges on strong points (r > 1) and weak ones (r < 1) alike. Since e^m is the wave
+of an atom at m x, one term summed over all points is, for all atoms together, one
+adjoint transform evaluated at m x: with u = Omega / max(r^2, 1), of modulus rho,
 
-    sum_q I rho^m cos(m theta_j) = Re sum_q I rho^m (Omega/r)^m exp(+i q.(m x_j)).
+    sum_q I rho^m cos(m theta_j) = Re sum_q I u^m exp(+i q.(m x_j)).
 
 A few terms suffice: only points where r is about 1 need more.
 """
@@ -25,8 +24,6 @@ from prammol.comm import Communicator
 from prammol.likelihood import TINY_INTENSITY
 from prammol.scattering import StructureFactor
 
-REMOVE, ADD = -1, 1
-
 
 def single_atom_gains(
     factor: StructureFactor,
@@ -35,7 +32,7 @@ def single_atom_gains(
     points: NDArray[np.bool_],
     scale: float,
     x: NDArray[np.float64],
-    sign: int,
+    inside: NDArray[np.bool_],
     comm: Communicator,
     terms: int = 3,
 ) -> NDArray[np.float64]:
@@ -56,9 +53,9 @@ def single_atom_gains(
     scale : float
         C, held.
     x : (n, 3) ndarray
-        Atoms of the object (`sign` REMOVE) or positions for new ones (`sign` ADD) [Å].
-    sign : int
-        ``REMOVE`` or ``ADD``.
+        Atoms of the object and positions for new ones [Å].
+    inside : (n,) bool ndarray
+        True for the atoms of the object: they would be removed, the others added.
     comm : Communicator
         The ranks that share the points.
     terms : int
@@ -69,26 +66,24 @@ def single_atom_gains(
     (n,) ndarray
         Positive where the change is an improvement.
     """
-    used = np.flatnonzero(points)
-    om, photons = omega[used], counts[used]
-    r = np.abs(om)
-    direction = np.divide(om, r, out=np.zeros_like(om), where=r > 0)
-    rho = np.minimum(r, np.divide(1.0, r, out=np.zeros_like(r), where=r > 0))
-    # The same for every atom: the mean over theta of the logarithm and -C^2 |e|^2.
-    weak = (r < 1) & (photons > 0)
-    floor = np.sqrt(TINY_INTENSITY) / scale
-    constant = -2 * photons[weak] @ np.log(np.maximum(r[weak], floor)) - scale**2 * len(used)
+    photons = np.where(points, counts, 0).astype(np.float32)
+    omega = omega.astype(np.complex64)
+    square = omega.real**2 + omega.imag**2
+    u = omega / np.maximum(square, np.float32(1))
+    # What is the same for every atom: on weak points the logarithm loses ln r^2
+    # and gains ln 1, and everywhere lambda' has the photons of the atom alone.
+    weak = square < 1
+    tiny = np.float32(TINY_INTENSITY / scale**2)
+    constant = -np.sum(photons[weak] * np.log(np.maximum(square[weak], tiny)), dtype=float)
+    constant -= scale**2 * points.sum()
     total = np.zeros(len(x))
-    power = np.ones_like(om)
+    power = photons.astype(np.complex64)
     for m in range(1, terms + 1):
-        power = power * (rho * direction)
-        field = (2 / m) * photons * power
-        if m == 1:  # the other part of Eq. 6, -C^2 |Omega -+ e|^2, is all in this term
-            field -= 2 * scale**2 * om
-        values = np.zeros(factor.size, dtype=complex)
-        values[used] = field
-        # -(+-1)^m of the module's formula: - for a removal, -(-1)^m for an addition.
-        factor_m = -((-sign) ** m)
-        total += factor_m * factor.adjoint(values, m * x).real
+        power *= u
+        field = power * np.float32(2 / m)
+        if m == 1:  # -C^2 |Omega -+ e|^2 has this and the constant part only
+            field -= np.where(points, np.float32(2 * scale**2), np.float32(0)) * omega
+        value = factor.adjoint(field, m * x).real
+        total -= np.where(inside, value, (-1) ** m * value)
     total = comm.allreduce(np.append(total, constant))
     return total[:-1] + total[-1]

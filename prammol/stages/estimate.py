@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
+from prammol.bfgs import bfgs
 from prammol.diffraction import Diffraction, Shard
 from prammol.errors import InputError
 from prammol.likelihood import TINY_INTENSITY, amplitude_scale, residual_weights
@@ -17,11 +17,6 @@ from prammol.state import Problem, State
 @dataclass(frozen=True)
 class Estimate:
     """Fit all coordinates to a random small part of the points, then C to all (Algorithm 1, 2-5).
-
-    The optimiser is L-BFGS with a memory of all iterations, so no pair of steps
-    and gradients is ever dropped: each step is BFGS's, started from a multiple of
-    the unit matrix, without the dense (3n, 3n) matrix (1.6 GB at 4679 atoms). The
-    multiple is renewed each iteration, where textbook BFGS keeps its first.
 
     Attributes
     ----------
@@ -39,20 +34,9 @@ class Estimate:
         rng = problem.rng("split", state.iteration)
         training = training_points(problem.data, problem.shard, self.fraction, rng)
         objective = NegativeLogLikelihood(problem, training, state.scale)
-        fit = minimize(
-            objective,
-            state.positions.ravel(),
-            jac=True,
-            method="L-BFGS-B",
-            options={
-                "maxcor": max(self.iterations, 1),
-                "maxiter": self.iterations,
-                "ftol": 0.0,
-                "gtol": 0.0,
-            },
-        )
+        x = bfgs(objective, state.positions.ravel(), self.iterations).reshape(-1, 3)
         # The same bits on all ranks, also if the ranks are different machines.
-        x = problem.comm.bcast(fit.x.reshape(-1, 3))
+        x = problem.comm.bcast(x)
         valid = problem.shard.valid
         omega = problem.factor.forward(x)
         scale = amplitude_scale(problem.shard.counts[valid], omega[valid], problem.comm)

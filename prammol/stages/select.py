@@ -9,11 +9,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.likelihood import poisson_log_likelihood
-from prammol.ranking import ADD, REMOVE, single_atom_gains
+from prammol.ranking import single_atom_gains
 from prammol.state import Problem, State
 
 Cell = tuple[int, int]
+_BLOCK = 8192
 _MOVES = [(a, b) for a in (1, 0, -1) for b in (1, 0, -1) if (a, b) != (0, 0)]
 
 
@@ -50,45 +50,32 @@ class Select:
         # All positions there are; the object is a set of numbers of them.
         pool = np.concatenate([state.positions, state.candidates])
         held = len(state.positions)
-        inside, outside = np.arange(held), np.arange(held, len(pool))
-        value, omega = self._likelihood(problem, points, state.scale, pool[inside])
+        inside = np.arange(len(pool)) < held
+        omega = problem.factor.forward(pool[inside])
         for _ in range(self.max_rounds):
-            gains = [
-                single_atom_gains(
-                    problem.factor, omega, problem.shard.counts, points, state.scale,
-                    pool[some], sign, problem.comm, self.terms,
-                )
-                for some, sign in ((inside, REMOVE), (outside, ADD))
-            ]  # fmt: skip
-            leave = inside[np.argsort(-gains[0], kind="stable")]
-            enter = outside[np.argsort(-gains[1], kind="stable")]
+            gains = single_atom_gains(
+                problem.factor, omega, problem.shard.counts, points, state.scale,
+                pool, inside, problem.comm, self.terms,
+            )  # fmt: skip
+            order = np.argsort(-gains, kind="stable")
+            leave, enter = order[inside[order]], order[~inside[order]]
             walk = _Walk(problem, points, omega, state.scale, pool[leave], pool[enter])
             least = self.tolerance * walk.photons_per_atom
             removed, added = grid_search((len(leave), len(enter)), walk.gains, least)
-            trial = np.sort(np.concatenate([leave[removed:], enter[:added]]))
-            after, omega = self._likelihood(problem, points, state.scale, pool[trial])
-            if after <= value:  # no move, or one whose gain was rounding
+            if removed == added == 0:
                 break
-            outside = np.sort(np.concatenate([enter[added:], leave[:removed]]))
-            inside, value = trial, after
-        new = int((inside >= held).sum())
-        lost = held - (len(inside) - new)
+            inside[leave[:removed]] = False
+            inside[enter[:added]] = True
+            omega = walk.field((removed, added))
+        new, lost = int(inside[held:].sum()), int((~inside[:held]).sum())
         return replace(
             state,
             positions=pool[inside],
-            candidates=pool[outside],
+            candidates=pool[~inside],
             added=state.added + new,
             removed=state.removed + lost,
             selected=state.selected or new + lost > 0,
         )
-
-    def _likelihood(
-        self, problem: Problem, points: NDArray[np.bool_], scale: float, x: NDArray[np.float64]
-    ) -> tuple[float, NDArray[np.complex128]]:
-        """Return the log-likelihood of the points (Eq. 6) and the structure factor."""
-        omega = problem.factor.forward(x)
-        counts = problem.shard.counts[points]
-        return poisson_log_likelihood(counts, omega[points], scale, problem.comm), omega
 
 
 def grid_search(
@@ -128,8 +115,8 @@ def grid_search(
 class _Walk:
     """The likelihood of neighbouring cells of the grid, by adding and subtracting single waves.
 
-    In single precision and relative to the start: the differences between cells
-    matter, and they are small beside the likelihood itself.
+    The field is kept in double precision; likelihoods are computed in single precision
+    and relative to the start: only differences matter, small beside the likelihood itself.
 
     Parameters
     ----------
@@ -154,52 +141,65 @@ class _Walk:
         enter: NDArray[np.float64],
     ) -> None:
         self._problem = problem
-        self._field = omega.astype(np.complex64)
-        self._start = _square(self._field)
+        self._field = omega.copy()
+        self._start = _square(omega.astype(np.complex64))
         self._counts = np.where(points, problem.shard.counts, 0).astype(np.float32)
         self._weight = np.where(points, scale**2, 0).astype(np.float32)
         self._inverse = 1 / np.maximum(self._start, np.float32(1e-12))
-        self._leave, self._enter = leave, enter
+        self._atoms = (leave, enter)
         self._here: Cell = (0, 0)
         self._wave = lru_cache(maxsize=8)(self._compute_wave)
         self.photons_per_atom = scale**2 * problem.comm.sum(float(points.sum()))
 
+    def field(self, here: Cell) -> NDArray[np.complex128]:
+        """Return the structure factor at a cell next to the last one asked for."""
+        for axis in (0, 1):
+            for sign, wave in self._steps(axis, self._here[axis], here[axis]):
+                self._field += sign * wave
+        self._here = here
+        return self._field
+
     def gains(self, here: Cell, cells: Sequence[Cell]) -> list[float]:
         """Return the log-likelihood of cells next to `here`, less that of the start."""
-        for axis in (0, 1):
-            step = here[axis] - self._here[axis]
-            if step:
-                self._field = self._moved(self._field, axis, self._here[axis], step)
-        self._here = here
-        rows: dict[int, NDArray[np.complex64]] = {}
-        out = np.empty(len(cells))
-        for n, (i, j) in enumerate(cells):
-            if i not in rows:
-                rows[i] = self._moved(self._field, 0, here[0], i - here[0])
-            out[n] = self._likelihood(self._moved(rows[i], 1, here[1], j - here[1]))
+        base = self.field(here)
+        steps = [
+            [s for axis in (0, 1) for s in self._steps(axis, here[axis], cell[axis])]
+            for cell in cells
+        ]
+        out = np.zeros(len(cells))
+        # Block by block, so that all intermediate values stay in the cache.
+        for first in range(0, len(base), _BLOCK):
+            part = slice(first, first + _BLOCK)
+            near = base[part].astype(np.complex64)
+            for n, waves in enumerate(steps):
+                field = near
+                for sign, wave in waves:
+                    field = field + wave[part] if sign > 0 else field - wave[part]
+                out[n] += self._gain(field, part)
         return self._problem.comm.allreduce(out).tolist()
 
-    def _moved(
-        self, field: NDArray[np.complex64], axis: int, index: int, step: int
-    ) -> NDArray[np.complex64]:
-        """Return the field one cell on (step 1) or back (-1) along an axis."""
-        if step == 0:
-            return field
-        wave = self._wave(axis, index if step > 0 else index - 1)
+    def _steps(self, axis: int, start: int, stop: int) -> list[tuple[int, NDArray[np.complex64]]]:
+        """Return the signs and waves that lead from one row or column to the next."""
+        if stop == start:
+            return []
+        forward = stop > start
         # Removing forwards and un-adding backwards subtract a wave, the others add one.
-        return field - wave if (axis == 0) == (step > 0) else field + wave
+        sign = -1 if (axis == 0) == forward else 1
+        return [(sign, self._wave(axis, start if forward else stop))]
 
-    def _compute_wave(self, axis: int, index: int) -> NDArray[np.complex64]:
-        return plane_wave(self._problem, (self._leave, self._enter)[axis][index])
-
-    def _likelihood(self, field: NDArray[np.complex64]) -> float:
+    def _gain(self, field: NDArray[np.complex64], part: slice) -> float:
         square = _square(field)
-        log = np.log(np.maximum(square * self._inverse, np.float32(1e-30)))
-        log *= self._counts
-        square -= self._start
-        square *= self._weight
+        log = square * self._inverse[part]
+        np.maximum(log, np.float32(1e-30), out=log)
+        np.log(log, out=log)
+        log *= self._counts[part]
+        square -= self._start[part]
+        square *= self._weight[part]
         log -= square
         return float(log.sum(dtype=np.float64))
+
+    def _compute_wave(self, axis: int, index: int) -> NDArray[np.complex64]:
+        return plane_wave(self._problem, self._atoms[axis][index])
 
 
 def plane_wave(problem: Problem, x: NDArray[np.float64]) -> NDArray[np.complex64]:
