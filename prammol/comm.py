@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from typing import Any
 
@@ -137,6 +138,7 @@ def abort_on_exception(comm: Communicator) -> None:
         text = "".join(traceback.format_exception(kind, value, trace))
         sys.stderr.write(f"rank {comm.rank} of {comm.size}:\n{text}")
         sys.stderr.flush()
+        time.sleep(0.5)  # mpiexec may otherwise end the job before it has passed the text on
         comm.abort(1)
 
     sys.excepthook = hook

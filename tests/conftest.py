@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
 import shutil
 import subprocess
 import sys
@@ -15,6 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+# For the processes the tests start; make sets it for this one.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -70,7 +70,7 @@ def test_what_is_masked_may_be_anything(data):
 
 def test_peaks_are_at_the_centre_of_the_brightest_spot():
     patches = paper_patches(points=21)
-    where = [p.middle + [0.011, -0.02, 0.007] for p in patches]
+    where = [p.middle + np.array([0.011, -0.02, 0.007]) for p in patches]
     counts = [
         1e5 * np.exp(-(np.linalg.norm(p.q() - w, axis=1) ** 2) / 0.07**2).reshape(p.shape)
         for p, w in zip(patches, where, strict=True)
