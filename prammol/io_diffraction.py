@@ -1,0 +1,287 @@
+"""Diffraction and supports in HDF5, laid out as CXI/NeXus.
+
+Every Bragg patch is an entry: ``/entry_k/image_1/data`` holds the counts,
+``mask`` the CXI mask, ``reciprocal_grid`` where the points are. ``/entry_k/data_1``
+links to the counts, so silx, PyMca and h5web show them when the file is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.diffraction import Diffraction
+from prammol.errors import DataError, InputError
+from prammol.io_files import PathLike
+from prammol.io_hdf5 import (
+    LARGEST,
+    create,
+    group,
+    load_array,
+    load_json,
+    load_values,
+    opened,
+    store,
+    store_values,
+    to_json,
+)
+from prammol.patches import BraggPatch
+from prammol.support import Support
+
+INVALID = 0x1
+# Bits of a CXI mask that mean the pixel's value can't be used: invalid,
+# saturated, hot, dead, shadowed, to be ignored, bad, out of resolution, missing,
+# noisy. The others (peak mask, corrected, has signal) say nothing against it.
+UNUSABLE = 0x7DF
+
+_GRID = "q = origin + i step[0] + j step[1] + k step[2], q includes 2 pi"
+_COORDINATES_TOLERANCE = 0.05  # of a step
+
+
+def write_diffraction(
+    path: PathLike,
+    data: Diffraction,
+    provenance: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> None:
+    """Write counts, masks and grids of all patches.
+
+    Parameters
+    ----------
+    path : path
+        HDF5 file to write.
+    data : Diffraction
+        What to write; ``meta`` goes to ``/entry_1/process_1/parameters``.
+    provenance : mapping, optional
+        See :func:`prammol.provenance.provenance`; ``data.meta["provenance"]`` if not
+        given.
+    force : bool
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    OutputExistsError
+        If the file exists and ``force`` is False.
+    InputError
+        If it can't be written.
+    """
+    meta = dict(data.meta)
+    kept = meta.pop("provenance", {})
+    with create(path, force) as file:
+        for k, (patch, counts, valid) in enumerate(
+            zip(data.patches, data.counts, data.valid, strict=True), start=1
+        ):
+            entry = _entry(file, k, f"Bragg patch {k} of {len(data.patches)}")
+            image = group(entry, "image_1", "NXdata", signal="data", interpretation="image")
+            store(
+                image,
+                "data",
+                _narrow(counts),
+                "counts",
+                long_name="photons",
+                interpretation="image",
+            )
+            store(image, "mask", np.where(valid, 0, INVALID).astype(np.uint32))
+            store(image, "image_size", patch.shape, "pixel")
+            grid = group(image, "reciprocal_grid", "NXcollection", convention=_GRID)
+            store(grid, "origin", patch.origin, "1/angstrom")
+            store(grid, "step", patch.step, "1/angstrom")
+            _show(entry, "image_1/data", "photons")
+        _process(file["entry_1"], meta, provenance if provenance is not None else kept)
+
+
+def read_diffraction(path: PathLike) -> Diffraction:
+    """Read what :func:`write_diffraction` wrote, or a CXI file of the same layout.
+
+    A patch needs ``/entry_k/image_1/data`` and either ``reciprocal_grid/origin`` and ``step``
+    or ``reciprocal_coordinates`` of shape (n1, n2, n3, 3) [1/Å, with 2 pi], which
+    must be an affine grid to 5 % of a step.
+
+    Returns
+    -------
+    Diffraction
+        ``meta`` has the parameters, and ``provenance`` if the file tells.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, isn't HDF5, is truncated, or a dataset is missing,
+        misshapen, negative or NaN; the message names it.
+    DataError
+        If no photon was counted.
+    """
+    with opened(path, "diffraction in CXI layout") as file:
+        entries = _entries(file)
+        if not entries:
+            msg = f"{Path(path)}: has no /entry_1/image_1, expected one entry per Bragg patch"
+            raise InputError(msg)
+        patches, counts, valid = [], [], []
+        total = 0
+        for entry in entries:
+            image = entry["image_1"]
+            size = image["data"].size if isinstance(image.get("data"), h5py.Dataset) else 0
+            total += size or 0
+            if total > LARGEST:
+                msg = f"{Path(path)}: more than {LARGEST} points, expected a few million"
+                raise InputError(msg)
+            values = load_array(image, "data", (None, None, None)).astype(float)
+            counts.append(values)
+            valid.append(_valid(image, values.shape))
+            patches.append(_patch(image, values.shape))
+        meta: dict[str, Any] = {}
+        process = entries[0].get("process_1")
+        if isinstance(process, h5py.Group):
+            if isinstance(process.get("parameters"), h5py.Group):
+                meta |= load_values(process["parameters"])
+            origin = load_json(process, "provenance")
+            meta |= {"provenance": origin} if origin else {}
+    return Diffraction(patches, counts, valid, meta, source=str(path))
+
+
+def write_support(
+    path: PathLike,
+    support: Support,
+    provenance: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> None:
+    """Write a support as ``/entry_1/image_1/support`` with its grid.
+
+    Raises
+    ------
+    OutputExistsError
+        If the file exists and ``force`` is False.
+    InputError
+        If it can't be written.
+    """
+    with create(path, force) as file:
+        entry = _entry(file, 1, "support")
+        image = group(entry, "image_1", "NXdata", signal="support", interpretation="image")
+        store(image, "support", support.inside.astype(np.uint8), interpretation="image")
+        grid = group(
+            image,
+            "real_grid",
+            "NXcollection",
+            convention="centre of voxel = origin + i voxel[0] + j voxel[1] + k voxel[2]",
+        )
+        store(grid, "origin", support.origin, "angstrom")
+        store(grid, "voxel", support.voxel, "angstrom")
+        _show(entry, "image_1/support", "support")
+        _process(entry, {}, provenance or {})
+
+
+def read_support(path: PathLike) -> Support:
+    """Read what :func:`write_support` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, isn't HDF5, is truncated, a dataset is missing or
+        misshapen, or no voxel is inside.
+    """
+    with opened(path, "a support in CXI layout") as file:
+        image = file.get("entry_1/image_1")
+        if not isinstance(image, h5py.Group):
+            msg = f"{Path(path)}: has no /entry_1/image_1, expected a support"
+            raise InputError(msg)
+        inside = load_array(image, "support", (None, None, None))
+        origin = load_array(image, "real_grid/origin", (3,))
+        voxel = load_array(image, "real_grid/voxel", (3, 3))
+    if not (np.isfinite(origin).all() and np.isfinite(voxel).all() and np.linalg.det(voxel)):
+        msg = f"{Path(path)}: real_grid isn't three finite, independent edges of a voxel"
+        raise InputError(msg)
+    try:
+        return Support(origin, voxel, inside != 0)
+    except InputError as error:
+        msg = f"{Path(path)}: {error}"
+        raise InputError(msg) from None
+
+
+def _entry(file: h5py.File, number: int, title: str) -> h5py.Group:
+    entry = group(file, f"entry_{number}", "NXentry", default="data_1")
+    entry["title"] = title
+    entry["definition"] = "CXI"
+    return entry
+
+
+def _entries(file: h5py.File) -> list[h5py.Group]:
+    """Return the entries that hold an image, by number."""
+    names = [n for n in file if n.startswith("entry_") and n[6:].isdigit()]
+    names.sort(key=lambda n: int(n[6:]))
+    found = [file[n] for n in names if isinstance(file[n], h5py.Group)]
+    return [e for e in found if isinstance(e.get("image_1"), h5py.Group)]
+
+
+def _show(entry: h5py.Group, target: str, title: str) -> None:
+    """Make a dataset what viewers plot when they open the file."""
+    data = group(entry, "data_1", "NXdata", signal="data", interpretation="image")
+    data["data"] = h5py.SoftLink(f"{entry.name}/{target}")
+    data["title"] = title
+
+
+def _process(entry: h5py.Group, meta: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+    process = group(entry, "process_1", "NXprocess")
+    process["program"] = "prammol"
+    process["provenance"] = to_json(provenance)
+    process["command"] = str(provenance.get("command", ""))
+    store_values(group(process, "parameters", "NXcollection"), meta)
+
+
+def _narrow(counts: NDArray[np.float64]) -> NDArray[Any]:
+    """Return whole numbers as integers: they compress ten times better."""
+    whole = np.isfinite(counts).all() and np.abs(counts).max() < 2**53
+    if whole and (counts == np.rint(counts)).all():
+        return counts.astype(np.int64)
+    return counts
+
+
+def _valid(image: h5py.Group, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    if "mask" not in image:
+        return np.ones(shape, dtype=bool)
+    mask = load_array(image, "mask", shape)
+    if mask.dtype.kind == "f":
+        msg = f"{image.file.filename}: {image.name}/mask has type {mask.dtype}, expected integers"
+        raise InputError(msg)
+    return np.asarray((mask.astype(np.int64) & UNUSABLE) == 0)
+
+
+def _patch(image: h5py.Group, shape: tuple[int, ...]) -> BraggPatch:
+    where = f"{image.file.filename}: {image.name}"
+    if "reciprocal_grid" in image:
+        origin = load_array(image, "reciprocal_grid/origin", (3,))
+        step = load_array(image, "reciprocal_grid/step", (3, 3))
+    elif "reciprocal_coordinates" in image:
+        q = load_array(image, "reciprocal_coordinates", (*shape, 3)).astype(float)
+        origin, step = _fit_grid(q, where)
+    else:
+        msg = f"{where} has neither reciprocal_grid nor reciprocal_coordinates, expected one"
+        raise InputError(msg)
+    try:
+        return BraggPatch(origin, step, shape)
+    except InputError as error:
+        msg = f"{where}: {error}"
+        raise InputError(msg) from None
+
+
+def _fit_grid(
+    q: NDArray[np.float64], where: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return origin and step of the affine grid that given points lie on."""
+    if min(q.shape[:3]) < 2 or not np.isfinite(q).all():
+        msg = f"{where}/reciprocal_coordinates needs finite numbers and 2 points along each axis"
+        raise InputError(msg)
+    origin = q[0, 0, 0]
+    last = np.stack([q[-1, 0, 0], q[0, -1, 0], q[0, 0, -1]])
+    step = (last - origin) / (np.array(q.shape[:3]) - 1)[:, None]
+    off = np.abs(q - origin - np.moveaxis(np.indices(q.shape[:3]), 0, -1) @ step).max()
+    if off > _COORDINATES_TOLERANCE * np.linalg.norm(step, axis=1).min():
+        msg = (
+            f"{where}/reciprocal_coordinates is off an affine grid by {off:.3g} 1/Å, "
+            "expected a regular grid"
+        )
+        raise DataError(msg)
+    return origin, step

@@ -1,0 +1,90 @@
+"""Writing files so that a reader sees the old one, the new one, never half of one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prammol.errors import InputError, OutputExistsError
+
+PathLike = str | os.PathLike[str]
+
+
+def require_absent(path: PathLike, force: bool = False) -> Path:
+    """Check that an output can be written; call it before a long computation.
+
+    Parameters
+    ----------
+    path : path
+        File to be written. Its directory is made if it isn't there.
+    force : bool
+        Whether an existing file may be replaced.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    OutputExistsError
+        If the file exists and ``force`` is False.
+    InputError
+        If the path is a directory or its directory can't be written to.
+    """
+    path = Path(path)
+    if path.is_dir():
+        msg = f"{path}: is a directory, expected the name of a file to write"
+        raise InputError(msg)
+    if path.exists() and not force:
+        msg = f"{path}: exists already, give another name or --force to replace it"
+        raise OutputExistsError(msg)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"{path}: its directory can't be made ({error.strerror})"
+        raise InputError(msg) from error
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        msg = f"{path}: its directory can't be written to"
+        raise InputError(msg)
+    return path
+
+
+@contextmanager
+def replacing(path: PathLike, force: bool = False) -> Iterator[Path]:
+    """Write a file beside its place and move it there when it is whole.
+
+    Yields
+    ------
+    Path
+        Where to write. After the block it is flushed to disk and renamed; if
+        the block raises it is removed and nothing else has changed.
+
+    Raises
+    ------
+    InputError
+        As :func:`require_absent`, or if the disk refuses (full, quota).
+    """
+    path = require_absent(path, force)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        _flush(temporary)
+        require_absent(path, force)  # somebody may have been quicker
+        temporary.replace(path)
+        _flush(path.parent)
+    except OSError as error:
+        msg = f"{path}: can't be written ({error.strerror or error})"
+        raise InputError(msg) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

