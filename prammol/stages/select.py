@@ -13,7 +13,7 @@ from prammol.ranking import single_atom_gains
 from prammol.state import Problem, State
 
 Cell = tuple[int, int]
-_BLOCK = 8192
+_BLOCK = 32768
 _MOVES = [(a, b) for a in (1, 0, -1) for b in (1, 0, -1) if (a, b) != (0, 0)]
 
 

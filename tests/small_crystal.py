@@ -1,0 +1,76 @@
+"""A crystal of a few hundred atoms and its simulated counts, for tests of whole stages."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.atoms import Atoms
+from prammol.comm import Communicator
+from prammol.diffraction import Diffraction, local_shard
+from prammol.md import Cluster
+from prammol.patches import paper_patches
+from prammol.potentials import aluminium
+from prammol.scattering import StructureFactor, direct_structure_factor
+from prammol.state import Problem
+from prammol.support import Support, support_from_truth
+
+
+def fcc_ball(radius: float, a: float = 4.05) -> NDArray[np.float64]:
+    """An fcc crystal cut to a ball, centred between atoms, unrelaxed."""
+    n = int(np.ceil(radius / a)) + 1
+    cells = np.array(np.meshgrid(*[np.arange(-n, n + 1)] * 3)).reshape(3, -1).T
+    basis = np.array([(0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)])
+    x = a * (cells[:, None] + basis).reshape(-1, 3) - np.array([0.9, 0.4, 0.2])
+    return x[np.linalg.norm(x, axis=1) < radius]
+
+
+@cache
+def relaxed_ball(radius: float = 8.5) -> NDArray[np.float64]:
+    """The ball at rest in the aluminium potential."""
+    cluster = Cluster(aluminium())
+    x, _, _ = cluster.relax(fcc_ball(radius))
+    cluster.close()
+    x.flags.writeable = False
+    return x
+
+
+def simulate(
+    x: NDArray[np.float64], points: int = 24, scale: float = 1.9, seed: int = 1
+) -> Diffraction:
+    """Poisson counts on small versions of the paper's patches, by direct summation."""
+    patches = paper_patches(points)
+    rng = np.random.default_rng(seed)
+    counts = [
+        rng.poisson(np.abs(scale * direct_structure_factor(p.q(), x)) ** 2)
+        .reshape(p.shape)
+        .astype(float)
+        for p in patches
+    ]
+    return Diffraction(patches, counts, meta={"element": "Al", "scale": scale})
+
+
+def make_problem(
+    data: Diffraction,
+    support: Support | None = None,
+    seed: int = 0,
+    comm: Communicator | None = None,
+    x: NDArray[np.float64] | None = None,
+    cluster: bool = False,
+) -> Problem:
+    """A problem as reconstruct() makes it; without LAMMPS if it isn't asked for."""
+    comm = comm or Communicator()
+    shard = local_shard(data, comm)
+    if support is None:
+        support = support_from_truth(Atoms(np.zeros((1, 3)) if x is None else x, "Al"))
+    return Problem(
+        data=data,
+        shard=shard,
+        factor=StructureFactor(shard.patches),
+        support=support,
+        cluster=Cluster(aluminium(), comm) if cluster else None,  # type: ignore[arg-type]
+        seed=seed,
+        comm=comm,
+    )
