@@ -1,0 +1,129 @@
+"""Settings and potentials from text."""
+
+import dataclasses
+
+import pytest
+
+from prammol.config import choose_potential, parse_settings, settings_of
+from prammol.errors import InputError, PotentialError
+from prammol.potentials import aluminium
+from prammol.presets import PRESETS, get_preset
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_setting_is_there_with_its_value_and_a_description(name):
+    preset = get_preset(name)
+    settings = {s.name: s for s in settings_of(preset)}
+    assert {n: s.value for n, s in settings.items()} == preset.settings()
+    assert [n for n, s in settings.items() if not s.text] == []
+
+
+def test_units_are_read_from_the_docstrings():
+    units = {s.name: s.unit for s in settings_of(get_preset("paper"))}
+    assert units["generate.force"] == "eV/Å"
+    assert units["estimate.fraction"] == ""
+
+
+def test_values_keep_their_type():
+    found = parse_settings(
+        "paper", ["estimate.iterations=5", "estimate.fraction=1e-2", "patience=7"]
+    )
+    assert found == {"estimate.iterations": 5, "estimate.fraction": 0.01, "patience": 7}
+    assert type(found["estimate.iterations"]) is int
+    assert type(parse_settings("paper", ["relax.cutoff=1"])["relax.cutoff"]) is float
+
+
+def test_parsed_settings_change_the_preset_and_only_them():
+    before = get_preset("paper")
+    after = before.with_settings(parse_settings("paper", ["estimate.iterations=5"]))
+    changed = {k for k, v in after.settings().items() if v != before.settings()[k]}
+    assert changed == {"estimate.iterations"}
+
+
+def test_a_tuple_is_written_as_a_list():
+    name = "fill_lattice.orientation"
+    found = parse_settings("paper", [f"{name}=[[0,1,0],[-1,0,0],[0,0,1]]"])
+    assert found[name] == ((0, 1, 0), (-1, 0, 0), (0, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("assignment", "text"),
+    [
+        ("estimate.iteration=5", "did you mean 'estimate.iterations'"),
+        ("patients=5", "did you mean 'patience'"),
+        ("xyzzy=5", "prammol presets"),
+        ("patience", "expected key=value"),
+        ("patience=5.5", "should be a valid integer"),
+        ("patience=five", "should be a valid integer"),
+        ("patience=true", "should be a valid integer"),
+        ("patience=-1", "should not be negative"),
+        ("relax.force_tolerance=nan", "should be"),
+        ("relax.force_tolerance=NaN", "should be"),
+        ("relax.force_tolerance=Infinity", "should be finite"),
+        ("relax.force_tolerance=soft", "should be a valid number"),
+        ("estimate.fraction=0", "should be above 0"),
+        ("estimate.fraction=1.5", "should be above 0 and at most 1"),
+        ("fill_lattice.orientation=[1,2]", "should be a valid"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(assignment, text):
+    with pytest.raises(InputError) as error:
+        parse_settings("paper", [assignment])
+    assert text in str(error.value)
+    assert assignment.split("=")[0] in str(error.value)
+
+
+def test_unknown_preset_suggests_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'default'"):
+        parse_settings("defualt", [])
+
+
+def test_without_options_the_potential_is_the_papers():
+    assert choose_potential() == aluminium()
+    assert choose_potential("Al") == aluminium()
+
+
+def test_an_alloy_file_says_all_about_its_element():
+    own = choose_potential("Al", aluminium().file)
+    assert dataclasses.asdict(own) == dataclasses.asdict(aluminium())
+
+
+def test_a_potential_of_lammps_is_found_by_its_name():
+    copper = choose_potential(file="Cu_mishin1.eam.alloy")
+    assert (copper.element, copper.structure) == ("Cu", "fcc")
+    assert copper.mass == pytest.approx(63.55, abs=0.01)
+    assert copper.lattice_constant == pytest.approx(3.615, abs=0.001)
+
+
+def test_an_alloy_of_several_elements_wants_to_know_which():
+    with pytest.raises(PotentialError, match="give --element"):
+        choose_potential(file="NiAlH_jea.eam.alloy")
+    nickel = choose_potential("Ni", "NiAlH_jea.eam.alloy")
+    assert nickel.pair_coeff == "* * {file} Ni"
+    assert nickel.lattice_constant == pytest.approx(3.52, abs=0.01)
+
+
+def test_another_pair_style_wants_everything():
+    style = {"pair_style": "lj/cut 8.5", "pair_coeff": "1 1 0.0104 3.4"}
+    with pytest.raises(PotentialError, match="--mass and --structure and --lattice-constant"):
+        choose_potential("Ar", **style)
+    argon = choose_potential("Ar", **style, mass=39.95, structure="fcc", lattice_constant=5.26)
+    assert argon.commands() == ["pair_style lj/cut 8.5", "pair_coeff 1 1 0.0104 3.4"]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"element": "Cu"}, "for Cu give --potential"),
+        ({"element": "Cu", "file": "Cu_mishn1.eam.alloy"}, "did you mean 'Cu_mishin1.eam.alloy'"),
+        ({"element": "Al", "file": "Cu_mishin1.eam.alloy"}, "has no Al, it describes Cu"),
+        ({"file": "nowhere/a.eam.alloy"}, "no such potential file"),
+        ({"file": "library.meam"}, "isn't a setfl"),
+        ({"file": "Cu_mishin1.eam.alloy", "structure": "hcp"}, "expected positive numbers and fcc"),
+        ({"file": "Cu_mishin1.eam.alloy", "mass": -1.0}, "expected positive numbers"),
+    ],
+)
+def test_wrong_potentials_are_refused(options, text):
+    with pytest.raises(PotentialError) as error:
+        choose_potential(**options)
+    assert text in str(error.value)
