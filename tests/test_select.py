@@ -1,0 +1,157 @@
+"""Model selection: the walk on the grid, single waves, and what may not be looked at."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from prammol.diffraction import Diffraction
+from prammol.patches import cubic_patch
+from prammol.scattering import direct_structure_factor
+from prammol.stages.select import Select, _Walk, grid_search, plane_wave
+from prammol.state import State
+from small_crystal import make_problem
+
+SCALE = 3.0
+PEAKS = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
+
+
+def likelihood(q, counts, x, scale=SCALE, points=slice(None)):
+    """Eq. 6 by direct summation."""
+    lam = np.abs(scale * direct_structure_factor(q, x)) ** 2
+    return np.sum((counts * np.log(lam) - lam)[points])
+
+
+@pytest.fixture
+def few(rng):
+    """A dozen positions well apart, eight of them atoms, and a problem with their counts."""
+    sites = np.array(list(product(range(3), range(2), range(2))), dtype=float) * 3.1
+    sites += rng.normal(scale=0.2, size=sites.shape)
+    rng.shuffle(sites)
+    patches = [cubic_patch(p, 0.5, 9, 4.05) for p in PEAKS]
+    counts = [
+        rng.poisson(np.abs(SCALE * direct_structure_factor(p.q(), sites[:8])) ** 2)
+        .reshape(p.shape)
+        .astype(float)
+        for p in patches
+    ]
+    return sites, make_problem(Diffraction(patches, counts))
+
+
+def table_search(table, tolerance=0.0):
+    """grid_search on a table of likelihoods; also the cells it asked for."""
+    asked = []
+
+    def gains(here, cells):
+        assert all(max(abs(c[0] - here[0]), abs(c[1] - here[1])) == 1 for c in cells)
+        asked.extend(cells)
+        return [table[c] - table[0, 0] for c in cells]
+
+    size = (table.shape[0] - 1, table.shape[1] - 1)
+    return grid_search(size, gains, tolerance), asked
+
+
+@pytest.mark.parametrize("top", [(0, 0), (6, 0), (0, 4), (6, 4), (3, 2), (5, 1)])
+def test_walk_climbs_to_the_top_of_a_hill(top):
+    i, j = np.indices((7, 5))
+    table = -((i - top[0]) ** 2.0) - 1.3 * (j - top[1]) ** 2
+    found, asked = table_search(table)
+    assert found == top
+    assert len(asked) == len(set(asked))
+
+
+@pytest.mark.parametrize("flip", [False, True], ids=["undo removals", "undo additions"])
+def test_walk_takes_back_earlier_steps(flip):
+    # A ridge that leads out along one axis and turns back while it climbs the other.
+    table = np.full((6, 6), -100.0)
+    ridge = [(0, 0), (1, 0), (2, 0), (3, 1), (2, 2), (1, 3), (0, 4), (0, 5)]
+    for height, cell in enumerate(ridge):
+        table[cell] = height
+    found, _ = table_search(table.T if flip else table)
+    assert found == ((5, 0) if flip else (0, 5))
+
+
+def test_walk_ends_where_no_neighbour_is_better_by_the_tolerance():
+    table = np.array([[0.0], [10.0], [10.5], [30.0]])
+    assert table_search(table, tolerance=1.0)[0] == (1, 0)
+    assert table_search(table)[0] == (3, 0)
+
+
+def test_walk_with_nothing_to_change_stays():
+    assert grid_search((0, 0), lambda here, cells: pytest.fail("nothing to ask")) == (0, 0)
+
+
+def test_plane_wave_is_the_structure_factor_of_one_atom(few):
+    sites, problem = few
+    for x in sites[:3]:
+        exact = direct_structure_factor(problem.factor.q, x[None])
+        np.testing.assert_allclose(plane_wave(problem, x), exact, atol=2e-5)
+
+
+def test_walk_knows_the_likelihood_of_every_cell(few):
+    sites, problem = few
+    leave, enter, rest = sites[:3], sites[8:11], sites[3:8]
+    q, counts = problem.factor.q, problem.shard.counts
+    points = problem.shard.valid
+    start = np.concatenate([leave, rest])
+    walk = _Walk(problem, points, problem.factor.forward(start), SCALE, leave, enter)
+    base = likelihood(q, counts, start)
+    for here, cell in [
+        ((0, 0), (1, 0)), ((1, 0), (1, 1)), ((1, 1), (2, 2)), ((2, 2), (3, 3)),
+        ((3, 3), (2, 2)), ((2, 2), (1, 3)), ((1, 3), (0, 2)), ((0, 2), (0, 1)),
+    ]:  # fmt: skip
+        gained = walk.gains(here, [cell])[0]
+        x = np.concatenate([leave[cell[0] :], rest, enter[: cell[1]]])
+        exact = likelihood(q, counts, x) - base
+        assert gained == pytest.approx(exact, rel=1e-4, abs=1.0)
+        omega = walk.field(cell)
+        np.testing.assert_allclose(omega, direct_structure_factor(q, x), atol=1e-4)
+
+
+def test_selection_finds_the_best_of_all_subsets(few):
+    sites, problem = few
+    q, counts = problem.factor.q, problem.shard.counts
+    # Two atoms are missing from the object, two of its ten positions are wrong.
+    state = State(sites[[0, 1, 2, 3, 4, 5, 8, 9]], SCALE, candidates=sites[[6, 7, 10, 11]])
+    pool = np.concatenate([state.positions, state.candidates])
+    subsets = [np.array(s) for s in product([False, True], repeat=len(pool)) if any(s)]
+    best = max(subsets, key=lambda s: likelihood(q, counts, pool[s]))
+    after = Select()(problem, state)
+    assert sorted(map(tuple, after.positions)) == sorted(map(tuple, pool[best]))
+    assert (after.added, after.removed, after.selected) == (2, 2, True)
+    assert len(after.candidates) == 4
+    assert after.scale == state.scale
+
+
+def test_right_atoms_are_left_alone(few):
+    sites, problem = few
+    state = State(sites[:8], SCALE, candidates=sites[8:])
+    after = Select()(problem, state)
+    assert (after.added, after.removed, after.selected) == (0, 0, False)
+    np.testing.assert_array_equal(after.positions, sites[:8])
+
+
+def test_training_and_masked_points_do_not_vote(few, rng):
+    sites, problem = few
+    training = rng.random(problem.shard.size) < 0.3
+    masked = (rng.random(problem.shard.size) < 0.3) & ~training
+    blind = training | masked
+    spoilt = problem.shard.counts.copy()
+    spoilt[blind] = 1e6
+    state = State(sites[[0, 1, 2, 3, 4, 5, 8]], SCALE, candidates=sites[[6, 7, 9]])
+    state = replace(state, training=training)
+    shard = replace(problem.shard, counts=spoilt, valid=~masked)
+    after = Select()(replace(problem, shard=shard), state)
+    assert sorted(map(tuple, after.positions)) == sorted(map(tuple, sites[:8]))
+    # The same counts with the blind points seen: they do change the choice.
+    seen = replace(problem, shard=replace(shard, valid=np.ones_like(masked)))
+    other = Select()(seen, replace(state, training=None))
+    assert sorted(map(tuple, other.positions)) != sorted(map(tuple, sites[:8]))
+
+
+def test_empty_object_can_be_filled(few):
+    sites, problem = few
+    state = State(np.empty((0, 3)), SCALE, candidates=sites)
+    assert Select()(problem, state).added > 0
