@@ -1,0 +1,172 @@
+"""Pictures: what they say, and that odd cases are drawn at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from prammol.atoms import Atoms
+from prammol.diffraction import Diffraction
+from prammol.errors import InputError, OutputExistsError
+from prammol.patches import BraggPatch
+from prammol.plot import _slice_centre, plot_diffraction, plot_reconstruction
+from prammol.result import Reconstruction
+
+A = 4.05
+RNG = np.random.default_rng(0)
+
+
+def ball(radius: float) -> np.ndarray:
+    basis = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    x = (np.indices((10,) * 3).reshape(3, -1).T[:, None] - 5 + basis).reshape(-1, 3) * A
+    return x[np.linalg.norm(x - [0.3, 0.2, 0.1], axis=1) < radius]
+
+
+@pytest.fixture(scope="module")
+def truth() -> Atoms:
+    return Atoms(ball(13), "Al")
+
+
+def history(n: int) -> list[dict]:
+    return [
+        {"iteration": i, "log_likelihood": -(10.0 ** (5 - i)), "atoms": 600 - i, "scale": 0.2}
+        for i in range(n)
+    ]
+
+
+def drawn(path) -> bool:
+    """Tell whether a PNG has something on it: several colours and no tiny size."""
+    image = imread(path)
+    return (
+        min(image.shape[:2]) > 300
+        and len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 20
+    )
+
+
+def test_picture_names_what_is_missing_and_extra(tmp_path, truth):
+    noise = 0.01 * RNG.normal(size=truth.positions.shape)
+    x = np.concatenate([(truth.positions + noise)[3:], [[30, 0, 0]]])
+    result = Reconstruction(Atoms(x, "Al"), 0.2, history(6))
+    plot_reconstruction(result, tmp_path / "p.svg", truth, true_scale=0.2)
+    text = (tmp_path / "p.svg").read_text()
+    n = len(truth)
+    for words in (
+        f"{n - 2} Al atoms found of {n}",
+        "3 missing",
+        "1 extra",
+        "missing (3 in all)",
+        "extra (1 in all)",
+        f"true: {n}",
+        "scale C / true C",
+        "error (pm)",
+        "number of atoms",
+        "log-likelihood below its best",
+        "seen along z",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 60])
+@pytest.mark.parametrize("with_truth", [False, True])
+def test_any_length_of_history(tmp_path, truth, steps, with_truth):
+    columns = {"energy": RNG.normal(size=len(truth))}
+    result = Reconstruction(Atoms(truth.positions + 1, "Al", columns), 0.2, history(min(steps, 6)))
+    if steps > 6:
+        result = Reconstruction(result.atoms, 0.2, history(6) * 10)
+    plot_reconstruction(result, tmp_path / "p.png", truth if with_truth else None)
+    assert drawn(tmp_path / "p.png")
+
+
+def test_odd_histories_and_objects(tmp_path, truth):
+    odd = [{"iteration": 0, "log_likelihood": float("-inf"), "atoms": 3}, {"scale": None}]
+    plot_reconstruction(Reconstruction(truth, 1.0, odd), tmp_path / "a.png")
+    one = Reconstruction(Atoms([[0, 0, 0.0]], "Al"), 1.0)
+    plot_reconstruction(one, tmp_path / "b.png")
+    far = Reconstruction(Atoms([[0, 0, 0.0], [50, 0, 0]], "Al"), 1.0)
+    plot_reconstruction(far, tmp_path / "c.png", truth)
+    flat = Atoms(RNG.uniform(-9, 9, (50, 3)) * [1, 1, 0], "Al", {"energy": np.zeros(50)})
+    plot_reconstruction(Reconstruction(flat, 1.0), tmp_path / "d.png")
+    assert all(drawn(tmp_path / f"{n}.png") for n in "abcd")
+
+
+def test_slices_go_through_the_vacancy():
+    x = ball(19)
+    hole = x[np.linalg.norm(x - [4, 2, 2], axis=1).argmin()].copy()
+    x = x[np.linalg.norm(x - hole, axis=1) > 0.1]
+    np.testing.assert_allclose(_slice_centre(x, A / np.sqrt(2)), hole, atol=1e-9)
+
+
+def test_slices_go_through_an_atom_if_there_is_no_vacancy():
+    x = ball(19)
+    centre = _slice_centre(x, A / np.sqrt(2))
+    assert np.linalg.norm(x - centre, axis=1).min() < 1e-9
+    assert np.linalg.norm(centre - x.mean(axis=0)) < A / 2
+
+
+def diffraction() -> Diffraction:
+    patches, counts, valid = [], [], []
+    for skew in (0.0, 0.02):
+        shape = (7, 8, 9)
+        step = np.eye(3) * 0.05 + skew * np.eye(3, k=1)
+        patches.append(BraggPatch([1, 1, 1], step, shape))
+        counts.append(RNG.poisson(30, shape).astype(float))
+        counts[-1][3, 4, 5] = 5e5
+        valid.append(RNG.random(shape) < 0.9)
+        valid[-1][3, 4, 5] = True
+    counts[0][~valid[0]] = np.nan
+    return Diffraction(patches, counts, valid)
+
+
+def test_diffraction_picture(tmp_path):
+    data = diffraction()
+    plot_diffraction(data, tmp_path / "d.png")
+    assert drawn(tmp_path / "d.png")
+    plot_diffraction(data, tmp_path / "d.svg")
+    text = (tmp_path / "d.svg").read_text()
+    q = ", ".join(f"{v:.2f}" for v in data.peaks()[0])
+    assert f"patch 1, brightest at ({q})" in text
+    assert "photons per point" in text
+
+
+def test_diffraction_slices_show_the_right_plane(tmp_path, monkeypatch):
+    """The picture's array is the plane through the peak, rows upwards the second axis named."""
+    data = diffraction()
+    seen = []
+    imshow = __import__("matplotlib.axes", fromlist=["Axes"]).Axes.imshow
+
+    def spy(axes, array, **options):
+        image = imshow(axes, array, **options)
+        seen.append((axes, array, options["extent"]))
+        return image
+
+    monkeypatch.setattr("matplotlib.axes.Axes.imshow", spy)
+    plot_diffraction(data, tmp_path / "d.png")
+    counts, peak, step = data.counts[1], (3, 4, 5), data.patches[1].step
+    for axes, array, extent in seen[3:]:
+        right, up = (
+            int(label[len("along grid axis ")]) - 1
+            for label in (axes.get_xlabel(), axes.get_ylabel())
+        )
+        assert array.shape == (counts.shape[up], counts.shape[right])
+        at = list(peak)
+        at[right], at[up] = peak[right] - 2, peak[up] - 1
+        if data.valid[1][tuple(at)]:
+            assert array[at[up], at[right]] == counts[tuple(at)]
+        width = counts.shape[right] * np.linalg.norm(step[right])
+        assert extent[1] - extent[0] == pytest.approx(width)
+        assert array.max() == 5e5
+
+
+def test_refusals(tmp_path, truth):
+    result = Reconstruction(truth, 1.0)
+    with pytest.raises(InputError, match=r"\.png"):
+        plot_reconstruction(result, tmp_path / "p.bmp")
+    with pytest.raises(InputError, match="no atoms"):
+        plot_reconstruction(Reconstruction(Atoms(np.empty((0, 3)), "Al"), 1.0), tmp_path / "p.png")
+    (tmp_path / "p.png").write_text("precious")
+    with pytest.raises(OutputExistsError):
+        plot_reconstruction(result, tmp_path / "p.png")
+    with pytest.raises(OutputExistsError):
+        plot_diffraction(diffraction(), tmp_path / "p.png")
+    assert (tmp_path / "p.png").read_text() == "precious"
