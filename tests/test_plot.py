@@ -67,8 +67,7 @@ def test_picture_names_what_is_missing_and_extra(tmp_path, truth):
         assert words in text
 
 
-@pytest.mark.parametrize("steps", [0, 1, 2, 60])
-@pytest.mark.parametrize("with_truth", [False, True])
+@pytest.mark.parametrize(("steps", "with_truth"), [(0, True), (0, False), (1, True), (60, False)])
 def test_any_length_of_history(tmp_path, truth, steps, with_truth):
     columns = {"energy": RNG.normal(size=len(truth))}
     result = Reconstruction(Atoms(truth.positions + 1, "Al", columns), 0.2, history(min(steps, 6)))
