@@ -34,6 +34,10 @@ class Generate:
         Random positions per atom of the object.
     reach : float
         Largest distance of a random position to some atom of the object.
+    slack : float
+        How far outside the support a new atom may lie. A translation changes no
+        intensity, so the crystal's place against the support is only known to about half a
+        lattice vector; with 0, the atoms on one side can never be proposed.
     """
 
     distance: float = 0.75
@@ -41,6 +45,7 @@ class Generate:
     force: float = 0.05
     random: float = 0.2
     reach: float = 1.5
+    slack: float = 1.0
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with new candidates."""
@@ -49,7 +54,7 @@ class Generate:
             return replace(state, candidates=np.empty((0, 3)))
         rng = problem.rng("generate", state.iteration)
         _, forces = problem.cluster.energy_forces(x)
-        least = self.distance * unit
+        least, slack = self.distance * unit, self.slack * unit
         guests = np.concatenate(
             [
                 circumcentres(x, least, self.gap * unit),
@@ -57,10 +62,10 @@ class Generate:
                 random_near(x, round(self.random * len(x)), least, self.reach * unit, rng),
             ]
         )
-        guests = filtered(guests, x, least, problem.support)
+        guests = filtered(guests, x, least, problem.support, slack)
         if len(guests):
             guests, _ = problem.cluster.relax_guests(x, guests)
-            guests = filtered(guests, x, least, problem.support)
+            guests = filtered(guests, x, least, problem.support, slack)
         return replace(state, candidates=guests)
 
 
@@ -139,8 +144,10 @@ def random_near(
     return x[rng.integers(len(x), size=count)] + radius[:, None] * direction
 
 
-def filtered(guests: Positions, x: Positions, distance: float, support: Support) -> Positions:
-    """Return the positions inside the support that are close to no atom and to no other.
+def filtered(
+    guests: Positions, x: Positions, distance: float, support: Support, slack: float = 0.0
+) -> Positions:
+    """Return the positions in or near the support that are close to no atom and to no other.
 
     Of two close to each other the one that comes first stays.
 
@@ -153,18 +160,29 @@ def filtered(guests: Positions, x: Positions, distance: float, support: Support)
     distance : float
         Least distance [Å].
     support : Support
+    slack : float
+        How far outside the support they may lie [Å].
 
     Returns
     -------
     (k, 3) ndarray
     """
     guests = guests[np.isfinite(guests).all(axis=1)]
-    guests = guests[support.contains(guests)]
+    guests = guests[near_support(guests, support, slack)]
     if len(guests) == 0:
         return guests
     gap, _ = cKDTree(x).query(guests, distance_upper_bound=distance)
     guests = guests[~(gap < distance)]
     return guests[apart(guests, distance)]
+
+
+def near_support(x: Positions, support: Support, slack: float) -> NDArray[np.bool_]:
+    """Tell which positions lie in the support, or do when moved by `slack` [Å] somewhere."""
+    inside = support.contains(x)
+    if slack > 0:
+        for way in np.array([w for w in np.ndindex(3, 3, 3) if w != (1, 1, 1)]) - 1.0:
+            inside |= support.contains(x + slack * way / np.linalg.norm(way))
+    return inside
 
 
 def apart(x: Positions, distance: float) -> NDArray[np.bool_]:
