@@ -50,9 +50,7 @@ def line_between_rows(x: NDArray[np.float64], line: ArrayLike) -> NDArray[np.flo
     return best[0] * e1 + best[1] * e2 + (middle @ t) * t
 
 
-def add_screw(
-    x: NDArray[np.float64], point: ArrayLike, burgers: ArrayLike
-) -> NDArray[np.float64]:
+def add_screw(x: NDArray[np.float64], point: ArrayLike, burgers: ArrayLike) -> NDArray[np.float64]:
     """Displace a crystal by the elastic field of a screw dislocation.
 
     u = b theta / (2 pi), with theta the angle around the line (Hirth and Lothe,
@@ -194,9 +192,7 @@ def _circuit(
     # Any circuit crosses the cut at angle pi: start from an atom beside it.
     starts = np.unique(bonds[turn == 1, 0])
     for start in starts[:20]:
-        _, before = dijkstra(
-            graph, indices=start, unweighted=True, return_predecessors=True
-        )
+        _, before = dijkstra(graph, indices=start, unweighted=True, return_predecessors=True)
         node, total = int(start) + n, np.zeros(3, dtype=int)
         if before[node] < 0:
             continue

@@ -106,7 +106,7 @@ class GuestEnergy:
         self._tree = cKDTree(host)
         pairs = self._tree.query_pairs(table.cutoff, output_type="ndarray")
         f = table.density(np.linalg.norm(host[pairs[:, 0]] - host[pairs[:, 1]], axis=1))
-        self._rho = np.bincount(pairs.ravel(), np.repeat(f, 2), len(host))
+        self._rho = _sums(pairs.ravel(), np.repeat(f, 2), len(host))
         self._alone = self._embed(self._rho)[0]
 
     def __call__(
@@ -128,11 +128,11 @@ class GuestEnergy:
         f, df = t.density(r), t.density(r, 1)
         phi = t.pair(r) / r
         dphi = t.pair(r, 1) / r - phi / r
-        own, d_own = self._embed(np.bincount(guest, f, m))
+        own, d_own = self._embed(_sums(guest, f, m))
         theirs, d_theirs = self._embed(self._rho[other] + f)
-        energy = own + np.bincount(guest, phi + theirs - self._alone[other], m)
+        energy = own + _sums(guest, phi + theirs - self._alone[other], m)
         slope = (dphi + (d_own[guest] + d_theirs) * df) / r
-        force = np.stack([np.bincount(guest, -slope * vector[:, a], m) for a in range(3)], axis=1)
+        force = np.stack([_sums(guest, -slope * vector[:, a], m) for a in range(3)], axis=1)
         return energy, force
 
     def _embed(self, rho: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -140,3 +140,8 @@ class GuestEnergy:
         end = np.minimum(rho, self.table.largest_density)
         slope = self.table.embedding(end, 1)
         return self.table.embedding(end) + slope * (rho - end), slope
+
+
+def _sums(index: NDArray[np.int_], values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Sum the values of equal index, (size,)."""
+    return np.asarray(np.bincount(index, values, size), dtype=float)

@@ -98,7 +98,7 @@ def minimise_each(
             break
         step = np.linalg.solve(hessian[k], force[k][:, :, None])[:, :, 0]
         length = np.linalg.norm(step, axis=1)
-        step *= np.minimum(1, radius[k] / length)[:, None]
+        step = np.asarray(step * np.minimum(1, radius[k] / length)[:, None], dtype=float)
         length = np.minimum(length, radius[k])
         new_energy, new_force = evaluate(k, x[k] + step)
         hessian[k] = _bfgs(hessian[k], step, force[k] - new_force)
@@ -175,9 +175,7 @@ def relax_guests(
     return x, energy
 
 
-def _lammps_energies(
-    cluster: Cluster, host: Floats, alone: Floats, start: Floats
-) -> Evaluate:
+def _lammps_energies(cluster: Cluster, host: Floats, alone: Floats, start: Floats) -> Evaluate:
     """Return a function for the energies and forces of guests that can't feel each other."""
     x, cutoff, n = start.copy(), cluster.cutoff(), len(host)
     tree = cKDTree(host) if n else None

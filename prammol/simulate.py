@@ -1,0 +1,207 @@
+"""Simulated diffraction: a crystal, a flux and a seed give photon counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.atoms import Atoms
+from prammol.comm import Communicator
+from prammol.diffraction import Diffraction
+from prammol.errors import DataError, InputError
+from prammol.flux import PAPER_WAVELENGTH, scale_from_flux
+from prammol.md import Cluster
+from prammol.patches import BraggPatch, paper_patches
+from prammol.potentials import Potential, aluminium
+from prammol.scattering import StructureFactor
+
+_ACCURACY = 1e-12
+
+
+def simulate(
+    atoms: Atoms,
+    flux: float,
+    seed: int,
+    patches: Sequence[BraggPatch] | None = None,
+    temperature: float | None = None,
+    wavelength: float = PAPER_WAVELENGTH,
+    potential: Potential | None = None,
+    comm: Communicator | None = None,
+    equilibrate: int = 10_000,
+    steps: int = 100_000,
+    every: int = 100,
+    remove_rigid_motion: bool = True,
+) -> Diffraction:
+    """Draw photon counts, each from Poisson(C^2 |Omega|^2) (paper Eqs. 1 and 2).
+
+    With a temperature, Omega is the mean over snapshots of canonical dynamics that start
+    from the crystal (paper Eqs. 11 and 12). That is the coherent part, |<Omega>|^2; the
+    diffuse scattering, <|Omega|^2> less that, is left out as in the paper.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        The crystal.
+    flux : float
+        Time-integrated flux [photons/um^2].
+    seed : int
+        Seed of the counts and of the velocities.
+    patches : sequence of BraggPatch, optional
+        Where to measure; the paper's three if not given.
+    temperature : float, optional
+        Temperature [K]; the atoms stay where they are if not given.
+    wavelength : float
+        Wavelength [Å].
+    potential : Potential, optional
+        For the dynamics; the paper's aluminium if not given.
+    comm : Communicator, optional
+        The dynamics runs on all its ranks. All get the same counts.
+    equilibrate, steps, every : int
+        Time steps (1 fs) before the first snapshot, after it, and between two.
+    remove_rigid_motion : bool
+        Lay each snapshot on the crystal by the best translation and rotation. Else
+        only its centre is kept, as in the paper, and the crystal can turn.
+
+    Returns
+    -------
+    Diffraction
+        ``meta`` has ``flux``, ``scale``, ``element``, ``wavelength``, ``seed``,
+        ``total_counts``, ``peak_counts``; with a temperature also ``temperature``,
+        ``snapshots``, ``equilibrate``, ``every`` and ``remove_rigid_motion``.
+
+    Raises
+    ------
+    DataError
+        If not one photon is counted.
+    InputError
+        If the crystal is empty, a number makes no sense, or the potential is for
+        another element.
+    SimulationError
+        If the dynamics fails.
+    """
+    if len(atoms) == 0:
+        msg = "the crystal has no atoms, there is nothing to simulate"
+        raise InputError(msg)
+    if seed < 0:
+        msg = f"the seed of a simulation can't be negative, got {seed}"
+        raise InputError(msg)
+    patches = list(patches) if patches is not None else paper_patches()
+    scale = scale_from_flux(flux, patches, atoms.element, wavelength)
+    meta: dict[str, Any] = {
+        "flux": float(flux),
+        "scale": scale,
+        "element": atoms.element,
+        "wavelength": float(wavelength),
+        "seed": int(seed),
+    }
+    if temperature is None:
+        omega = StructureFactor(patches, _ACCURACY).forward(atoms.positions)
+    else:
+        omega = mean_structure_factor(
+            atoms,
+            temperature,
+            seed,
+            patches,
+            potential,
+            comm,
+            equilibrate,
+            steps,
+            every,
+            remove_rigid_motion,
+        )
+        meta |= {
+            "temperature": float(temperature),
+            "equilibrate": int(equilibrate),
+            "snapshots": int(steps // every),
+            "every": int(every),
+            "remove_rigid_motion": bool(remove_rigid_motion),
+        }
+    flat = _draw(scale**2 * np.abs(omega) ** 2, seed, f"a flux of {flux:g} photons/um^2")
+    meta |= {"total_counts": float(flat.sum()), "peak_counts": float(flat.max())}
+    bounds = np.cumsum([p.size for p in patches])[:-1]
+    counts = [c.reshape(p.shape) for c, p in zip(np.split(flat, bounds), patches, strict=True)]
+    return Diffraction(patches, counts, meta=meta, source="simulated diffraction")
+
+
+def mean_structure_factor(
+    atoms: Atoms,
+    temperature: float,
+    seed: int,
+    patches: Sequence[BraggPatch],
+    potential: Potential | None = None,
+    comm: Communicator | None = None,
+    equilibrate: int = 10_000,
+    steps: int = 100_000,
+    every: int = 100,
+    remove_rigid_motion: bool = True,
+) -> NDArray[np.complex128]:
+    """Return the mean of Omega over snapshots of canonical dynamics (paper Eq. 12).
+
+    Parameters as in :func:`simulate`.
+
+    Returns
+    -------
+    (size,) complex ndarray
+        The patches one after the other, each in C order.
+    """
+    potential = potential or aluminium()
+    if potential.element != atoms.element:
+        msg = f"the crystal is {atoms.element}, the potential is for {potential.element}"
+        raise InputError(msg)
+    if not (np.isfinite(temperature) and temperature > 0):
+        msg = f"the temperature must be a positive number of kelvin, got {temperature}"
+        raise InputError(msg)
+    if equilibrate < 0 or every < 1 or steps < every:
+        msg = (
+            f"dynamics needs equilibrate >= 0 and steps >= every >= 1, "
+            f"got {equilibrate}, {steps} and {every}"
+        )
+        raise InputError(msg)
+    reference = atoms.positions
+    factor = StructureFactor(patches, _ACCURACY)
+    total = np.zeros(factor.size, dtype=complex)
+    count = 0
+
+    def add(x: NDArray[np.float64]) -> None:
+        nonlocal count
+        if remove_rigid_motion:
+            x = superpose(x, reference)
+        else:
+            x = x - x.mean(axis=0) + reference.mean(axis=0)
+        total[:] += factor.forward(x)
+        count += 1
+
+    cluster = Cluster(potential, comm)
+    try:
+        # LAMMPS takes seeds of 31 bits, above 0.
+        velocity_seed = int(np.random.default_rng([seed, 1]).integers(1, 2**31 - 1))
+        cluster.sample_nvt(reference, temperature, velocity_seed, add, equilibrate, steps, every)
+    finally:
+        cluster.close()
+    return np.asarray(total / count)
+
+
+def superpose(x: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return x, (n, 3), after the translation and rotation that bring it nearest to a reference.
+
+    Kabsch, Acta Cryst. A32, 922 (1976). Never a reflection.
+    """
+    y, r = x - x.mean(axis=0), reference - reference.mean(axis=0)
+    u, _, vt = np.linalg.svd(y.T @ r)
+    flip = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt)) or 1.0])
+    return y @ ((u * flip) @ vt) + reference.mean(axis=0)
+
+
+def _draw(expected: NDArray[np.float64], seed: int, what: str) -> NDArray[np.float64]:
+    """Draw Poisson counts, the same on every rank."""
+    if expected.max() > 1e18:
+        msg = f"{what} gives {expected.max():.1e} photons in one point, too many to count"
+        raise InputError(msg)
+    counts = np.random.default_rng([seed, 0]).poisson(expected).astype(float)
+    if counts.sum() == 0:
+        msg = f"{what} leaves not one photon ({expected.sum():.2g} expected), it is too low"
+        raise DataError(msg)
+    return counts
