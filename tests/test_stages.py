@@ -21,6 +21,7 @@ from prammol.stages.generate import (
     apart,
     circumcentres,
     filtered,
+    near_support,
     random_near,
 )
 from prammol.stages.relax import Relax
@@ -269,6 +270,33 @@ def test_filter_keeps_what_is_inside_and_apart():
     np.testing.assert_array_equal(kept, guests[[1, 3]])
 
 
+def test_slack_widens_the_support_by_a_distance(rng):
+    support = Support((0, 0, 0), np.eye(3) * 4, np.ones((1, 1, 1), dtype=bool))
+    x = rng.uniform(-8, 8, size=(3000, 3))
+    outside = np.linalg.norm(np.maximum(np.abs(x) - 2, 0), axis=1)  # to the cube's surface
+    near = near_support(x, support, 1.5)
+    assert near[outside < 1.0].all()  # up to the angle between two of the 26 directions
+    assert not near[outside > 1.5].any()
+    np.testing.assert_array_equal(near_support(x, support, 0.0), support.contains(x))
+
+
+def test_shifted_object_gets_atoms_outside_the_support(data):
+    x = relaxed_ball(8.5)
+    shift = np.array([1.6, 0, 0])
+    rightmost = np.argsort(x[:, 0])[-6:]
+    support = support_from_truth(Atoms(np.delete(x, rightmost, axis=0), "Al"), 2.0)
+    problem = make_problem(data, support, cluster=True)
+    missing = rightmost[-1]
+    assert not support.contains((x[missing] + shift)[None])[0]
+    state = State(np.delete(x, missing, axis=0) + shift, 1.9)
+    gaps = [
+        np.linalg.norm(Generate(slack=s)(problem, state).candidates - x[missing] - shift, axis=1)
+        for s in (0.0, 1.0)
+    ]
+    assert (gaps[0] > 1.0).all()
+    assert gaps[1].min() < 0.2
+
+
 def test_apart_keeps_the_first_of_a_row(rng):
     x = rng.random((80, 3)) * 4
     keep = apart(x, 0.8)
@@ -284,7 +312,7 @@ def test_generation_proposes_the_missing_atom(data, where):
     hole = order[0] if where == "bulk" else order[-40]
     rest = np.delete(x, hole, axis=0)
     problem = make_problem(data, support_from_truth(Atoms(x, "Al")), cluster=True)
-    after = Generate()(problem, State(rest, 1.9))
+    after = Generate(slack=0.0)(problem, State(rest, 1.9))
     new = after.candidates
     assert np.linalg.norm(new - x[hole], axis=1).min() < 0.2
     distances = np.linalg.norm(new[:, None] - np.concatenate([rest, new]), axis=2)
