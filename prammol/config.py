@@ -126,7 +126,7 @@ def _value(setting: Setting, text: str) -> Any:
     if not all(math.isfinite(v) for v in _numbers(value)):
         raise _wrong(setting, text, "should be finite")
     # No single number of any stage is meaningful below zero unless its own value is.
-    if isinstance(value, int | float) and value < 0 <= setting.value:
+    if _numbers(value) == [value] and value < 0 <= (setting.value or 0):
         raise _wrong(setting, text, "should not be negative")
     if setting.name.endswith(".fraction") and not 0 < value <= 1:
         raise _wrong(setting, text, "should be above 0 and at most 1")

@@ -1,0 +1,129 @@
+"""Compare a reconstruction with the true crystal.
+
+Intensities don't change when the crystal is moved as a whole or inverted, so both are
+undone first. An atom is found if a true one lies within half the nearest-neighbour
+distance, one to one; errors are over the found atoms: read them together with the
+missing and extra ones. The resolution is pi / q_c, where q_c is the smallest |q| at
+which the mean phase error exceeds 0.5 rad."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prammol.evaluate import Metrics
+    from prammol.result import Reconstruction
+
+EXAMPLES = """\
+examples:
+  prammol evaluate r.h5 --truth s.xyz --json m.json
+  prammol evaluate r.h5 --truth s.xyz --atoms errors.xyz   # open in OVITO, colour by error_pm
+
+keys of the JSON file:
+  n_atoms n_true n_missing n_extra mae_pm rmse_pm max_error_pm resolution_angstrom
+  scale_ratio (C / true C, null if the true one isn't known) iterations converged
+  wall_s core_s ranks seed preset
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument("result", metavar="RESULT", help="HDF5 file written by reconstruct")
+    parser.add_argument("--truth", required=True, metavar="FILE", help="XYZ file of the crystal")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers as JSON")
+    parser.add_argument(
+        "--atoms",
+        metavar="FILE",
+        help="write the atoms found, in the frame of the truth, as extended XYZ with the columns "
+        "error_pm and truth_index (-1 for an extra atom)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace outputs that exist")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluate, print, write."""
+    from prammol.evaluate import evaluate
+    from prammol.io import (
+        read_atoms,
+        read_reconstruction,
+        replacing,
+        require_absent,
+        write_atoms,
+    )
+
+    for path in filter(None, (options.json, options.atoms)):
+        require_absent(path, options.force)
+    result = read_reconstruction(options.result)
+    truth = read_atoms(options.truth)
+    require_same_element(options.truth, truth.element, options.result, result.atoms.element)
+    metrics = evaluate(result.atoms, truth)
+    values = metrics_of(result, metrics)
+    if options.json:
+        text = json.dumps(values, indent=2, allow_nan=False) + "\n"
+        with replacing(options.json, options.force) as path:
+            Path(path).write_text(text, encoding="utf-8")
+    if options.atoms:
+        write_atoms(options.atoms, _with_errors(result, metrics), options.force)
+    _report(values)
+    return 0
+
+
+def require_same_element(truth: str, true: str, result: str, found: str) -> None:
+    """Raise InputError if the truth is made of another element than the result."""
+    from prammol.errors import InputError
+
+    if true != found:
+        msg = f"{truth}: the truth is made of {true}, but {result} is of {found}"
+        raise InputError(msg)
+
+
+def metrics_of(result: Reconstruction, metrics: Metrics) -> dict[str, Any]:
+    """Return what ``metrics.json`` holds."""
+    true_scale = true_scale_of(result)
+    ratio = None if true_scale is None else float(result.scale / true_scale)
+    return {**metrics.summary(), "scale_ratio": ratio, **result.summary()}
+
+
+def true_scale_of(result: Reconstruction) -> float | None:
+    """Return the true C if the data were simulated, as they recorded it."""
+    scale = result.provenance.get("diffraction", {}).get("scale")
+    return None if scale is None else float(scale)
+
+
+def _with_errors(result: Reconstruction, metrics: Metrics) -> Any:
+    import numpy as np
+
+    from prammol.atoms import Atoms
+
+    errors = np.full(metrics.n_atoms, np.nan)
+    partner = np.full(metrics.n_atoms, -1)
+    errors[metrics.found_index] = metrics.errors_pm
+    partner[metrics.found_index] = metrics.truth_index
+    columns = {**result.atoms.columns, "error_pm": errors, "truth_index": partner}
+    return Atoms(metrics.positions, result.atoms.element, columns, result.atoms.info)
+
+
+def _report(values: dict[str, Any]) -> None:
+    from prammol.progress import print_table
+
+    def number(name: str, unit: str) -> str:
+        value = values[name]
+        return "unknown" if value is None else f"{value:.4g} {unit}".rstrip()
+
+    print_table(
+        {
+            "atoms": f"{values['n_atoms']} found, {values['n_true']} true",
+            "missing": values["n_missing"],
+            "extra": values["n_extra"],
+            "mean error": number("mae_pm", "pm"),
+            "rms error": number("rmse_pm", "pm"),
+            "largest error": number("max_error_pm", "pm"),
+            "resolution": number("resolution_angstrom", "Å"),
+            "C / true C": number("scale_ratio", ""),
+            "iterations": values["iterations"],
+            "time": f"{values['wall_s']:.1f} s, {values['core_s']:.1f} core-seconds",
+        }
+    )

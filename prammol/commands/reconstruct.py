@@ -1,0 +1,196 @@
+"""Find the atoms that scattered the counts.
+
+Reads the counts and the support, writes FILE (HDF5: atoms, history, settings,
+provenance), the atoms as extended XYZ and as LAMMPS data, and one line of JSON per
+iteration, all beside each other:
+
+  -o r.h5  ->  r.h5  r.xyz  r.lammps  r.progress.jsonl
+
+Progress is printed on stderr, one line per iteration: the log-likelihood of all
+counts, atoms, atoms added and removed, C [sqrt(photons)], energy per atom, seconds.
+"mpiexec -n N prammol reconstruct ..." shares the work and gives the same atoms."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prammol.commands.common import (
+    add_output,
+    add_potential,
+    command_line,
+    count,
+    on_root,
+    potential_of,
+    require_element,
+    seed,
+)
+
+if TYPE_CHECKING:
+    from prammol.comm import Communicator
+    from prammol.diffraction import Diffraction
+    from prammol.potentials import Potential
+    from prammol.result import Reconstruction
+    from prammol.support import Support
+
+NOT_CONVERGED = 3
+
+EXAMPLES = """\
+examples:
+  prammol reconstruct d.h5 --support u.h5 --seed 1 -o r.h5
+  mpiexec -n 4 prammol reconstruct d.h5 --support u.h5 -o r.h5
+  prammol reconstruct d.h5 --support u.h5 -o r.h5 --preset paper \\
+      --set estimate.iterations=5 --set patience=20
+  prammol reconstruct d.h5 --support u.h5 -o r.h5 --potential Cu_mishin1.eam.alloy
+
+"prammol presets" lists the presets and what --set can change.
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument("diffraction", metavar="DIFFRACTION", help="HDF5 file with the counts")
+    parser.add_argument(
+        "--support", required=True, metavar="FILE", help="HDF5 file that says where atoms may be"
+    )
+    add_output(parser, "HDF5 file to write; the others are named after it")
+    parser.add_argument(
+        "--preset", default="default", metavar="NAME", help="default or paper [default]"
+    )
+    parser.add_argument(
+        "--seed",
+        type=seed,
+        default=0,
+        help="seed of all random choices, for any number of ranks [0]",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting of the preset; can be given several times",
+    )
+    parser.add_argument("--threads", type=count, default=1, help="threads of each process [1]")
+    add_potential(parser)
+
+
+def run(options: argparse.Namespace, comm: Communicator) -> int:
+    """Reconstruct on all ranks, print and write on the first."""
+    from prammol.config import parse_settings
+    from prammol.estimates import estimate
+    from prammol.progress import Progress
+    from prammol.reconstruct import reconstruct
+
+    outputs = _outputs(options.output)
+    settings = parse_settings(options.preset, options.set)
+    data, support, potential = on_root(comm, lambda: _inputs(options, outputs))
+    _warn_of_oversubscription(comm, options.threads)
+    needs = estimate(data, support, potential, comm, options.threads)
+    if comm.is_root:
+        ranks = f"{comm.size} rank{'s' if comm.size > 1 else ''}"
+        print(f"preset {options.preset}, seed {options.seed}, {ranks}", file=sys.stderr)
+        print(needs.text(), file=sys.stderr)
+    with Progress(outputs["jsonl"], comm.is_root) as progress:
+        result = reconstruct(
+            data,
+            support,
+            potential,
+            preset=options.preset,
+            seed=options.seed,
+            comm=comm,
+            settings=settings,
+            on_iteration=progress,
+            threads=options.threads,
+        )
+    on_root(comm, lambda: _write(options, outputs, result, data, potential))
+    if comm.is_root:
+        _report(outputs, result)
+    if result.converged:
+        return 0
+    if comm.is_root:
+        print(
+            f"prammol: not converged ({result.reason}) after {result.iterations} iterations; "
+            f"the atoms so far are in {outputs['h5']}",
+            file=sys.stderr,
+        )
+    return NOT_CONVERGED
+
+
+def _outputs(output: str) -> dict[str, Path]:
+    path = Path(output)
+    stem = path.with_suffix("") if path.suffix in (".h5", ".hdf5", ".cxi") else path
+    return {
+        "h5": path,
+        "xyz": stem.with_name(stem.name + ".xyz"),
+        "lammps": stem.with_name(stem.name + ".lammps"),
+        "jsonl": stem.with_name(stem.name + ".progress.jsonl"),
+    }
+
+
+def _inputs(
+    options: argparse.Namespace, outputs: dict[str, Path]
+) -> tuple[Diffraction, Support, Potential]:
+    """Check the outputs and read everything, before anything is computed."""
+    from prammol.io import read_diffraction, read_support, require_absent
+
+    for kind, path in outputs.items():
+        # What an interrupted run left of its progress is no result to protect.
+        require_absent(path, options.force or kind == "jsonl")
+    data = read_diffraction(options.diffraction)
+    data.require_three_dimensions()
+    support = read_support(options.support)
+    element = data.meta.get("element")
+    potential = potential_of(options, element)
+    require_element(potential.element, options.diffraction, element)
+    return data, support, potential
+
+
+def _warn_of_oversubscription(comm: Communicator, threads: int) -> None:
+    from prammol.estimates import cores_of_this_job
+
+    cores, ranks = cores_of_this_job(comm)
+    if comm.is_root and ranks * threads > cores:
+        print(
+            f"prammol: warning: {ranks} ranks x {threads} threads on {cores} cores, "
+            "this is slower than one thread per core",
+            file=sys.stderr,
+        )
+
+
+def _write(
+    options: argparse.Namespace,
+    outputs: dict[str, Path],
+    result: Reconstruction,
+    data: Diffraction,
+    potential: Potential,
+) -> None:
+    from prammol.io import provenance, write_atoms, write_lammps_data, write_reconstruction
+
+    origin: dict[str, Any] = provenance(
+        command=command_line(), seeds={"reconstruct": result.seed}, potential=potential
+    )
+    known = {k: v for k, v in data.meta.items() if k != "provenance"}
+    origin["diffraction"] = {"file": Path(options.diffraction).name, **known}
+    write_reconstruction(outputs["h5"], result, origin, options.force)
+    write_atoms(outputs["xyz"], result.atoms, options.force)
+    if len(result.atoms):
+        write_lammps_data(outputs["lammps"], result.atoms, potential.mass, options.force)
+
+
+def _report(outputs: dict[str, Path], result: Reconstruction) -> None:
+    from prammol.progress import print_table
+
+    last = result.history[-1] if result.history else {}
+    print_table(
+        {
+            "atoms": len(result.atoms),
+            "C": f"{result.scale:.6g} sqrt(photons)",
+            "log-likelihood": f"{last.get('log_likelihood', float('nan')):.8g}",
+            "energy": f"{last.get('energy_per_atom', float('nan')):.4f} eV per atom",
+            "iterations": f"{result.iterations} (ended: {result.reason})",
+            "time": f"{result.wall_s:.1f} s, {result.core_s:.1f} core-seconds",
+            "written": "  ".join(str(p) for p in outputs.values() if p.exists()),
+        }
+    )

@@ -1,0 +1,172 @@
+"""Draw photon counts of a crystal around its Bragg peaks: Poisson(C^2 |Omega|^2).
+
+Measured are cubes around the (-1,1,1), (1,-1,1) and (1,1,-1) peaks, 50 points along
+each edge from 0.4 to 1.6 reciprocal lattice units, unless --peak and --points say
+otherwise. C follows from the flux. With --temperature, Omega is the mean over
+snapshots of canonical dynamics (the coherent part; no diffuse scattering). Writes HDF5
+in the CXI layout."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from prammol.commands.common import (
+    add_output,
+    add_potential,
+    command_line,
+    count,
+    on_root,
+    positive,
+    potential_of,
+    seed,
+)
+
+if TYPE_CHECKING:
+    from prammol.atoms import Atoms
+    from prammol.comm import Communicator
+    from prammol.patches import BraggPatch
+    from prammol.potentials import Potential
+
+EXAMPLES = """\
+examples:
+  prammol simulate s.xyz --flux 1e20 --seed 1 -o d.h5
+  prammol simulate s.xyz --flux 1e18 --points 30 -o coarse.h5
+  prammol simulate s.xyz --flux 1e20 --peak=2,0,0 --peak=0,2,0 --peak=0,0,2 -o d200.h5
+  mpiexec -n 2 prammol simulate s.xyz --flux 1e20 --temperature 300 -o warm.h5
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument("crystal", metavar="CRYSTAL", help="XYZ file, positions in Å")
+    add_output(parser, "HDF5 file to write")
+    parser.add_argument(
+        "--flux",
+        type=positive,
+        required=True,
+        metavar="PHI",
+        help="time-integrated flux [photons/um^2], for example 1e20",
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the counts [0]")
+    parser.add_argument(
+        "--points", type=count, default=50, metavar="N", help="points along each edge [50]"
+    )
+    parser.add_argument(
+        "--peak",
+        action="append",
+        type=_peak,
+        metavar="H,K,L",
+        help="centre of a cube in reciprocal lattice units; once for each, written --peak=-1,1,1",
+    )
+    parser.add_argument(
+        "--half-width",
+        type=positive,
+        default=0.6,
+        metavar="RLU",
+        help="half the edge of a cube in reciprocal lattice units [0.6]",
+    )
+    parser.add_argument(
+        "--wavelength", type=positive, default=1.24, metavar="A", help="wavelength [Å] [1.24]"
+    )
+    dynamics = parser.add_argument_group("dynamics")
+    dynamics.add_argument("--temperature", type=positive, metavar="K", help="temperature [K]")
+    dynamics.add_argument(
+        "--equilibrate",
+        type=count,
+        default=10_000,
+        metavar="N",
+        help="steps of 1 fs before [10000]",
+    )
+    dynamics.add_argument(
+        "--steps", type=count, default=100_000, metavar="N", help="steps with snapshots [100000]"
+    )
+    dynamics.add_argument(
+        "--every", type=count, default=100, metavar="N", help="steps between two snapshots [100]"
+    )
+    add_potential(parser)
+
+
+def run(options: argparse.Namespace, comm: Communicator) -> int:
+    """Simulate on all ranks, write on the first."""
+    from prammol.io import provenance, read_atoms, require_absent, write_diffraction
+    from prammol.simulate import simulate
+
+    def inputs() -> Atoms:
+        require_absent(options.output, options.force)
+        return read_atoms(options.crystal)
+
+    atoms = on_root(comm, inputs)
+    potential = _potential(options, atoms)
+    data = simulate(
+        atoms,
+        options.flux,
+        options.seed,
+        patches=_patches(options, atoms, potential),
+        temperature=options.temperature,
+        wavelength=options.wavelength,
+        potential=potential,
+        comm=comm,
+        equilibrate=options.equilibrate,
+        steps=options.steps,
+        every=options.every,
+    )
+
+    def write() -> None:
+        origin = provenance(
+            command=command_line(), seeds={"simulate": options.seed}, potential=potential
+        )
+        write_diffraction(options.output, data, origin, options.force)
+
+    on_root(comm, write)
+    if comm.is_root:
+        print(
+            f"{options.output}: {len(data.patches)} patches, {data.total_counts:.4g} photons, "
+            f"{data.meta['peak_counts']:.4g} in the brightest point, C = {data.meta['scale']:.4g}"
+        )
+    return 0
+
+
+def _peak(text: str) -> tuple[float, ...]:
+    try:
+        hkl = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        hkl = ()
+    if len(hkl) != 3:
+        msg = f"{text!r} isn't three numbers such as -1,1,1"
+        raise argparse.ArgumentTypeError(msg)
+    return hkl
+
+
+def _potential(options: argparse.Namespace, atoms: Atoms) -> Potential | None:
+    """Return the potential if the simulation needs one or the options describe one."""
+    from prammol.commands.common import require_element
+
+    if options.temperature is None and options.potential is None and options.pair_style is None:
+        return None
+    potential = potential_of(options, atoms.element)
+    require_element(potential.element, options.crystal, atoms.element)
+    return potential
+
+
+def _patches(
+    options: argparse.Namespace, atoms: Atoms, potential: Potential | None
+) -> list[BraggPatch]:
+    from prammol.errors import InputError
+    from prammol.patches import PAPER_LATTICE_CONSTANT, PAPER_PEAKS, paper_patches
+
+    edge = options.lattice_constant
+    if edge is None and potential is not None:
+        edge = potential.lattice_constant
+    if edge is None and atoms.element != "Al":
+        msg = (
+            f"{options.crystal}: where are the peaks of {atoms.element}? "
+            "Give --lattice-constant or --potential"
+        )
+        raise InputError(msg)
+    return paper_patches(
+        options.points,
+        edge or PAPER_LATTICE_CONSTANT,
+        options.peak or PAPER_PEAKS,
+        options.half_width,
+    )

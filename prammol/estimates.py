@@ -1,0 +1,132 @@
+"""How much memory and time a reconstruction will take, before it starts."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from prammol.comm import Communicator
+from prammol.diffraction import Diffraction
+from prammol.patches import BraggPatch, shard
+from prammol.potentials import Potential
+from prammol.scattering import StructureFactor
+from prammol.support import Support
+
+# Python, numpy, LAMMPS and MPI before any data [bytes].
+BASE_BYTES = 250e6
+# Counts, mask, indices, q, and the dozen complex fields that stages hold at once.
+BYTES_PER_POINT = 300
+# A NUFFT works on a grid twice as fine along each axis, complex128.
+BYTES_PER_GRID_POINT = 8 * 16
+BYTES_PER_ATOM = 20_000  # neighbour lists, and candidates several times the atoms
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a reconstruction needs.
+
+    Attributes
+    ----------
+    atoms : float
+        Atoms that fill the support.
+    points : int
+        Points of the data.
+    bytes_per_rank : float
+        Memory of the largest rank.
+    gradient_s : float
+        Measured time of the likelihood with its gradient, on all ranks together [s].
+    """
+
+    atoms: float
+    points: int
+    bytes_per_rank: float
+    gradient_s: float
+
+    def text(self) -> str:
+        """Return one sentence for a person."""
+        return (
+            f"{self.points} points, about {self.atoms:.0f} atoms in the support, "
+            f"{self.bytes_per_rank / 1e9:.2f} GB per rank, "
+            f"{1e3 * self.gradient_s:.0f} ms per gradient"
+        )
+
+
+def estimate(
+    data: Diffraction,
+    support: Support,
+    potential: Potential,
+    comm: Communicator,
+    threads: int = 1,
+    epsilon: float = 1e-9,
+) -> Estimate:
+    """Measure one gradient on this rank's points, and compute the rest.
+
+    Called together by all ranks.
+
+    Parameters
+    ----------
+    data : Diffraction
+    support : Support
+    potential : Potential
+    comm : Communicator
+    threads : int
+        Threads per rank.
+    epsilon : float
+        Accuracy of the transforms.
+    """
+    cell = potential.lattice_constant**3 / {"fcc": 4, "bcc": 2}[potential.structure]
+    atoms = support.volume / cell
+    patches = [
+        data.patches[s.patch_index].planes(s.start, s.stop) for s in shard(data.patches, comm)
+    ]
+    return Estimate(
+        atoms=atoms,
+        points=sum(p.size for p in data.patches),
+        bytes_per_rank=comm.max(memory(patches, data, atoms)),
+        gradient_s=comm.max(_one_gradient(patches, support, int(atoms), threads, epsilon)),
+    )
+
+
+def memory(patches: Sequence[BraggPatch], data: Diffraction, atoms: float) -> float:
+    """Return the bytes a rank needs that owns some slabs of the data."""
+    # Every rank keeps the counts and masks as they were read, and a copy arrives by MPI.
+    read = sum(c.nbytes + v.nbytes for c, v in zip(data.counts, data.valid, strict=True))
+    own = sum(p.size for p in patches)
+    grid = max((p.size for p in patches), default=0)
+    return (
+        BASE_BYTES
+        + 2 * read
+        + own * BYTES_PER_POINT
+        + grid * BYTES_PER_GRID_POINT
+        + atoms * BYTES_PER_ATOM
+    )
+
+
+def _one_gradient(
+    patches: Sequence[BraggPatch], support: Support, atoms: int, threads: int, epsilon: float
+) -> float:
+    rng = np.random.default_rng(0)
+    centres = support.centres()
+    x = centres[rng.integers(len(centres), size=max(atoms, 1))]
+    x = x + rng.uniform(-0.5, 0.5, x.shape) @ support.voxel
+    factor = StructureFactor(patches, epsilon, threads)
+    begin = time.perf_counter()
+    factor.adjoint_moments(factor.forward(x), x)
+    return time.perf_counter() - begin
+
+
+def cores_of_this_job(comm: Communicator) -> tuple[int, int]:
+    """Return the processor cores of the fullest node and the ranks that run on it."""
+    mine = (
+        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    )
+    nodes: dict[str, tuple[set[int], int]] = {}
+    for name, cores in comm.gather((platform.node(), set(mine))):
+        known, ranks = nodes.get(name, (set(), 0))
+        nodes[name] = (known | cores, ranks + 1)
+    return min(((len(cores), ranks) for cores, ranks in nodes.values()), key=lambda n: n[0] / n[1])
