@@ -219,7 +219,11 @@ def _draw_compared(
             fontweight="bold",
         )
     if len(found):
-        bar = figure.colorbar(atoms, ax=grid[1], label="error (pm)", pad=0.01, aspect=25)
+        beyond = norm.vmax is not None and metrics.errors_pm.max() > 1.001 * norm.vmax
+        extend = "max" if beyond else "neither"
+        bar = figure.colorbar(
+            atoms, ax=grid[1], label="error (pm)", pad=0.01, aspect=25, extend=extend
+        )
         plain_ticks(bar.ax.yaxis, norm)
     if len(missing) or len(extra):
         figure.legend(

@@ -51,7 +51,7 @@ def _line(axes: Axes, x: FloatArray, y: FloatArray) -> None:
     few = len(x) <= 40
     axes.plot(x, y, color=BLUE, lw=1.4, marker="o" if few else "", ms=3.5, clip_on=False, zorder=3)
     axes.set_xlabel("iteration")
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     axes.grid(axis="y", color="#E4E6EA", lw=0.6)
 
 
@@ -72,7 +72,7 @@ def _draw_likelihood(axes: Axes, x: FloatArray, y: FloatArray) -> None:
 def _draw_number(axes: Axes, x: FloatArray, y: FloatArray, truth: Atoms | None) -> None:
     _line(axes, x, y)
     axes.set_title("number of atoms")
-    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     axes.ticklabel_format(axis="y", useOffset=False, style="plain")
     if truth is not None:
         _target(axes, len(truth), f"true: {len(truth)}")
@@ -114,21 +114,22 @@ def draw_histogram(axes: Axes, errors: FloatArray) -> None:
     axes.axvline(errors.mean(), color=RED, lw=1, ls=(0, (4, 3)))
     axes.annotate(
         f"mean {errors.mean():.3g} pm",
-        (errors.mean(), 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(4, -2),
-        textcoords="offset points",
+        (0.02, 0.98),
+        xycoords="axes fraction",
         va="top",
         color=RED,
     )
+    axes.margins(y=0.18)
     axes.set(title="atoms by error", xlabel="error (pm)")
 
 
 def error_norm(errors: FloatArray) -> Normalize:
     """Return a logarithmic scale if the errors span more than a decade."""
-    if not len(errors) or errors.max() < 1e-6:
+    if not len(errors) or np.percentile(errors, 99.5) < 1e-6:
         return Normalize(0, 1e-3)
-    low, high = max(float(np.percentile(errors, 1)), errors.max() / 1e3), float(errors.max())
+    # A few bad atoms must not take the colours from all others.
+    low, high = (float(v) for v in np.percentile(errors, [1, 99.5]))
+    low = max(low, high / 1e3)
     return LogNorm(low, high) if high > 10 * low else Normalize(0, high)
 
 
