@@ -67,9 +67,9 @@ def single_atom_gains(
         Positive where the change is an improvement.
     """
     photons = np.where(points, counts, 0).astype(np.float32)
-    omega = omega.astype(np.complex64)
-    square = omega.real**2 + omega.imag**2
-    u = omega / np.maximum(square, np.float32(1))
+    wave = omega.astype(np.complex64)
+    square = wave.real**2 + wave.imag**2
+    u = wave / np.maximum(square, np.float32(1))
     # What is the same for every atom: on weak points the logarithm loses ln r^2
     # and gains ln 1, and everywhere lambda' has the photons of the atom alone.
     weak = square < 1
@@ -82,8 +82,8 @@ def single_atom_gains(
         power *= u
         field = power * np.float32(2 / m)
         if m == 1:  # -C^2 |Omega -+ e|^2 has this and the constant part only
-            field -= np.where(points, np.float32(2 * scale**2), np.float32(0)) * omega
-        value = factor.adjoint(field, m * x).real
+            field -= np.where(points, np.float32(2 * scale**2), np.float32(0)) * wave
+        value = factor.adjoint(field.astype(np.complex128), m * x).real
         total -= np.where(inside, value, (-1) ** m * value)
     total = comm.allreduce(np.append(total, constant))
     return total[:-1] + total[-1]

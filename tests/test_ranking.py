@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from prammol.comm import Communicator
 from prammol.patches import cubic_patch
 from prammol.ranking import single_atom_gains

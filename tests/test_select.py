@@ -7,12 +7,13 @@ from itertools import product
 
 import numpy as np
 import pytest
+from small_crystal import make_problem
+
 from prammol.diffraction import Diffraction
 from prammol.patches import cubic_patch
 from prammol.scattering import direct_structure_factor
 from prammol.stages.select import Select, _Walk, grid_search, plane_wave
 from prammol.state import State
-from small_crystal import make_problem
 
 SCALE = 3.0
 PEAKS = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from prammol.state import Problem, State
 
 Cell = tuple[int, int]
 _BLOCK = 32768
+_KEPT_WAVES = 8
 _MOVES = [(a, b) for a in (1, 0, -1) for b in (1, 0, -1) if (a, b) != (0, 0)]
 
 
@@ -148,7 +148,7 @@ class _Walk:
         self._inverse = 1 / np.maximum(self._start, np.float32(1e-12))
         self._atoms = (leave, enter)
         self._here: Cell = (0, 0)
-        self._wave = lru_cache(maxsize=8)(self._compute_wave)
+        self._waves: dict[Cell, NDArray[np.complex64]] = {}
         self.photons_per_atom = scale**2 * problem.comm.sum(float(points.sum()))
 
     def field(self, here: Cell) -> NDArray[np.complex128]:
@@ -198,8 +198,14 @@ class _Walk:
         log -= square
         return float(log.sum(dtype=np.float64))
 
-    def _compute_wave(self, axis: int, index: int) -> NDArray[np.complex64]:
-        return plane_wave(self._problem, self._atoms[axis][index])
+    def _wave(self, axis: int, index: int) -> NDArray[np.complex64]:
+        """Return the wave of one atom of a list; the few used last are kept."""
+        key = (axis, index)
+        if key not in self._waves:
+            if len(self._waves) == _KEPT_WAVES:
+                self._waves.pop(next(iter(self._waves)))
+            self._waves[key] = plane_wave(self._problem, self._atoms[axis][index])
+        return self._waves[key]
 
 
 def plane_wave(problem: Problem, x: NDArray[np.float64]) -> NDArray[np.complex64]:
