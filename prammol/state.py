@@ -68,6 +68,10 @@ class State:
         Atoms [Å].
     scale : float
         C, the amplitude one atom scatters into one point [sqrt(photons)].
+    occupancies : (n,) ndarray
+        Occupancy of each position, while positions are sites; empty if all are atoms.
+    misfit : float
+        Variance-stabilised misfit of the object, infinite if not known.
     iteration : int
         Iterations finished.
     selected : bool
@@ -85,6 +89,8 @@ class State:
 
     positions: NDArray[np.float64]
     scale: float
+    occupancies: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    misfit: float = float("inf")
     iteration: int = 0
     selected: bool = False
     added: int = 0
