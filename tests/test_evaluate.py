@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from prammol.atoms import Atoms
 from prammol.errors import InputError
@@ -83,6 +84,37 @@ def test_a_third_of_the_surface_wrong_both_ways():
     )
     assert counts(m) == (300, 300)
     assert m.max_error_pm < 1e-9
+
+
+def best_by_brute_force(found: np.ndarray, truth: np.ndarray, tolerance: float) -> float:
+    """Try every translation that lays one inner atom on a true one, both ways up."""
+    best = 0.0
+    tree = cKDTree(truth)
+    for x in (found, -found):
+        inner = x[np.linalg.norm(x - x.mean(axis=0), axis=1).argmin()]
+        for shift in truth - inner:
+            distance, _ = tree.query(x + shift, distance_upper_bound=tolerance)
+            near = distance[np.isfinite(distance)]
+            best = max(best, float((1 - (near / tolerance) ** 2).sum()))
+    return best
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_translation_is_better(seed):
+    """Up to 30 % missing on one side, up to 20 % extra: against an exhaustive search."""
+    rng = np.random.default_rng(seed)
+    whole = crystal(480, seed)
+    truth = whole[:400]
+    side = np.linalg.norm(truth - truth.mean(axis=0), axis=1) + truth @ rng.normal(size=3) / 2
+    kept = truth[np.argsort(side)[: int(rng.uniform(280, 400))]]
+    found = np.concatenate([kept, whole[400:][rng.random(80) < rng.random()]])
+    found = (-1) ** seed * (found + 0.05 * rng.normal(size=found.shape)) + 50 * rng.normal(size=3)
+    r = register(found, truth)
+    tolerance = neighbour_distance(truth) / 2
+    pairs = r.partner >= 0
+    distance = np.linalg.norm(r.apply(found)[pairs] - truth[r.partner[pairs]], axis=1)
+    score = (1 - (distance / tolerance) ** 2).sum()
+    assert score >= best_by_brute_force(found, truth, tolerance) - 1e-6 * len(found)
 
 
 def test_normal_noise_gives_the_moments_of_maxwell(truth):

@@ -7,7 +7,6 @@ import pytest
 
 from prammol.errors import InputError
 from prammol.resolution import (
-    PHASE_LIMIT,
     _phase_errors,
     fibonacci_hemisphere,
     resolution,
@@ -43,7 +42,7 @@ def test_translated_atom_fails_where_its_phase_does():
     d = 0.05
     r = resolution([truth + np.array([0, 0, d])], truth, registered=True)
     assert r.failed
-    assert r.q_c == pytest.approx(2 * PHASE_LIMIT / d, rel=0.02)
+    assert r.q_c == pytest.approx(2 * 0.5 / d, rel=0.02)
     assert r.value == pytest.approx(np.pi / r.q_c)
 
 
@@ -73,7 +72,7 @@ def test_normal_displacements_of_a_random_crystal(sigma):
         return float((phase * density).sum() / density.sum())
 
     q = np.linspace(0.01, 3, 1000) / sigma
-    expected = q[np.argmax([mean_phase(np.exp(-((v * sigma) ** 2) / 2)) > PHASE_LIMIT for v in q])]
+    expected = q[np.argmax([mean_phase(np.exp(-((v * sigma) ** 2) / 2)) > 0.5 for v in q])]
     r = resolution([found], truth, registered=True)
     assert r.failed
     # 512 directions: the mean of a shell scatters by a few per cent.
@@ -98,7 +97,7 @@ def test_wrong_object_fails_at_the_size_of_the_crystal():
 def test_the_first_shell_that_fails_counts_even_if_later_ones_are_good():
     truth = gas(400, 25, 10)
     r = resolution([gas(400, 25, 11)], truth, registered=True)
-    bad = np.flatnonzero(r.phase_error > PHASE_LIMIT)
+    bad = np.flatnonzero(r.phase_error > 0.5)
     assert r.q_c == r.q[bad[0]]
     assert (np.diff(r.q) > 0).all()
 
