@@ -68,3 +68,23 @@ def parallel(tmp_path: Path) -> Run:
 def rng() -> np.random.Generator:
     """Random numbers with a fixed seed."""
     return np.random.default_rng(20240604)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of a small crystal, made by the command line.
+
+    ``s.xyz`` (150 atoms, not relaxed), ``d.h5`` (three patches of 16^3 points), ``u.h5``, and
+    what two iterations of the preset ``paper`` give: ``r.h5``, ``r.xyz``, ``r.lammps``.
+    Not to be changed: copy what you want to damage.
+    """
+    folder = tmp_path_factory.mktemp("small")
+    for code, command in (
+        (0, "crystal bulk --atoms 150 --seed 5 --no-relax -o s.xyz"),
+        (0, "simulate s.xyz --flux 1e20 --points 16 --seed 1 -o d.h5"),
+        (0, "support d.h5 --from-truth s.xyz --resolution 5 -o u.h5"),
+        (3, "reconstruct d.h5 --support u.h5 --preset paper --set max_iterations=2 -o r.h5"),
+    ):
+        done = run([sys.executable, "-m", "prammol", *command.split()], cwd=folder)
+        assert done.returncode == code, done.stderr
+    return folder

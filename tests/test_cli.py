@@ -1,0 +1,250 @@
+"""The command line as a person uses it: real processes, real files."""
+
+import io
+import json
+import os
+import sys
+
+import ase.io
+import numpy as np
+import pytest
+
+import prammol as package
+from prammol import doctor
+from prammol.__main__ import THREAD_VARIABLES, set_threads
+from prammol.cli import VERBS
+from prammol.comm import Communicator
+from prammol.commands import doctor as doctor_verb
+from prammol.commands.reconstruct import _warn_of_oversubscription
+from prammol.io import read_atoms, read_diffraction, read_reconstruction, read_support
+from prammol.presets import PRESETS
+from prammol.progress import HEADER, Progress
+
+METRICS = {
+    "n_atoms", "n_true", "n_missing", "n_extra", "mae_pm", "rmse_pm", "max_error_pm",
+    "resolution_angstrom", "scale_ratio", "iterations", "converged", "wall_s", "core_s",
+    "ranks", "seed", "preset",
+}  # fmt: skip
+
+
+def test_help_is_a_page_with_verbs_units_examples_and_exit_codes(prammol):
+    done = prammol("--help")
+    assert done.returncode == 0
+    for verb in VERBS:
+        assert f"\n  {verb} " in done.stdout
+    for text in ("photons/um^2", "mpiexec -n 4 prammol", "exit codes:", "--force"):
+        assert text in done.stdout
+    assert prammol().stdout == done.stdout
+
+
+def test_help_loads_nothing_slow(tmp_path):
+    from conftest import run
+
+    done = run([sys.executable, "-X", "importtime", "-m", "prammol", "--help"], cwd=tmp_path)
+    loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert "prammol.cli" in loaded
+    assert not loaded & {"numpy", "scipy", "h5py", "pydantic", "mpi4py", "matplotlib", "rich"}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(prammol, verb):
+    done = prammol(verb, "--help")
+    assert done.returncode == 0
+    assert f"usage: prammol {verb}" in done.stdout
+    assert f"  prammol {verb}" in done.stdout.partition("example")[2]
+
+
+def test_version(prammol):
+    assert prammol("--version").stdout.split() == ["prammol", package.__version__]
+
+
+def test_crystal_simulate_and_support_write_what_they_say(small):
+    atoms, data = read_atoms(small / "s.xyz"), read_diffraction(small / "d.h5")
+    assert len(atoms) == 150
+    assert [p.shape for p in data.patches] == [(16, 16, 16)] * 3
+    assert data.meta["flux"] == 1e20
+    assert data.meta["seed"] == 1
+    support = read_support(small / "u.h5")
+    assert support.contains(atoms.positions).all()
+    np.testing.assert_allclose(support.voxel, 5 * np.eye(3))
+
+
+def test_reconstruct_writes_hdf5_xyz_lammps_and_json_lines(small):
+    result = read_reconstruction(small / "r.h5")
+    assert (result.preset, result.iterations, result.converged) == ("paper", 2, False)
+    assert result.settings["max_iterations"] == 2
+    assert result.provenance["command"].startswith("prammol reconstruct d.h5")
+    assert result.provenance["diffraction"]["flux"] == 1e20
+    xyz = ase.io.read(small / "r.xyz")
+    assert set(xyz.get_chemical_symbols()) == {"Al"}
+    np.testing.assert_allclose(xyz.positions, result.atoms.positions, atol=1e-8)
+    lammps = ase.io.read(small / "r.lammps", format="lammps-data", atom_style="atomic")
+    np.testing.assert_allclose(lammps.positions, result.atoms.positions, atol=1e-8)
+    lines = (small / "r.progress.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [r["iteration"] for r in records] == [0, 1, 2]
+    assert records[-1]["atoms"] == len(result.atoms)
+    assert records[-1]["log_likelihood"] == pytest.approx(result.history[-1]["log_likelihood"])
+
+
+def test_not_converged_is_exit_code_3_and_a_sentence(prammol, small, tmp_path):
+    arguments = ["--preset", "paper", "--set", "max_iterations=0", "--seed", 4]
+    done = prammol(
+        "reconstruct", small / "d.h5", "--support", small / "u.h5", "-o", "new/x.h5", *arguments
+    )
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1].startswith("prammol: not converged (max_iterations)")
+    assert HEADER in done.stderr
+    assert "GB per rank" in done.stderr
+    assert {p.name for p in (tmp_path / "new").iterdir()} == {
+        "x.h5", "x.xyz", "x.lammps", "x.progress.jsonl",
+    }  # fmt: skip
+    assert read_reconstruction(tmp_path / "new" / "x.h5").seed == 4
+
+
+def test_evaluate_writes_the_keys_of_the_contract(prammol, small, tmp_path):
+    done = prammol(
+        "evaluate",
+        small / "r.h5",
+        "--truth",
+        small / "s.xyz",
+        "--json",
+        "m.json",
+        "--atoms",
+        "e.xyz",
+    )
+    assert done.returncode == 0, done.stderr
+    values = json.loads((tmp_path / "m.json").read_text())
+    assert set(values) == METRICS
+    assert values["n_true"] == 150
+    assert values["n_atoms"] - values["n_extra"] == 150 - values["n_missing"]
+    result, data = read_reconstruction(small / "r.h5"), read_diffraction(small / "d.h5")
+    assert values["scale_ratio"] == pytest.approx(result.scale / data.meta["scale"])
+    atoms = ase.io.read(tmp_path / "e.xyz")
+    partner = atoms.arrays["truth_index"]
+    assert (partner < 0).sum() == values["n_extra"]
+    found, truth = partner >= 0, read_atoms(small / "s.xyz").positions
+    distance = 100 * np.linalg.norm(atoms.positions[found] - truth[partner[found]], axis=1)
+    np.testing.assert_allclose(distance, atoms.arrays["error_pm"][found], atol=1e-5)
+    assert np.mean(distance) == pytest.approx(values["mae_pm"])
+
+
+def test_plot_draws_a_picture(prammol, small, tmp_path):
+    for arguments in (["-o", "alone.png"], ["-o", "p.png", "--truth", small / "s.xyz"]):
+        assert prammol("plot", small / "r.h5", *arguments).returncode == 0
+        image = (tmp_path / arguments[1]).read_bytes()
+        assert image.startswith(b"\x89PNG")
+        assert len(image) > 10_000
+
+
+def test_presets_prints_every_setting(prammol):
+    done = prammol("presets", "--json")
+    assert {k: set(v) for k, v in json.loads(done.stdout).items()} == {
+        name: set(preset.settings()) for name, preset in PRESETS.items()
+    }
+    text = prammol("presets", "paper").stdout
+    for name in PRESETS["paper"].settings():
+        assert f"  {name} = " in text
+
+
+def test_doctor_finds_this_installation_well(prammol):
+    done = prammol("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "BAD" not in done.stdout
+    assert "-3.3600 eV" in done.stdout
+
+
+def test_doctor_says_what_is_wrong(monkeypatch, capsys):
+    def broken():
+        msg = "no such library"
+        raise OSError(msg)
+
+    monkeypatch.setattr(doctor, "_mpiexec", broken)
+    monkeypatch.setattr(doctor, "POTENTIAL_SHA1", "0")
+    assert doctor_verb.run(None) == 1
+    out, err = capsys.readouterr()
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("BAD")] == [
+        "mpiexec",
+        "potential",
+    ]
+    assert "OSError: no such library" in out
+    assert err.startswith("prammol: something is wrong with mpiexec, potential")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "before", "after"),
+    [
+        (["reconstruct", "--threads", "3"], None, "3"),
+        (["reconstruct", "--threads=3"], "7", "3"),
+        (["reconstruct"], None, "1"),
+        (["reconstruct"], "7", "7"),
+        (["reconstruct", "--threads"], None, "1"),
+    ],
+)
+def test_threads_of_the_libraries(monkeypatch, arguments, before, after):
+    for name in THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        if before is not None:
+            monkeypatch.setenv(name, before)
+    set_threads(arguments)
+    assert {os.environ[name] for name in THREAD_VARIABLES} == {after}
+    for name in THREAD_VARIABLES:  # monkeypatch restores only what it set
+        monkeypatch.setenv(name, after)
+
+
+def test_more_threads_than_cores_are_warned_of(capsys):
+    _warn_of_oversubscription(Communicator(), 1)
+    assert capsys.readouterr().err == ""
+    _warn_of_oversubscription(Communicator(), 100_000)
+    assert "1 ranks x 100000 threads" in capsys.readouterr().err
+
+
+RECORD = {
+    "iteration": 3, "log_likelihood": -1.5e9, "atoms": 4679, "added": 12, "removed": 7,
+    "selected": np.bool_(True), "scale": np.float64(1.892), "energy": -14e3,
+    "energy_per_atom": -3.21, "seconds": 1.5, "stages": {"estimate": 0.5},
+}  # fmt: skip
+
+
+def test_progress_prints_a_line_and_writes_json(tmp_path):
+    stream = io.StringIO()
+    with Progress(tmp_path / "p.jsonl", stream=stream) as progress:
+        progress(RECORD)
+        # before the end: it can be watched
+        assert json.loads((tmp_path / "p.jsonl").read_text())["atoms"] == 4679
+    header, row = stream.getvalue().splitlines()
+    assert header == HEADER
+    assert row.split() == ["3", "-1.5e+09", "4679", "+12", "-7", "1.892", "-3.2100", "1.50"]
+    assert len(row) == len(header)
+
+
+def test_progress_draws_a_bar_on_a_terminal(tmp_path):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    stream = Terminal()
+    with Progress(None, stream=stream) as progress:
+        progress(RECORD)
+    assert "4679" in stream.getvalue()
+    assert "\x1b[" in stream.getvalue()
+
+
+def test_progress_of_other_ranks_is_silent(tmp_path):
+    stream = io.StringIO()
+    with Progress(tmp_path / "p.jsonl", active=False, stream=stream) as progress:
+        progress(RECORD)
+    assert stream.getvalue() == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_public_names_exist_and_are_not_hidden_by_their_modules():
+    import prammol.evaluate
+    import prammol.simulate  # noqa: F401
+
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    for name in ("evaluate", "reconstruct", "simulate"):
+        assert callable(getattr(package, name))
+    with pytest.raises(AttributeError, match="no attribute 'xyzzy'"):
+        _ = package.xyzzy
