@@ -96,9 +96,9 @@ def minimise_each(
         k = np.flatnonzero(tense & ~stopped & (radius > _SMALLEST_RADIUS))
         if len(k) == 0:
             break
-        step = np.linalg.solve(hessian[k], force[k][:, :, None])[:, :, 0]
+        step = np.asarray(np.linalg.solve(hessian[k], force[k][:, :, None])[:, :, 0], np.float64)
         length = np.linalg.norm(step, axis=1)
-        step = np.asarray(step * np.minimum(1, radius[k] / length)[:, None], dtype=float)
+        step = step * np.minimum(1, radius[k] / length)[:, None]
         length = np.minimum(length, radius[k])
         new_energy, new_force = evaluate(k, x[k] + step)
         hessian[k] = _bfgs(hessian[k], step, force[k] - new_force)
