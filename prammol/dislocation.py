@@ -125,16 +125,14 @@ def burgers_vector(
     distance = np.hypot(d @ e1, d @ e2)
     angle = np.arctan2(d @ e2, d @ e1)
     bonds, steps = _lattice_bonds(x, lattice_constant, structure)
-    if radius is not None:
-        radii = [float(radius)]
-    else:
-        radii = list(np.arange(distance.max(), lattice_constant, -0.5 * lattice_constant))
-    for r in radii:
+    smallest = lattice_constant if radius is None else float(radius)
+    largest = smallest if radius is not None else max(float(distance.max()), smallest)
+    for r in np.arange(largest, smallest - 1e-9, -0.5 * lattice_constant):
         keep = (distance[bonds] >= r).all(axis=1)
         total = _circuit(bonds[keep], steps[keep], angle)
         if total is not None:
             return -total * lattice_constant / 2 + 0.0
-    msg = f"no circuit of undisturbed bonds around the line at {radii[-1]:.1f} Å or farther"
+    msg = f"no circuit of undisturbed bonds around the line at {smallest:.1f} Å or farther"
     raise InputError(msg)
 
 
