@@ -2,7 +2,10 @@
 
 import textwrap
 
+import numpy as np
 import pytest
+
+from prammol.io import read_atoms, read_diffraction, read_reconstruction
 
 pytestmark = pytest.mark.mpi
 
@@ -145,3 +148,113 @@ def test_an_exception_on_one_rank_ends_the_job_with_its_traceback(script, ranks)
     assert "ZeroDivisionError: only here" in result.stderr
     assert f"rank {ranks - 1} of {ranks}" in result.stderr
     assert "not reached" not in result.stdout
+
+
+BY_ITSELF = """
+    from prammol import cli
+    from prammol.commands import reconstruct
+    from prammol.comm import world
+    from prammol.errors import SimulationError
+
+    def run(options, comm):
+        if comm.rank == 1:
+            raise SimulationError("an atom was lost")
+        comm.barrier()
+
+    reconstruct.run = run
+    cli.end_with.__defaults__ = (None, 1.0)
+    raise SystemExit(cli.run("reconstruct d.h5 --support u.h5 -o r.h5".split()))
+"""
+
+BUG = """
+    from prammol import cli
+    from prammol.commands import reconstruct
+
+    def run(options, comm):
+        if comm.rank == 1:
+            raise ZeroDivisionError("a bug")
+        comm.barrier()
+
+    reconstruct.run = run
+    raise SystemExit(cli.run("reconstruct d.h5 --support u.h5 -o r.h5".split()))
+"""
+
+
+def test_a_users_error_is_one_sentence_and_exit_code_2_on_all_ranks(parallel, small, tmp_path):
+    d, u = small / "d.h5", small / "u.h5"
+    for arguments, text in (
+        (["nowhere.h5", "--support", u], "nowhere.h5: no such file"),
+        ([d, "--support", u, "--preset", "papre"], "did you mean 'paper'"),
+        ([d, "--support", u, "--sed", "1"], "--sed"),
+    ):
+        done = parallel(3, "-m", "prammol", "reconstruct", *arguments, "-o", "r.h5", timeout=60)
+        assert done.returncode == 2
+        lines = [line for line in done.stderr.splitlines() if line.startswith("prammol: ")]
+        assert len(lines) == 1, done.stderr
+        assert text in lines[0]
+        assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_on_one_rank_alone_ends_the_job_with_its_sentence(script):
+    done = script(3, BY_ITSELF, timeout=60)
+    assert done.returncode == 2
+    assert "prammol: an atom was lost" in done.stderr
+
+
+def test_a_bug_on_one_rank_ends_the_job_with_its_traceback(script):
+    done = script(2, BUG, timeout=60)
+    assert done.returncode == 1
+    assert "rank 1 of 2" in done.stderr
+    assert "ZeroDivisionError: a bug" in done.stderr
+
+
+def test_verbs_that_are_not_shared_run_once(parallel, small, tmp_path):
+    done = parallel(
+        2,
+        "-m",
+        "prammol",
+        "evaluate",
+        small / "r.h5",
+        "--truth",
+        small / "s.xyz",
+        "--json",
+        "m.json",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("missing") == 1
+    assert (tmp_path / "m.json").exists()
+
+
+def test_a_crystal_and_its_diffraction_are_those_of_one_process(parallel, prammol, tmp_path):
+    crystal = ["crystal", "vacancy", "--atoms", "200", "--seed", "3", "-o"]
+    counts = ["simulate", "1.xyz", "--flux", "1e18", "--points", "8", "--seed", "3", "-o"]
+    assert prammol(*crystal, "1.xyz").returncode == 0
+    assert parallel(3, "-m", "prammol", *crystal, "3.xyz").returncode == 0
+    one, three = read_atoms(tmp_path / "1.xyz"), read_atoms(tmp_path / "3.xyz")
+    np.testing.assert_allclose(three.positions, one.positions, atol=1e-5)
+    assert prammol(*counts, "1.h5").returncode == 0
+    assert parallel(2, "-m", "prammol", *counts, "2.h5").returncode == 0
+    a, b = read_diffraction(tmp_path / "1.h5"), read_diffraction(tmp_path / "2.h5")
+    for i, j in zip(a.counts, b.counts, strict=True):
+        np.testing.assert_array_equal(i, j)
+
+
+def test_reconstruct_finds_the_same_atoms_on_any_number_of_ranks(parallel, small, tmp_path):
+    """The same sets exactly; positions as well as the minimiser determines them, to 1e-4 Å."""
+    command = [
+        "-m", "prammol", "reconstruct", small / "d.h5", "--support", small / "u.h5",
+        "--preset", "paper", "--set", "max_iterations=2", "--seed", "7",
+        "--set", "relax.force_tolerance=1e-6", "--set", "relax.max_iterations=3000",
+    ]  # fmt: skip
+    found = {}
+    for ranks in (1, 2, 3, 4):
+        done = parallel(ranks, *command, "-o", f"{ranks}.h5", timeout=150)
+        assert done.returncode == 3, done.stderr
+        assert done.stderr.count("iteration ") == 1
+        found[ranks] = read_reconstruction(tmp_path / f"{ranks}.h5")
+        assert found[ranks].ranks == ranks
+    for result in found.values():
+        assert [h["atoms"] for h in result.history] == [h["atoms"] for h in found[1].history]
+        np.testing.assert_allclose(result.atoms.positions, found[1].atoms.positions, atol=1e-4)
+        assert result.scale == pytest.approx(found[1].scale, rel=1e-6)
