@@ -17,13 +17,14 @@ from prammol.potentials import Potential
 from prammol.scattering import StructureFactor
 from prammol.support import Support
 
-# Python, numpy, LAMMPS and MPI before any data [bytes].
-BASE_BYTES = 250e6
-# Counts, mask, indices, q, and the dozen complex fields that stages hold at once.
-BYTES_PER_POINT = 300
-# A NUFFT works on a grid twice as fine along each axis, complex128.
-BYTES_PER_GRID_POINT = 8 * 16
-BYTES_PER_ATOM = 20_000  # neighbour lists, and candidates several times the atoms
+# Fitted to the resident memory of runs with 4679 atoms and 375 000 points on 1, 2 and 4
+# ranks, rounded up; docs/performance.md has the numbers.
+BASE_BYTES = 130e6  # Python, numpy, LAMMPS and MPI before any data
+BYTES_PER_POINT = 250  # counts, mask, indices, q, and the complex fields that stages hold
+BYTES_PER_GRID_POINT = 8 * 16  # a NUFFT grid, twice as fine along each axis
+BYTES_PER_ATOM = 5000  # neighbour lists, and candidates several times the atoms
+# Cost of an iteration in gradients, of the same runs.
+GRADIENTS_PER_ITERATION = {"paper": 60, "default": 60}
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,22 @@ class Estimate:
         Memory of the largest rank.
     gradient_s : float
         Measured time of the likelihood with its gradient, on all ranks together [s].
+    iteration_s : float
+        What an iteration takes roughly [s].
     """
 
     atoms: float
     points: int
     bytes_per_rank: float
     gradient_s: float
+    iteration_s: float
 
     def text(self) -> str:
         """Return one sentence for a person."""
         return (
             f"{self.points} points, about {self.atoms:.0f} atoms in the support, "
             f"{self.bytes_per_rank / 1e9:.2f} GB per rank, "
-            f"{1e3 * self.gradient_s:.0f} ms per gradient"
+            f"about {self.iteration_s:.2g} s per iteration"
         )
 
 
@@ -61,6 +65,7 @@ def estimate(
     support: Support,
     potential: Potential,
     comm: Communicator,
+    preset: str = "default",
     threads: int = 1,
     epsilon: float = 1e-9,
 ) -> Estimate:
@@ -74,6 +79,8 @@ def estimate(
     support : Support
     potential : Potential
     comm : Communicator
+    preset : str
+        Name of the preset.
     threads : int
         Threads per rank.
     epsilon : float
@@ -84,11 +91,13 @@ def estimate(
     patches = [
         data.patches[s.patch_index].planes(s.start, s.stop) for s in shard(data.patches, comm)
     ]
+    gradient = comm.max(_one_gradient(patches, support, int(atoms), threads, epsilon))
     return Estimate(
         atoms=atoms,
         points=sum(p.size for p in data.patches),
         bytes_per_rank=comm.max(memory(patches, data, atoms)),
-        gradient_s=comm.max(_one_gradient(patches, support, int(atoms), threads, epsilon)),
+        gradient_s=gradient,
+        iteration_s=gradient * GRADIENTS_PER_ITERATION.get(preset, 60),
     )
 
 

@@ -87,7 +87,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     settings = parse_settings(options.preset, options.set)
     data, support, potential = on_root(comm, lambda: _inputs(options, outputs))
     _warn_of_oversubscription(comm, options.threads)
-    needs = estimate(data, support, potential, comm, options.threads)
+    needs = estimate(data, support, potential, comm, options.preset, options.threads)
     if comm.is_root:
         ranks = f"{comm.size} rank{'s' if comm.size > 1 else ''}"
         print(f"preset {options.preset}, seed {options.seed}, {ranks}", file=sys.stderr)
