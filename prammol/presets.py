@@ -1,6 +1,8 @@
 """Presets: named lists of stages with their settings.
 
-``paper`` is Algorithm 1 of Meziere et al. 2024. Every setting is a field of a
+``paper`` is Algorithm 1 of Meziere et al. 2024; ``default`` is the best we know:
+phase the patches, synthesise the sites, fit their occupancies, then complete the
+object by difference synthesis. Every setting is a field of a
 stage and is changed by name, ``{"estimate.fraction": 0.01, "patience": 20}``.
 """
 
@@ -13,11 +15,15 @@ from difflib import get_close_matches
 from typing import Any
 
 from prammol.errors import InputError
+from prammol.stages.complete import Complete
 from prammol.stages.estimate import Estimate
 from prammol.stages.generate import Generate
+from prammol.stages.occupy import Occupy
+from prammol.stages.refine import Refine
 from prammol.stages.relax import Relax
 from prammol.stages.select import Select
 from prammol.stages.start import FillLattice
+from prammol.stages.synthesise import Synthesise
 from prammol.state import Stage
 
 
@@ -136,7 +142,12 @@ PAPER = Preset(
     loop=(Estimate(), Generate(), Select(), Relax()),
 )
 
-PRESETS: dict[str, Preset] = {
-    "paper": PAPER,
-    "default": replace(PAPER, name="default"),
-}
+DEFAULT = Preset(
+    name="default",
+    start=(Synthesise(), Occupy(), Refine()),
+    loop=(Complete(), Refine()),
+    patience=2,
+    max_iterations=50,
+)
+
+PRESETS: dict[str, Preset] = {"default": DEFAULT, "paper": PAPER}

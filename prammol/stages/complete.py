@@ -1,0 +1,146 @@
+"""Complete the object: difference synthesis, occupancies, relaxation, acceptance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from prammol.difference import difference_map
+from prammol.misfit import AmplitudeMisfit
+from prammol.occupancies import fit_occupancies
+from prammol.rigid import align_rotation
+from prammol.scattering import StructureFactor
+from prammol.state import Problem, State
+from prammol.synthesis import apart
+
+
+@dataclass(frozen=True)
+class Complete:
+    """Add what the difference map shows and remove what it denies.
+
+    Minima of the difference map become sites; their occupancies and those of the
+    surface atoms are fitted together at fixed positions; sites above a threshold
+    are atoms, LAMMPS relaxes the whole, and the result is kept if the misfit fell.
+    If it didn't, or nothing changed, lower and higher thresholds are tried.
+
+    Attributes
+    ----------
+    depth : float
+        Minima deeper than this fraction of a whole atom become sites.
+    thresholds : tuple of float
+        Occupancies above which a site is an atom, tried in this order.
+    singles : int
+        How many single additions, removals and moves are tried when no threshold helps.
+    iterations : int
+        L-BFGS iterations of the occupancies.
+    points : int
+        Starting points of the search for minima, per atom of the surface.
+    force_tolerance : float
+        Relaxation stops when the norm of all forces is below this [eV/Å].
+    epsilon : float
+        Accuracy of the Fourier transforms.
+    """
+
+    depth: float = 0.2
+    thresholds: tuple[float, ...] = (0.5, 0.35, 0.65, 0.2, 0.8)
+    singles: int = 16
+    iterations: int = 25
+    points: int = 40
+    force_tolerance: float = 1e-2
+    epsilon: float = 1e-6
+
+    def __call__(self, problem: Problem, state: State) -> State:
+        """Return the state after one round; ``selected`` tells whether it changed."""
+        factor = StructureFactor(problem.shard.patches, self.epsilon, problem.factor.threads)
+        exact = AmplitudeMisfit(problem.shard, factor)
+        x = state.positions
+        omega = factor.forward(x)
+        floor = exact.floor_for(omega, exact.scale(omega))
+        misfit = AmplitudeMisfit(problem.shard, factor, floor=floor)
+        value = misfit(x).value
+        sites, weights = self._weigh(problem, state, misfit, factor, x)
+        was = np.arange(len(sites)) < len(x)
+        distance = problem.cluster.potential.neighbour_distance
+        tried = [was.tobytes()]
+        for keep in self._proposals(sites, weights, was, distance):
+            if keep.tobytes() in tried:
+                continue
+            tried.append(keep.tobytes())
+            y, new = self._relaxed(problem, misfit, factor, sites[keep])
+            if new < value:
+                state = replace(
+                    state,
+                    added=int((keep & ~was).sum()),
+                    removed=int((was & ~keep).sum()),
+                    selected=True,
+                )
+                x = y
+                break
+        return replace(state, positions=x)
+
+    def _proposals(
+        self,
+        sites: NDArray[np.float64],
+        weights: NDArray[np.float64],
+        was: NDArray[np.bool_],
+        distance: float,
+    ) -> Iterator[NDArray[np.bool_]]:
+        """Yield sets of sites to try: all changes at once, then one change at a time."""
+        for threshold in self.thresholds:
+            keep = weights > threshold
+            keep[keep] = apart(sites[keep], weights[keep], 0.6 * distance)
+            yield keep
+        # How much each site's weight disagrees with what it is now.
+        doubt = np.where(was, 1.0 - weights, weights)
+        tree = cKDTree(sites)
+        for i in np.argsort(-doubt, kind="stable")[: self.singles]:
+            keep = was.copy()
+            if was[i]:
+                keep[i] = False
+            else:
+                keep[tree.query_ball_point(sites[i], 0.6 * distance)] = False
+                keep[i] = True
+            yield keep
+
+    def _relaxed(
+        self,
+        problem: Problem,
+        misfit: AmplitudeMisfit,
+        factor: StructureFactor,
+        x: NDArray[np.float64],
+    ) -> tuple[NDArray[np.float64], float]:
+        """Relax all atoms and turn them as the data want; return them with their misfit."""
+        y, _, _ = problem.cluster.relax(x, force_tolerance=self.force_tolerance)
+        return align_rotation(misfit, factor, problem.comm, y)
+
+    def _weigh(
+        self,
+        problem: Problem,
+        state: State,
+        misfit: AmplitudeMisfit,
+        factor: StructureFactor,
+        x: NDArray[np.float64],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return atoms and new sites, with the occupancies the data give them."""
+        distance = problem.cluster.potential.neighbour_distance
+        rng = problem.rng("complete", state.iteration)
+        difference = difference_map(misfit, factor, problem.comm, x)
+        surface = on_surface(x, distance)
+        sites, _ = difference.minima(
+            x, x[surface], -self.depth, distance, rng, self.points * int(surface.sum())
+        )
+        free = surface | (np.abs(difference(x)) > self.depth)
+        every = np.concatenate([x, sites])
+        start = np.concatenate([np.ones(len(x)), np.zeros(len(sites))])
+        free = np.concatenate([free, np.ones(len(sites), dtype=bool)])
+        return every, fit_occupancies(misfit, every, start, free, self.iterations)
+
+
+def on_surface(x: NDArray[np.float64], neighbour_distance: float) -> NDArray[np.bool_]:
+    """Tell which atoms have fewer neighbours than most within 1.22 neighbour distances."""
+    count = cKDTree(x).query_ball_point(x, 1.22 * neighbour_distance, return_length=True)
+    return np.asarray(count < np.median(count))
