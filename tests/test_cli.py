@@ -3,7 +3,11 @@
 import io
 import json
 import os
+import re
+import shlex
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -12,14 +16,16 @@ import pytest
 import prammol as package
 from prammol import doctor
 from prammol.__main__ import THREAD_VARIABLES, set_threads
-from prammol.cli import VERBS
+from prammol.cli import EPILOG, HELP, VERBS, build_parser
 from prammol.comm import Communicator
 from prammol.commands import doctor as doctor_verb
 from prammol.commands.reconstruct import _warn_of_oversubscription
+from prammol.config import parse_settings
 from prammol.io import read_atoms, read_diffraction, read_reconstruction, read_support
 from prammol.presets import PRESETS
 from prammol.progress import HEADER, Progress
 
+ROOT = Path(__file__).parent.parent
 METRICS = {
     "n_atoms", "n_true", "n_missing", "n_extra", "mae_pm", "rmse_pm", "max_error_pm",
     "resolution_angstrom", "scale_ratio", "iterations", "converged", "wall_s", "core_s",
@@ -52,6 +58,25 @@ def test_every_verb_explains_itself(prammol, verb):
     assert done.returncode == 0
     assert f"usage: prammol {verb}" in done.stdout
     assert f"  prammol {verb}" in done.stdout.partition("example")[2]
+
+
+def commands_in(text):
+    """The prammol command lines in a text, without comments."""
+    text = text.replace("\\\n", " ")
+    found = re.findall(r"^(?: {2,}|\$ )(?:mpiexec -n \d+ )?prammol (\w.*)$", text, re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in found if "..." not in line]
+
+
+def test_every_command_of_the_documentation_is_one():
+    texts = [HELP + EPILOG, *(p.read_text() for p in [ROOT / "README.md", *ROOT.glob("docs/*.md")])]
+    texts += [import_module(f"prammol.commands.{verb}").EXAMPLES for verb in VERBS]
+    lines = [line for text in texts for line in commands_in(text)]
+    assert len(lines) > 30
+    assert {line[0] for line in lines if line[0] in VERBS} == set(VERBS)
+    for line in lines:
+        options = build_parser(line[0]).parse_args(line)
+        if line[0] == "reconstruct":
+            parse_settings(options.preset, options.set)
 
 
 def test_version(prammol):
