@@ -225,7 +225,7 @@ def _columns(
     start = 0
     for name, kind, count in layout:
         try:
-            part = np.array(table[start : start + count], dtype=_TYPES[kind]).T
+            part: NDArray[Any] = np.array(table[start : start + count], dtype=_TYPES[kind]).T
         except ValueError as error:
             msg = f"{path}: column {name} isn't numbers ({error})"
             raise InputError(msg) from None

@@ -111,8 +111,8 @@ def phase_patch(
     # Keep the measured amplitudes: the support only chose the phases.
     size = np.maximum(np.abs(wave), 1e-20)
     field = np.where(known, amplitude, size) * wave / size
-    field = np.fft.fftshift(field).astype(np.complex64)
-    return PhasedPatch(patch, peak, field, centre, error)
+    shifted: NDArray[np.complex64] = np.fft.fftshift(field).astype(np.complex64)
+    return PhasedPatch(patch, peak, shifted, centre, error)
 
 
 def _support_on_grid(

@@ -125,7 +125,7 @@ class StructureFactor:
             )
         return out
 
-    def adjoint(self, values: NDArray[np.complex128], x: Positions) -> NDArray[np.complex128]:
+    def adjoint(self, values: NDArray[np.complexfloating], x: Positions) -> NDArray[np.complex128]:
         """Return ``sum_q values(q) exp(+i q . x_j)`` for every atom.
 
         Parameters
@@ -142,13 +142,13 @@ class StructureFactor:
         return self._adjoint([values], x)[0]
 
     def adjoint_moments(
-        self, values: NDArray[np.complex128], x: Positions
+        self, values: NDArray[np.complexfloating], x: Positions
     ) -> NDArray[np.complex128]:
         """Return ``sum_q q values(q) exp(+i q . x_j)``, (n, 3) complex."""
         return self._adjoint([values * self.q[:, a] for a in range(3)], x).T
 
     def _adjoint(
-        self, fields: Sequence[NDArray[np.complex128]], x: Positions
+        self, fields: Sequence[NDArray[np.complexfloating]], x: Positions
     ) -> NDArray[np.complex128]:
         total = np.zeros((len(fields), len(x)), dtype=complex)
         if len(x) == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -82,8 +83,9 @@ def independent_patches(peaks: NDArray[np.float64], height: list[float]) -> list
     """
     unit = peaks / np.linalg.norm(peaks, axis=1, keepdims=True)
 
-    def merit(triple: tuple[int, ...]) -> tuple[float, float]:
-        volume = abs(float(np.linalg.det(unit[list(triple)])))
+    def merit(triple: Iterable[int]) -> tuple[float, float]:
+        triple = list(triple)
+        volume = abs(float(np.linalg.det(unit[triple])))
         return round(volume, 3), min(height[k] for k in triple)
 
     return list(max(combinations(range(len(peaks)), 3), key=merit))
