@@ -36,7 +36,7 @@ def reconstruct(
     on_state: Callable[[State, list[Record]], None] | None = None,
     resume: tuple[State, list[Record]] | None = None,
     threads: int = 1,
-    epsilon: float = 1e-9,
+    epsilon: float = 1e-7,
 ) -> Reconstruction:
     """Find the atoms that scattered the counts.
 

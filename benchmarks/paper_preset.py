@@ -1,0 +1,135 @@
+"""How preset paper converges on a known crystal: a table and a picture (paper Fig. 5).
+
+    prammol crystal vacancy -o vacancy.xyz
+    python benchmarks/paper_preset.py vacancy.xyz --flux 1e20 --seed 1 -o convergence.csv
+
+The start is the paper's: a 5 Å coarse-grained support of the truth, filled with fcc of
+a = 4.0 Å at a random place. The seed is that of the noise and of the reconstruction.
+Seconds are processor seconds of the reconstruction (rank 0's); comparing with the truth
+isn't counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from prammol.atoms import Atoms
+from prammol.comm import world
+from prammol.evaluate import evaluate
+from prammol.io import read_atoms
+from prammol.reconstruct import reconstruct
+from prammol.simulate import simulate
+from prammol.state import State
+from prammol.support import support_from_truth
+
+COPIED = ("iteration", "atoms", "added", "removed", "scale", "log_likelihood")
+MEASURED = ("n_missing", "n_extra", "mae_pm", "max_error_pm")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("truth", type=Path, help="the crystal, XYZ")
+    parser.add_argument("--flux", type=float, default=1e20, help="photons/um^2")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--preset", default="paper")
+    parser.add_argument("--patience", type=int, default=100)
+    parser.add_argument("--iterations", type=int, default=1000)
+    parser.add_argument("--slack", type=float, default=1.0, help="generate.slack")
+    parser.add_argument("--every", type=int, default=5, help="compare with the truth every so many")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="table, CSV")
+    parser.add_argument("--figure", type=Path, help="picture, PNG")
+    options = parser.parse_args()
+
+    comm = world()
+    truth = read_atoms(options.truth)
+    data = simulate(truth, options.flux, options.seed)
+    rows: list[dict[str, Any]] = []
+    aside = 0.0  # processor seconds that aren't the reconstruction's
+
+    def note(state: State, history: list[dict[str, Any]]) -> None:
+        nonlocal aside
+        now = time.process_time()
+        record = history[-1]
+        row = {k: record[k] for k in COPIED} | {"seconds": round(now - begin - aside, 2)}
+        row |= dict.fromkeys(MEASURED, "")
+        if comm.is_root and (state.iteration % options.every == 0 or state.iteration < 4):
+            found = Atoms(state.positions, truth.element)
+            summary = evaluate(found, truth, with_resolution=False).summary()
+            row |= {k: summary[k] for k in MEASURED}
+            print(
+                {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}, flush=True
+            )
+        rows.append(row)
+        if comm.is_root:
+            write(options.output, rows)
+        aside += time.process_time() - now
+
+    begin = time.process_time()
+    result = reconstruct(
+        data,
+        support_from_truth(truth),
+        preset=options.preset,
+        seed=options.seed,
+        comm=comm,
+        on_state=note,
+        settings={
+            "patience": options.patience,
+            "max_iterations": options.iterations,
+            "generate.slack": options.slack,
+        },
+    )
+    if comm.is_root:
+        final = evaluate(result.atoms, truth, with_resolution=False).summary()
+        ratio = result.scale / data.meta["scale"]
+        print(
+            result.reason,
+            final,
+            f"scale ratio {ratio:.6f}, {result.core_s - aside:.0f} core-seconds",
+        )
+        if options.figure:
+            draw(options.figure, rows, len(truth), data.meta["scale"])
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the table."""
+    with path.open("w", newline="") as handle:
+        table = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+
+
+def draw(path: Path, rows: list[dict[str, Any]], atoms: int, scale: float) -> None:
+    """Draw atoms, scale and errors against the iterations."""
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, middle, right = figure.subplots(1, 3)
+    i = np.array([r["iteration"] for r in rows])
+    left.plot(i, [r["atoms"] for r in rows], color="#0072B2")
+    left.axhline(atoms, color="0.6", lw=0.8, zorder=0)
+    left.set(xlabel="iteration", ylabel="atoms")
+    middle.plot(i, [r["scale"] / scale for r in rows], color="#D55E00")
+    middle.axhline(1, color="0.6", lw=0.8, zorder=0)
+    middle.set(xlabel="iteration", ylabel="scale C / true C")
+    seen = [r for r in rows if r["mae_pm"] != ""]
+    at = [r["iteration"] for r in seen]
+    right.semilogy(at, [r["max_error_pm"] for r in seen], "o-", ms=3, color="#CC79A7", label="max")
+    right.semilogy(at, [r["mae_pm"] for r in seen], "o-", ms=3, color="#009E73", label="mean")
+    right.set(xlabel="iteration", ylabel="position error [pm]")
+    wrong = right.twinx()
+    wrong.plot(at, [r["n_missing"] + r["n_extra"] for r in seen], color="0.5", ls=":")
+    wrong.set_yscale("symlog", linthresh=1)
+    wrong.set_ylabel("missing + extra atoms (dotted)")
+    right.legend(frameon=False)
+    figure.savefig(path, dpi=160)
+
+
+if __name__ == "__main__":
+    main()
