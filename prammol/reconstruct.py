@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prammol.atoms import Atoms
 from prammol.comm import Communicator
@@ -37,6 +38,7 @@ def reconstruct(
     resume: tuple[State, list[Record]] | None = None,
     threads: int = 1,
     epsilon: float = 1e-7,
+    keep_frames: bool = False,
 ) -> Reconstruction:
     """Find the atoms that scattered the counts.
 
@@ -69,6 +71,8 @@ def reconstruct(
         Threads of one Fourier transform, per rank.
     epsilon : float
         Relative accuracy of the Fourier transforms.
+    keep_frames : bool
+        Whether to keep the positions after each iteration, for films.
 
     Returns
     -------
@@ -86,24 +90,24 @@ def reconstruct(
     SimulationError
         If LAMMPS fails.
     """
-    data.require_three_dimensions()
     plan = preset if isinstance(preset, Preset) else get_preset(preset)
     plan = plan.with_settings(settings or {})
     comm = comm or Communicator()
     potential = potential or aluminium()
-    shard = local_shard(data, comm)
     clock = _Clock()
-    problem = Problem(
-        data=data,
-        shard=shard,
-        factor=StructureFactor(shard.patches, epsilon, threads),
-        support=support,
-        cluster=Cluster(potential, comm),
-        seed=seed,
-        comm=comm,
-    )
+    problem = make_problem(data, support, potential, seed, comm, threads, epsilon)
+    frames: list[NDArray[np.float64]] = []
+
+    def visit(state: State, history: list[Record]) -> None:
+        if on_iteration is not None:
+            on_iteration(history[-1])
+        if on_state is not None:
+            on_state(state, history)
+        if keep_frames:
+            frames.append(state.positions)
+
     try:
-        state, history, reason = _run(problem, plan, resume, clock, on_iteration, on_state)
+        state, history, reason = _run(problem, plan, resume, clock, visit)
         energies = problem.cluster.atom_energies(state.positions)
     finally:
         problem.cluster.close()
@@ -120,6 +124,36 @@ def reconstruct(
         seed=seed,
         preset=plan.name,
         settings=plan.settings(),
+        frames=frames,
+    )
+
+
+def make_problem(
+    data: Diffraction,
+    support: Support,
+    potential: Potential,
+    seed: int,
+    comm: Communicator,
+    threads: int = 1,
+    epsilon: float = 1e-7,
+) -> Problem:
+    """Return what the stages work on: this rank's points, its transforms, LAMMPS.
+
+    Raises
+    ------
+    DataError
+        If the peaks don't determine positions in three dimensions.
+    """
+    data.require_three_dimensions()
+    shard = local_shard(data, comm)
+    return Problem(
+        data=data,
+        shard=shard,
+        factor=StructureFactor(shard.patches, epsilon, threads),
+        support=support,
+        cluster=Cluster(potential, comm),
+        seed=seed,
+        comm=comm,
     )
 
 
@@ -128,17 +162,13 @@ def _run(
     plan: Preset,
     resume: tuple[State, list[Record]] | None,
     clock: _Clock,
-    on_iteration: Callable[[Record], None] | None,
-    on_state: Callable[[State, list[Record]], None] | None,
+    visit: Callable[[State, list[Record]], None],
 ) -> tuple[State, list[Record], str]:
     """Run the stages until there is a reason to stop; return it with the state and history."""
 
     def report(state: State, stages: dict[str, float]) -> None:
         history.append(_record(problem, state, stages, clock.lap()))
-        if on_iteration is not None:
-            on_iteration(history[-1])
-        if on_state is not None:
-            on_state(state, history)
+        visit(state, history)
 
     if resume is not None:
         state, history = resume[0], list(resume[1])

@@ -104,8 +104,12 @@ def test_it_stops_when_no_model_was_selected(data, support, truth):
 def test_own_preset_and_callback(data, support):
     seen = []
     plan = replace(get_preset("paper"), name="mine", max_iterations=1)
-    result = reconstruct(data, support, preset=plan, seed=3, on_iteration=seen.append)
+    result = reconstruct(
+        data, support, preset=plan, seed=3, on_iteration=seen.append, keep_frames=True
+    )
     assert seen == list(result.history)
+    assert [len(f) for f in result.frames] == [r["atoms"] for r in result.history]
+    np.testing.assert_array_equal(result.frames[-1], result.atoms.positions)
     assert (result.preset, result.seed, result.ranks) == ("mine", 3, 1)
     assert result.settings["estimate.fraction"] == 0.005
 
