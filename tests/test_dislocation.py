@@ -52,13 +52,13 @@ def test_circuits_of_any_size_agree(ball, radius):
 
 def test_a_circuit_beside_the_line_closes():
     x = volterra(fcc_ball(24.0), HALF_110, POINT)
-    beside = POINT + [0, 0, 13.0]
+    beside = POINT + np.array([0, 0, 13.0])
     assert burgers_vector(x, A, point=beside, radius=5.0).tolist() == [0, 0, 0]
 
 
 def test_two_opposite_lines_cancel(ball):
     x = volterra(ball, HALF_110, POINT)
-    x = volterra(x, -HALF_110, POINT + [0, 0, 4.05])
+    x = volterra(x, -HALF_110, POINT + np.array([0, 0, 4.05]))
     assert burgers_vector(x, A, radius=10.0).tolist() == [0, 0, 0]
 
 
