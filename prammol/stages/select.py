@@ -35,12 +35,12 @@ class Select:
         Smallest improvement to take, in units of the photons one atom alone
         scatters into the points; it only has to exceed the rounding of the sums.
     max_rounds : int
-        Most repetitions of sorting and walking.
+        Most repetitions of sorting and walking; they end by themselves well before.
     """
 
     terms: int = 3
     tolerance: float = 1e-4
-    max_rounds: int = 50
+    max_rounds: int = 1000
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with the selected atoms and their changes counted."""
