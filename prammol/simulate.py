@@ -37,9 +37,8 @@ def simulate(
 ) -> Diffraction:
     """Draw photon counts, each from Poisson(C^2 |Omega|^2) (paper Eqs. 1 and 2).
 
-    With a temperature, Omega is the mean over snapshots of canonical dynamics that start
-    from the crystal (paper Eqs. 11 and 12). That is the coherent part, |<Omega>|^2; the
-    diffuse scattering, <|Omega|^2> less that, is left out as in the paper.
+    With a temperature, Omega is the mean over snapshots of canonical dynamics (paper Eqs. 11
+    and 12): the coherent part; diffuse scattering, <|Omega|^2> - |<Omega>|^2, is left out.
 
     Parameters
     ----------
@@ -82,13 +81,8 @@ def simulate(
     SimulationError
         If the dynamics fails.
     """
-    if len(atoms) == 0:
-        msg = "the crystal has no atoms, there is nothing to simulate"
-        raise InputError(msg)
-    if seed < 0:
-        msg = f"the seed of a simulation can't be negative, got {seed}"
-        raise InputError(msg)
     patches = list(patches) if patches is not None else paper_patches()
+    _check(atoms, seed)
     scale = scale_from_flux(flux, patches, atoms.element, wavelength)
     meta: dict[str, Any] = {
         "flux": float(flux),
@@ -100,30 +94,13 @@ def simulate(
     if temperature is None:
         omega = StructureFactor(patches, _ACCURACY).forward(atoms.positions)
     else:
-        omega = mean_structure_factor(
-            atoms,
-            temperature,
-            seed,
-            patches,
-            potential,
-            comm,
-            equilibrate,
-            steps,
-            every,
-            remove_rigid_motion,
-        )
-        meta |= {
-            "temperature": float(temperature),
-            "equilibrate": int(equilibrate),
-            "snapshots": int(steps // every),
-            "every": int(every),
-            "remove_rigid_motion": bool(remove_rigid_motion),
-        }
+        dynamics = (equilibrate, steps, every, remove_rigid_motion)
+        omega = mean_structure_factor(atoms, temperature, seed, patches, potential, comm, *dynamics)
+        meta.update(temperature=float(temperature), remove_rigid_motion=remove_rigid_motion)
+        meta.update(equilibrate=equilibrate, snapshots=steps // every, every=every)
     flat = _draw(scale**2 * np.abs(omega) ** 2, seed, f"a flux of {flux:g} photons/um^2")
     meta |= {"total_counts": float(flat.sum()), "peak_counts": float(flat.max())}
-    bounds = np.cumsum([p.size for p in patches])[:-1]
-    counts = [c.reshape(p.shape) for c, p in zip(np.split(flat, bounds), patches, strict=True)]
-    return Diffraction(patches, counts, meta=meta, source="simulated diffraction")
+    return Diffraction(patches, _split(flat, patches), meta=meta, source="simulated diffraction")
 
 
 def mean_structure_factor(
@@ -193,6 +170,21 @@ def superpose(x: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray
     u, _, vt = np.linalg.svd(y.T @ r)
     flip = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt)) or 1.0])
     return y @ ((u * flip) @ vt) + reference.mean(axis=0)
+
+
+def _check(atoms: Atoms, seed: int) -> None:
+    if len(atoms) == 0:
+        msg = "the crystal has no atoms, there is nothing to simulate"
+        raise InputError(msg)
+    if seed < 0:
+        msg = f"the seed of a simulation can't be negative, got {seed}"
+        raise InputError(msg)
+
+
+def _split(flat: NDArray[np.float64], patches: Sequence[BraggPatch]) -> list[NDArray[np.float64]]:
+    """Cut values on all points into one array for each patch."""
+    parts = np.split(flat, np.cumsum([p.size for p in patches])[:-1])
+    return [c.reshape(p.shape) for c, p in zip(parts, patches, strict=True)]
 
 
 def _draw(expected: NDArray[np.float64], seed: int, what: str) -> NDArray[np.float64]:
