@@ -392,3 +392,31 @@ def test_ranks_together_give_what_one_gives(parallel, tmp_path, ranks):
     result = parallel(ranks, script)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["done", str(ranks)]
+
+
+JUMPS = """
+    import numpy as np
+    from prammol.comm import world
+    from prammol.md import Cluster
+    from prammol.potentials import aluminium
+    comm = world()
+    basis = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
+    rod = 4.05 * ((np.indices((40, 2, 2)).reshape(3, -1).T)[:, None] + basis).reshape(-1, 3)
+    rod -= rod.mean(axis=0)
+    together, alone = Cluster(aluminium(), comm), Cluster(aluminium())
+    for x in (rod, -rod, np.random.default_rng(0).permutation(rod), rod):
+        np.testing.assert_allclose(together.energy_forces(x)[0], alone.energy_forces(x)[0])
+    comm.barrier()
+    if comm.is_root:
+        print("done", comm.size)
+"""
+
+
+@pytest.mark.mpi
+def test_atoms_may_jump_over_ranks(parallel, tmp_path):
+    # LAMMPS alone loses atoms that pass over a neighbouring rank: four in a row are needed
+    script = tmp_path / "jumps.py"
+    script.write_text(textwrap.dedent(JUMPS))
+    result = parallel(4, script)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["done", "4"]
