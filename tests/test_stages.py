@@ -292,11 +292,18 @@ def test_shifted_object_gets_atoms_outside_the_support(data):
     missing = outside[np.argmin(np.linalg.norm(x[outside], axis=1))]
     state = State(np.delete(x, missing, axis=0) + shift, 1.9)
     gaps = [
-        np.linalg.norm(Generate(slack=s)(problem, state).candidates - x[missing] - shift, axis=1)
+        np.linalg.norm(
+            Generate(slack=s, settle=0)(problem, state).candidates - x[missing] - shift, axis=1
+        )
         for s in (0.0, 1.0)
     ]
     assert (gaps[0] > 1.0).all()
     assert gaps[1].min() < 0.2
+    # Not before the object has settled.
+    stage = Generate(slack=1.0, settle=3)
+    early, late = (stage(problem, replace(state, iteration=i)).candidates for i in (2, 3))
+    assert near_support(early, support, 0.0).all()
+    assert not near_support(late, support, 0.0).all()
 
 
 def test_apart_keeps_the_first_of_a_row(rng):

@@ -38,6 +38,9 @@ class Generate:
         How far outside the support a new atom may lie. A translation changes no
         intensity, so the crystal's place against the support is only known to about half a
         lattice vector; with 0, the atoms on one side can never be proposed.
+    settle : int
+        Iterations before the slack is used. First the support decides which atoms
+        of the start stay: given room at once, the crystal may grow on the wrong side.
     """
 
     distance: float = 0.75
@@ -46,6 +49,7 @@ class Generate:
     random: float = 0.2
     reach: float = 1.5
     slack: float = 1.0
+    settle: int = 5
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with new candidates."""
@@ -54,7 +58,8 @@ class Generate:
             return replace(state, candidates=np.empty((0, 3)))
         rng = problem.rng("generate", state.iteration)
         _, forces = problem.cluster.energy_forces(x)
-        least, slack = self.distance * unit, self.slack * unit
+        least = self.distance * unit
+        slack = self.slack * unit if state.iteration >= self.settle else 0.0
         guests = np.concatenate(
             [
                 circumcentres(x, least, self.gap * unit),
