@@ -28,6 +28,7 @@ from prammol.stages.generate import (
     random_near,
 )
 from prammol.stages.relax import Relax
+from prammol.stages.select import Select
 from prammol.stages.start import FillLattice
 from prammol.state import State
 from prammol.support import Support, support_from_truth
@@ -421,3 +422,17 @@ def test_wrong_settings_are_refused(changes, message):
 def test_unknown_preset_is_refused_with_the_nearest_name():
     with pytest.raises(InputError, match="did you mean 'paper'"):
         get_preset("papre")
+
+
+# -- ranks without points ---------------------------------------------------------
+
+
+def test_a_rank_without_points_takes_part(data):
+    x = relaxed_ball(6.0)
+    problem = make_problem(data, comm=Rank(99, 100), cluster=False)
+    assert problem.shard.size == 0
+    value, gradient = NegativeLogLikelihood(problem, problem.shard.valid, 1.9)(x.ravel())
+    assert value == 0
+    np.testing.assert_array_equal(gradient, np.zeros(x.size))
+    after = Select()(problem, State(x[1:], 1.9, candidates=x[:1]))
+    np.testing.assert_array_equal(after.positions, x[1:])
