@@ -24,7 +24,7 @@ BYTES_PER_POINT = 250  # counts, mask, indices, q, and the complex fields that s
 BYTES_PER_GRID_POINT = 8 * 16  # a NUFFT grid, twice as fine along each axis
 BYTES_PER_ATOM = 5000  # neighbour lists, and candidates several times the atoms
 # Cost of an iteration in gradients, of the same runs.
-GRADIENTS_PER_ITERATION = {"paper": 60, "default": 60}
+GRADIENTS_PER_ITERATION = {"paper": 60, "default": 40}
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,12 @@ def _one_gradient(
     x = centres[rng.integers(len(centres), size=max(atoms, 1))]
     x = x + rng.uniform(-0.5, 0.5, x.shape) @ support.voxel
     factor = StructureFactor(patches, epsilon, threads)
-    begin = time.perf_counter()
-    factor.adjoint_moments(factor.forward(x), x)
-    return time.perf_counter() - begin
+    times = []
+    for _ in range(3):  # the shortest is the one other programs disturbed least
+        begin = time.perf_counter()
+        factor.adjoint_moments(factor.forward(x), x)
+        times.append(time.perf_counter() - begin)
+    return min(times)
 
 
 def cores_of_this_job(comm: Communicator) -> tuple[int, int]:

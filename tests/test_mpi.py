@@ -1,9 +1,12 @@
 """Several processes: sums, the kernels on slabs, and the end of a job that fails."""
 
+import json
+import sys
 import textwrap
 
 import numpy as np
 import pytest
+from conftest import run
 
 from prammol.io import read_atoms, read_diffraction, read_reconstruction
 
@@ -240,12 +243,20 @@ def test_a_crystal_and_its_diffraction_are_those_of_one_process(parallel, prammo
         np.testing.assert_array_equal(i, j)
 
 
-def test_reconstruct_finds_the_same_atoms_on_any_number_of_ranks(parallel, small, tmp_path):
+@pytest.mark.parametrize(
+    ("preset", "settings"),
+    [
+        ("paper", ["max_iterations=2", "relax.force_tolerance=1e-6", "relax.max_iterations=3000"]),
+        ("default", ["max_iterations=1"]),
+    ],
+)
+def test_reconstruct_finds_the_same_atoms_on_any_number_of_ranks(
+    parallel, small, tmp_path, preset, settings
+):
     """The same sets exactly; positions as well as the minimiser determines them, to 1e-4 Å."""
     command = [
         "-m", "prammol", "reconstruct", small / "d.h5", "--support", small / "u.h5",
-        "--preset", "paper", "--set", "max_iterations=2", "--seed", "7",
-        "--set", "relax.force_tolerance=1e-6", "--set", "relax.max_iterations=3000",
+        "--preset", preset, "--seed", "7", *(f"--set={s}" for s in settings),
     ]  # fmt: skip
     found = {}
     for ranks in (1, 2, 3, 4):
@@ -258,3 +269,34 @@ def test_reconstruct_finds_the_same_atoms_on_any_number_of_ranks(parallel, small
         assert [h["atoms"] for h in result.history] == [h["atoms"] for h in found[1].history]
         np.testing.assert_allclose(result.atoms.positions, found[1].atoms.positions, atol=1e-4)
         assert result.scale == pytest.approx(found[1].scale, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def grain(tmp_path_factory):
+    """A folder with ``s.xyz``, a relaxed grain of 600 atoms, its counts and its support."""
+    folder = tmp_path_factory.mktemp("grain")
+    for command in (
+        "crystal bulk --atoms 600 --seed 2 -o s.xyz",
+        "simulate s.xyz --flux 1e20 --seed 1 -o d.h5",
+        "support d.h5 --from-truth s.xyz --resolution 5 -o u.h5",
+    ):
+        done = run([sys.executable, "-m", "prammol", *command.split()], cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_whole_crystal_is_found_exactly(parallel, prammol, grain, tmp_path, ranks):
+    done = parallel(
+        ranks, "-m", "prammol", "reconstruct", grain / "d.h5", "--support", grain / "u.h5",
+        "-o", "r.h5", timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (
+        prammol("evaluate", "r.h5", "--truth", grain / "s.xyz", "--json", "m.json").returncode == 0
+    )
+    found = json.loads((tmp_path / "m.json").read_text())
+    assert (found["n_atoms"], found["n_missing"], found["n_extra"]) == (600, 0, 0)
+    assert found["max_error_pm"] < 1.0
+    assert found["scale_ratio"] == pytest.approx(1, abs=1e-3)
+    assert (found["ranks"], found["converged"]) == (ranks, True)
