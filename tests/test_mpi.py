@@ -243,19 +243,38 @@ def test_a_crystal_and_its_diffraction_are_those_of_one_process(parallel, prammo
         np.testing.assert_array_equal(i, j)
 
 
+@pytest.fixture(scope="module")
+def grain(tmp_path_factory):
+    """A folder with ``s.xyz``, a relaxed grain of 600 atoms, its counts and its support."""
+    folder = tmp_path_factory.mktemp("grain")
+    for command in (
+        "crystal bulk --atoms 600 --seed 2 -o s.xyz",
+        "simulate s.xyz --flux 1e20 --seed 1 -o d.h5",
+        "support d.h5 --from-truth s.xyz --resolution 5 -o u.h5",
+    ):
+        done = run([sys.executable, "-m", "prammol", *command.split()], cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
 @pytest.mark.parametrize(
-    ("preset", "settings"),
+    ("preset", "folder", "settings"),
     [
-        ("paper", ["max_iterations=2", "relax.force_tolerance=1e-6", "relax.max_iterations=3000"]),
-        ("default", ["max_iterations=1"]),
+        (
+            "paper",
+            "small",
+            ["max_iterations=2", "relax.force_tolerance=1e-6", "relax.max_iterations=3000"],
+        ),
+        ("default", "grain", ["max_iterations=0"]),
     ],
 )
 def test_reconstruct_finds_the_same_atoms_on_any_number_of_ranks(
-    parallel, small, tmp_path, preset, settings
+    parallel, request, tmp_path, preset, folder, settings
 ):
     """The same sets exactly; positions as well as the minimiser determines them, to 1e-4 Å."""
+    data = request.getfixturevalue(folder)
     command = [
-        "-m", "prammol", "reconstruct", small / "d.h5", "--support", small / "u.h5",
+        "-m", "prammol", "reconstruct", data / "d.h5", "--support", data / "u.h5",
         "--preset", preset, "--seed", "7", *(f"--set={s}" for s in settings),
     ]  # fmt: skip
     found = {}
@@ -269,20 +288,6 @@ def test_reconstruct_finds_the_same_atoms_on_any_number_of_ranks(
         assert [h["atoms"] for h in result.history] == [h["atoms"] for h in found[1].history]
         np.testing.assert_allclose(result.atoms.positions, found[1].atoms.positions, atol=1e-4)
         assert result.scale == pytest.approx(found[1].scale, rel=1e-6)
-
-
-@pytest.fixture(scope="module")
-def grain(tmp_path_factory):
-    """A folder with ``s.xyz``, a relaxed grain of 600 atoms, its counts and its support."""
-    folder = tmp_path_factory.mktemp("grain")
-    for command in (
-        "crystal bulk --atoms 600 --seed 2 -o s.xyz",
-        "simulate s.xyz --flux 1e20 --seed 1 -o d.h5",
-        "support d.h5 --from-truth s.xyz --resolution 5 -o u.h5",
-    ):
-        done = run([sys.executable, "-m", "prammol", *command.split()], cwd=folder)
-        assert done.returncode == 0, done.stderr
-    return folder
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
