@@ -56,7 +56,7 @@ def data():
 
 
 def test_lattice_fills_the_support_and_nothing_else(data):
-    support = Support((-20, -20, -20), np.eye(3) * 5, np.ones((9, 9, 9), dtype=bool))
+    support = Support((-15, -15, -15), np.eye(3) * 5, np.ones((6, 6, 6), dtype=bool))
     problem = make_problem(data, support, cluster=True)
     after = FillLattice()(problem, State(np.empty((0, 3)), 1.0))
     x = after.positions
