@@ -8,6 +8,7 @@ takes away the ringing of the patch's border.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import ducc0
@@ -17,6 +18,8 @@ from scipy import ndimage
 
 from prammol.patches import BraggPatch
 from prammol.support import Support
+
+TINY = np.float32(1e-20)
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,12 @@ def phase_patch(
     patch: BraggPatch,
     counts: NDArray[np.float64],
     valid: NDArray[np.bool_],
-    support: Support,
     peak: NDArray[np.float64],
     width: float,
-    rng: np.random.Generator,
-    iterations: int = 400,
+    mask: NDArray[np.bool_],
+    centre: NDArray[np.float64],
+    start: NDArray[np.complex64],
+    iterations: int,
     beta: float = 0.9,
 ) -> PhasedPatch:
     """Phase the counts of one patch.
@@ -69,65 +73,104 @@ def phase_patch(
     Parameters
     ----------
     patch, counts, valid
-        Grid, photons and mask, arrays of the patch's shape.
-    support : Support
-        Low-resolution support; dilated here by one voxel of the patch's own grid.
+        Grid, photons and mask of the detector, arrays of the patch's shape.
     peak : (3,) ndarray
         Scattering vector of the Bragg peak [1/Å].
     width : float
         Standard deviation of the window [1/Å].
-    rng : Generator
-        Draws the starting phases.
+    mask : bool ndarray
+        Support on the patch's own grid in real space, its middle at `centre`.
+    centre : (3,) ndarray
+        Origin in real space [Å].
+    start : complex ndarray
+        Structure factor whose phases to start from.
     iterations : int
-        Iterations in all; every fourth block and the last are ER, the others HIO.
+        Iterations in all; every fourth block of twenty and the last 60 are ER, the
+        others HIO.
     beta : float
         Feedback of HIO.
     """
-    shape = patch.shape
     window = gaussian_window(patch, peak, width)
-    amplitude = (np.sqrt(np.where(valid, counts, 0.0)) * window).astype(np.float32)
-    amplitude = np.fft.ifftshift(amplitude)
+    measured = np.sqrt(np.where(valid, counts, 0.0)) * window
+    amplitude = np.fft.ifftshift(measured.astype(np.float32))
     known = np.fft.ifftshift(valid)
-    all_known = bool(known.all())
-
-    centre = support.centres().mean(axis=0)
-    mask = np.fft.ifftshift(_support_on_grid(patch, support, centre))
-
-    start = np.exp(2j * np.pi * rng.random(shape)).astype(np.complex64)
-    psi = _to_object(amplitude * start) * mask
+    inside = np.fft.ifftshift(mask)
+    wave = np.fft.ifftshift(start).astype(np.complex64)
+    psi = _to_object(_with_amplitude(wave, amplitude, np.True_)) * inside
     for step in range(iterations):
-        wave = _to_patch(psi)
-        size = np.abs(wave)
-        replaced = wave * (amplitude / np.maximum(size, 1e-20))
-        if not all_known:
-            replaced = np.where(known, replaced, wave)
-        new = _to_object(replaced)
+        new = _to_object(_with_amplitude(_to_patch(psi), amplitude, known))
         er = step % 80 >= 60 or step >= iterations - 60
-        psi = new * mask if er else np.where(mask, new, psi - beta * new)
-    psi *= mask
-    wave = _to_patch(psi)
-    norm = float(np.linalg.norm(amplitude[known]))
-    error = float(np.linalg.norm((np.abs(wave) - amplitude)[known])) / max(norm, 1e-30)
+        psi = new * inside if er else np.where(inside, new, psi - np.float32(beta) * new)
+    wave = _to_patch(psi * inside)
+    misfit = float(np.linalg.norm((np.abs(wave) - amplitude)[known]))
+    error = misfit / max(float(np.linalg.norm(amplitude[known])), 1e-20)
     # Keep the measured amplitudes: the support only chose the phases.
-    size = np.maximum(np.abs(wave), 1e-20)
-    field = np.where(known, amplitude, size) * wave / size
-    shifted: NDArray[np.complex64] = np.fft.fftshift(field).astype(np.complex64)
-    return PhasedPatch(patch, peak, shifted, centre, error)
+    field = np.fft.fftshift(_with_amplitude(wave, amplitude, known))
+    return PhasedPatch(patch, peak, field, centre, error)
 
 
-def _support_on_grid(
+def support_mask(
     patch: BraggPatch, support: Support, centre: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """The support on the dual grid of the patch, dilated by one voxel."""
-    shape = np.array(patch.shape)
-    index = np.indices(patch.shape).reshape(3, -1).T - shape // 2
-    inside = support.contains(centre + index @ patch.voxel()).reshape(patch.shape)
+    """Return the support on a patch's own grid in real space, dilated by one voxel."""
+    inside = support.contains(centre + _grid(patch)).reshape(patch.shape)
     return np.asarray(ndimage.binary_dilation(inside, ndimage.generate_binary_structure(3, 3)))
 
 
+def envelope_mask(
+    waves: Callable[[NDArray[np.float64]], NDArray[np.complex128]],
+    patch: BraggPatch,
+    mask: NDArray[np.bool_],
+    threshold: float,
+) -> NDArray[np.bool_]:
+    """Return a tighter support from the mean amplitude of all phased patches.
+
+    The shape is common to all Bragg peaks, the strain is not: averaging the
+    amplitudes is shrink-wrap (Marchesini et al., Phys. Rev. B 68, 140101 (2003))
+    with several looks at one object.
+
+    Parameters
+    ----------
+    waves : callable
+        The waves at positions from the common origin, (n, 3) [Å] to (n, patches).
+    patch : BraggPatch
+        The patch on whose grid the support is wanted.
+    mask : bool ndarray
+        Where to look.
+    threshold : float
+        Fraction of the bulk's amplitude.
+    """
+    size = np.abs(waves(_grid(patch)[mask.ravel()]))
+    envelope = (size / bulk_amplitude(size)).mean(axis=1)
+    out = np.zeros(patch.size, dtype=bool)
+    out[mask.ravel()] = envelope > threshold
+    return out.reshape(patch.shape)
+
+
+def bulk_amplitude(size: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return each wave's amplitude in the bulk: the median of the upper half above a third."""
+    strong = size > size.max(axis=0) / 3
+    columns = zip(size.T, strong.T, strict=True)
+    return np.array([np.quantile(column[s], 0.6) for column, s in columns])
+
+
+def _grid(patch: BraggPatch) -> NDArray[np.float64]:
+    """Positions of the dual grid of a patch, (size, 3) [Å], 0 in the middle."""
+    index = np.indices(patch.shape).reshape(3, -1).T - np.array(patch.shape) // 2
+    return np.asarray(index @ patch.voxel())
+
+
+def _with_amplitude(
+    wave: NDArray[np.complex64], amplitude: NDArray[np.float32], known: NDArray[np.bool_] | np.bool_
+) -> NDArray[np.complex64]:
+    """Replace the modulus where it was measured."""
+    replaced = wave * (amplitude / np.maximum(np.abs(wave), TINY))
+    return np.asarray(replaced if known.all() else np.where(known, replaced, wave), np.complex64)
+
+
 def _to_patch(psi: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    return ducc0.fft.c2c(psi, forward=True, nthreads=1)
+    return np.asarray(ducc0.fft.c2c(psi, forward=True, nthreads=1))
 
 
 def _to_object(wave: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    return ducc0.fft.c2c(wave, forward=False, inorm=2, nthreads=1)
+    return np.asarray(ducc0.fft.c2c(wave, forward=False, inorm=2, nthreads=1))

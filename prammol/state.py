@@ -68,8 +68,8 @@ class State:
         Atoms [Å].
     scale : float
         C, the amplitude one atom scatters into one point [sqrt(photons)].
-    occupancies : (n,) ndarray
-        Occupancy of each position, while positions are sites; empty if all are atoms.
+    occupancies : (k, n) ndarray
+        While positions are sites, k guesses at their occupancies; empty when they are atoms.
     misfit : float
         Variance-stabilised misfit of the object, infinite if not known.
     iteration : int

@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from prammol.comm import Communicator
 from prammol.patches import shard
-from prammol.phasing import PhasedPatch
+from prammol.phasing import PhasedPatch, bulk_amplitude
 from prammol.scattering import StructureFactor
 from prammol.support import Support
 
@@ -54,30 +54,34 @@ class Waves:
 
 
 def synthesise(
-    phased: Sequence[PhasedPatch],
+    waves: Waves,
+    peaks: NDArray[np.float64],
     support: Support,
+    centre: NDArray[np.float64],
     neighbour_distance: float,
     rng: np.random.Generator,
-    comm: Communicator,
     *,
     density: float = 8.0,
     margin: float = 1.75,
     steps: int = 8,
     threshold: float = 0.1,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the sites where the waves are in phase, and how strong they are there.
+) -> NDArray[np.float64]:
+    """Return the sites where the waves are in phase.
 
     Parameters
     ----------
-    phased : sequence of PhasedPatch
-        Three with independent Bragg vectors.
+    waves : Waves
+        Waves of three patches with independent Bragg vectors.
+    peaks : (3, 3) ndarray
+        Bragg vectors [1/Å].
     support : Support
         Starting points are drawn in it and around it.
+    centre : (3,) ndarray
+        Origin of the waves [Å].
     neighbour_distance : float
         Nearest-neighbour distance of the metal [Å]; scales the lengths below.
     rng : Generator
         Draws the starting points.
-    comm : Communicator
     density : float
         Starting points per neighbour distance cubed.
     margin : float
@@ -89,29 +93,21 @@ def synthesise(
 
     Returns
     -------
-    sites : (n, 3) ndarray
-        Positions [Å].
-    amplitude : (n,) ndarray
-        Mean amplitude relative to the bulk's, about 1 inside and 1/2 on the surface.
+    (n, 3) ndarray
+        Positions from the waves' origin [Å].
     """
-    waves = Waves(phased, comm)
-    inverse = np.linalg.inv(np.array([p.peak for p in phased])).T
+    inverse = np.linalg.inv(peaks).T
     reach = margin * neighbour_distance
-    centre = phased[0].centre
     x = _starts(support, reach, density / neighbour_distance**3, rng) - centre
     for _ in range(steps):
         x = x - np.angle(waves(x)) @ inverse
     size = np.abs(waves(x))
-    # The bulk: most points that started inside end at bulk sites.
-    inside = support.contains(x + centre)
-    bulk = np.median(size[inside], axis=0)
-    strong = (size / bulk).mean(axis=1) > threshold
-    x = merge(x[strong], 0.25 * neighbour_distance)
+    bulk = bulk_amplitude(size)
+    x = merge(x[(size / bulk).mean(axis=1) > threshold], 0.25 * neighbour_distance)
     wave = waves(x)
     amplitude = (np.abs(wave) / bulk).mean(axis=1)
     arrived = np.abs(np.angle(wave)).max(axis=1) < 0.5
-    keep = arrived & apart(x, amplitude, 0.6 * neighbour_distance)
-    return x[keep] + centre, amplitude[keep]
+    return x[arrived & apart(x, amplitude, 0.6 * neighbour_distance)]
 
 
 def _starts(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from prammol.likelihood import poisson_scale
 from prammol.misfit import AmplitudeMisfit
 from prammol.rigid import align_rotation
@@ -42,7 +40,6 @@ class Refine:
         return replace(
             state,
             positions=x,
-            occupancies=np.ones(len(x)),
             scale=scale,
             misfit=value,
             converged=misfit.excess(omega, scale) < self.significance,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.phasing import PhasedPatch, phase_patch
+from prammol.comm import Communicator
+from prammol.lattice_shift import rank_shifts
+from prammol.misfit import AmplitudeMisfit, peak_window
+from prammol.phasing import PhasedPatch, envelope_mask, phase_patch, support_mask
+from prammol.scattering import StructureFactor
 from prammol.state import Problem, State
-from prammol.synthesis import synthesise
+from prammol.synthesis import Waves, synthesise
 
 
 @dataclass(frozen=True)
@@ -28,51 +32,94 @@ class Synthesise:
         peak [neighbour distances].
     iterations : int
         Iterations of HIO and ER on each patch.
+    envelope : float
+        The second pass is confined to where the mean amplitude of the patches is above
+        this fraction of the bulk's; it takes half as many iterations.
     threshold : float
         Sites with less than this fraction of the bulk's amplitude are dropped.
+    shift_blur : float
+        As `blur`, for the window under which shifts of the lattice against the shape
+        are compared [neighbour distances].
+    shift_steps : int
+        Shifts tried along each primitive vector of the lattice.
+    shifts : int
+        The best of them handed on.
+    floor : float
+        Relative error allowed to the model's amplitude in that comparison.
     """
 
     blur: float = 0.75
     iterations: int = 400
+    envelope: float = 0.1
     threshold: float = 0.1
+    shift_blur: float = 0.5
+    shift_steps: int = 4
+    shifts: int = 4
+    floor: float = 0.05
 
     def __call__(self, problem: Problem, state: State) -> State:
-        """Return a state with all sites and their occupancies, estimated by the amplitude."""
+        """Return a state with all sites and, for each of the best shifts, occupancies."""
         distance = problem.cluster.potential.neighbour_distance
-        sites, amplitude = synthesise(
-            self._phase(problem, 1.0 / (self.blur * distance)),
+        phased = self._phase(problem, 1.0 / (self.blur * distance))
+        waves = Waves(phased, problem.comm)
+        peaks = np.array([p.peak for p in phased])
+        rng = problem.rng("synthesise", state.iteration)
+        sites = synthesise(
+            waves,
+            peaks,
             problem.support,
+            phased[0].centre,
             distance,
-            problem.rng("synthesise", state.iteration),
-            problem.comm,
+            rng,
             threshold=self.threshold,
         )
-        # A site on a flat surface has half the amplitude of the bulk.
-        weights = np.clip(2.0 * (amplitude - 0.25), 0.0, 1.0)
-        return replace(state, positions=sites, occupancies=weights)
+        factor = StructureFactor(problem.shard.patches, 1e-4, problem.factor.threads)
+        window = peak_window(problem.shard, problem.data.peaks(), self.shift_blur * distance)
+        misfit = AmplitudeMisfit(problem.shard, factor, window, self.floor)
+        weights = rank_shifts(phased, waves, sites, misfit, self.shift_steps, self.shifts)
+        return replace(state, positions=sites + phased[0].centre, occupancies=weights)
 
     def _phase(self, problem: Problem, width: float) -> list[PhasedPatch]:
-        """Phase three patches, each on one rank, and hand them to all."""
-        data, comm = problem.data, problem.comm
+        """Phase three patches: apart in the support, then in their common envelope."""
+        data = problem.data
         peaks = data.peaks()
         chosen = independent_patches(peaks, [float(c.max()) for c in data.counts])
-        mine = {}
-        for order, k in enumerate(chosen):
-            if order % comm.size == comm.rank:
-                mine[k] = phase_patch(
-                    data.patches[k],
-                    data.counts[k],
-                    data.valid[k],
-                    problem.support,
-                    peaks[k],
-                    width,
-                    problem.rng(f"phase patch {k}", 0),
-                    self.iterations,
-                )
-        found: dict[int, PhasedPatch] = {}
-        for part in comm.gather(mine):
-            found.update(part)
-        return [found[k] for k in chosen]
+        centre = problem.support.centres().mean(axis=0)
+        masks = {k: support_mask(data.patches[k], problem.support, centre) for k in chosen}
+
+        def run(
+            k: int, mask: NDArray[np.bool_], start: NDArray[np.complex64], iterations: int
+        ) -> PhasedPatch:
+            patch, counts, valid = data.patches[k], data.counts[k], data.valid[k]
+            return phase_patch(
+                patch, counts, valid, peaks[k], width, mask, centre, start, iterations
+            )
+
+        def first(k: int) -> PhasedPatch:
+            turns = problem.rng(f"phase patch {k}", 0).random(data.patches[k].shape)
+            start = np.exp(2j * np.pi * turns).astype(np.complex64)
+            return run(k, masks[k], start, self.iterations)
+
+        phased = _spread(chosen, first, problem.comm)
+        waves = Waves([phased[k] for k in chosen], Communicator())
+
+        def second(k: int) -> PhasedPatch:
+            mask = envelope_mask(waves, data.patches[k], masks[k], self.envelope)
+            return run(k, mask, phased[k].field, self.iterations // 2)
+
+        phased = _spread(chosen, second, problem.comm)
+        return [phased[k] for k in chosen]
+
+
+def _spread(
+    items: list[int], work: Callable[[int], PhasedPatch], comm: Communicator
+) -> dict[int, PhasedPatch]:
+    """Do some work for each item on one rank, and hand the results to all."""
+    mine = {k: work(k) for n, k in enumerate(items) if n % comm.size == comm.rank}
+    out: dict[int, PhasedPatch] = {}
+    for part in comm.gather(mine):
+        out.update(part)
+    return out
 
 
 def independent_patches(peaks: NDArray[np.float64], height: list[float]) -> list[int]:
