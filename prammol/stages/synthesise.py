@@ -133,6 +133,6 @@ def independent_patches(peaks: NDArray[np.float64], height: list[float]) -> list
     def merit(triple: Iterable[int]) -> tuple[float, float]:
         triple = list(triple)
         volume = abs(float(np.linalg.det(unit[triple])))
-        return round(volume, 3), min(height[k] for k in triple)
+        return round(volume, 3), float(np.sum(np.log1p([height[k] for k in triple])))
 
     return list(max(combinations(range(len(peaks)), 3), key=merit))

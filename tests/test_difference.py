@@ -1,0 +1,105 @@
+"""Difference map, occupancies, rotation: they must say what was done to the crystal."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+from small_crystal import relaxed_ball, simulate
+
+from prammol.comm import Communicator
+from prammol.diffraction import local_shard
+from prammol.difference import difference_map
+from prammol.misfit import AmplitudeMisfit
+from prammol.occupancies import fit_occupancies
+from prammol.rigid import align_rotation
+from prammol.scattering import StructureFactor
+from prammol.stages.complete import on_surface
+
+COMM = Communicator()
+
+
+@pytest.fixture(scope="module")
+def case():
+    x = relaxed_ball(8.5)
+    shard = local_shard(simulate(x, points=20), COMM)
+    factor = StructureFactor(shard.patches, 1e-9)
+    return x, AmplitudeMisfit(shard, factor), factor
+
+
+def test_map_is_the_derivative_by_an_atoms_weight(case):
+    x, misfit, factor = case
+    less = x[5:]
+    g = difference_map(misfit, factor, COMM, less)
+    h = 1e-5
+    for site in (x[0], x[2] + 0.3, x[40] + 1.0):
+        both = np.vstack([less, site])
+        weight = np.ones(len(both))
+        values = []
+        for w in (h, -h):
+            weight[-1] = w
+            values.append(misfit(both, weight).value)
+        slope = (values[0] - values[1]) / (2 * h)
+        assert g(site[None])[0] * g.height == pytest.approx(slope, rel=1e-4, abs=1e-3 * g.height)
+
+
+def test_gradient_of_the_map(case):
+    x, misfit, factor = case
+    g = difference_map(misfit, factor, COMM, x[3:])
+    p = x[:3] + 0.2
+    h = 1e-5
+    for a in range(3):
+        d = np.eye(3)[a] * h
+        assert g.gradient(p)[:, a] == pytest.approx(
+            (g(p + d) - g(p - d)) / (2 * h), rel=1e-4, abs=1e-6
+        )
+
+
+def test_missing_atoms_are_minima_and_wrong_ones_stand_out(case):
+    x, misfit, factor = case
+    surface = np.flatnonzero(on_surface(x, 2.864))
+    gone = surface[[1, 20]]
+    wrong = x[surface[40]] + 2.6 * x[surface[40]] / np.linalg.norm(x[surface[40]])
+    y = np.vstack([np.delete(x, gone, axis=0), wrong])
+    g = difference_map(misfit, factor, COMM, y)
+    sites, depth = g.minima(y, y[on_surface(y, 2.864)], -0.5, 2.864, np.random.default_rng(0), 8000)
+    assert (np.diff(depth) >= 0).all()
+    for k in gone:
+        assert np.linalg.norm(sites[:4] - x[k], axis=1).min() < 0.3
+    assert np.argmax(g(y)) == len(y) - 1
+
+
+def test_occupancies_find_the_wrong_and_the_missing(case):
+    x, misfit, _ = case
+    rng = np.random.default_rng(4)
+    false = x[:6] * 1.0 + rng.normal(0, 1.0, (6, 3))
+    sites = np.vstack([x, false])
+    start = np.full(len(sites), 0.5)
+    free = np.zeros(len(sites), dtype=bool)
+    free[:20] = free[len(x) :] = True
+    start[~free] = 1.0
+    found = fit_occupancies(misfit, sites, start, free, 60, 1e-9)
+    assert (found[: len(x)] > 0.9).all()
+    assert (found[len(x) :] < 0.1).all()
+    assert (found[20 : len(x)] == 1).all()
+
+
+def test_rotation_is_undone(case):
+    x, misfit, factor = case
+    ends = []
+    for angles in ((1e-3, -2e-3, 5e-4), (0.0, 0.0, 4e-3)):
+        y = Rotation.from_rotvec(angles).apply(x - x.mean(axis=0)) + x.mean(axis=0)
+        turned, value = align_rotation(misfit, factor, COMM, y, steps=6)
+        shift = (x - turned).mean(axis=0)
+        # The photons fix the orientation to some 1e-5 rad: 0.03 pm on the surface.
+        assert np.abs(turned + shift - x).max() < 1e-3 < np.abs(y - x).max()
+        assert value == pytest.approx(misfit(turned).value)
+        assert value < misfit(y).value
+        ends.append(turned + shift)
+    assert np.abs(ends[0] - ends[1]).max() < 1e-6
+
+
+def test_surface_is_what_has_fewer_neighbours():
+    x = relaxed_ball(8.5)
+    count = ((np.linalg.norm(x[:, None] - x[None], axis=2) < 1.22 * 2.864).sum(axis=1)) - 1
+    assert np.array_equal(on_surface(x, 2.864), count < np.median(count))

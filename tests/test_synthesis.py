@@ -1,0 +1,168 @@
+"""Phasing, synthesis, shifts of the lattice: against the structure that was simulated."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_crystal import fcc_ball
+
+from prammol.atoms import Atoms
+from prammol.comm import Communicator
+from prammol.diffraction import Diffraction, local_shard
+from prammol.evaluate import evaluate
+from prammol.lattice_shift import rank_shifts, weights_of_amplitude
+from prammol.misfit import AmplitudeMisfit
+from prammol.patches import paper_patches
+from prammol.phasing import (
+    PhasedPatch,
+    bulk_amplitude,
+    envelope_mask,
+    gaussian_window,
+    phase_patch,
+    support_mask,
+)
+from prammol.scattering import StructureFactor, direct_structure_factor
+from prammol.stages.synthesise import independent_patches
+from prammol.support import support_from_truth
+from prammol.synthesis import Waves, apart, merge, synthesise
+
+PEAKS = 2 * np.pi / 4.05 * np.array([(-1, 1, 1), (1, -1, 1), (1, 1, -1)])
+WIDTH = 0.3 * 2 * np.pi / 4.05
+NEIGHBOUR = 4.05 / np.sqrt(2)
+
+
+@pytest.fixture(scope="module")
+def crystal():
+    """A ball with a bite, so that it isn't its own inverse."""
+    x = fcc_ball(13.0)
+    x = x[np.linalg.norm(x - [12, 3, 1], axis=1) > 8]
+    return x - x.mean(axis=0) + [3.0, -2.0, 1.0]
+
+
+@pytest.fixture(scope="module")
+def exact(crystal):
+    """The patches with their true phases, as if phasing were perfect."""
+    centre = np.array([3.0, -2.0, 1.0])
+    out = []
+    for patch, peak in zip(paper_patches(24), PEAKS, strict=True):
+        field = direct_structure_factor(patch.q(), crystal - centre).reshape(patch.shape)
+        window = gaussian_window(patch, peak, WIDTH)
+        out.append(PhasedPatch(patch, peak, (field * window).astype(np.complex64), centre, 0.0))
+    return out
+
+
+def correlation(a, b):
+    return abs(np.vdot(a, b)) / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+def test_phases_come_out_of_the_amplitudes(crystal, exact):
+    support = support_from_truth(Atoms(crystal, "Al"))
+    centre = exact[0].centre
+    rng = np.random.default_rng(5)
+    for true in exact:
+        counts = np.abs(1.9 * direct_structure_factor(true.patch.q(), crystal)) ** 2
+        counts = counts.reshape(true.patch.shape)
+        start = np.exp(2j * np.pi * rng.random(true.patch.shape)).astype(np.complex64)
+        mask = support_mask(true.patch, support, centre)
+        valid = np.ones(true.patch.shape, dtype=bool)
+        found = phase_patch(true.patch, counts, valid, true.peak, WIDTH, mask, centre, start, 400)
+        assert found.error < 0.05
+        # A shift of the object within the support's slack is a phase ramp.
+        ratio = np.fft.ifftn(found.field * true.field.conj(), s=[96] * 3, axes=(0, 1, 2))
+        both = np.linalg.norm(found.field) * np.linalg.norm(true.field)
+        assert np.abs(ratio).max() * 96**3 / both > 0.95
+
+
+def test_a_gap_in_the_detector_is_filled(crystal, exact):
+    true = exact[0]
+    support = support_from_truth(Atoms(crystal, "Al"))
+    mask = support_mask(true.patch, support, true.centre)
+    counts = np.abs(1.9 * direct_structure_factor(true.patch.q(), crystal)) ** 2
+    counts = counts.reshape(true.patch.shape)
+    valid = np.ones(true.patch.shape, dtype=bool)
+    valid[9:11] = False
+    # The phases are right to begin with: what the gap gets must come from the support.
+    found = phase_patch(
+        true.patch,
+        np.where(valid, counts, 1e9),
+        valid,
+        true.peak,
+        WIDTH,
+        mask,
+        true.centre,
+        np.where(valid, true.field, 1e-3),
+        400,
+    )
+    assert correlation(found.field[~valid], true.field[~valid]) > 0.9
+
+
+def test_waves_are_the_sum_over_the_patch(exact, rng):
+    x = rng.normal(0, 5, (7, 3))
+    got = Waves(exact, Communicator())(x)
+    for column, p in zip(got.T, exact, strict=True):
+        want = np.exp(1j * x @ p.patch.q().T) @ p.field.ravel()
+        assert column == pytest.approx(want, rel=1e-4, abs=1e-4 * np.abs(want).max())
+
+
+def test_sites_are_the_atoms_and_their_continuation(crystal, exact):
+    support = support_from_truth(Atoms(crystal, "Al"))
+    rng = np.random.default_rng(2)
+    waves = Waves(exact, Communicator())
+    centre = exact[0].centre
+    sites = synthesise(waves, PEAKS, support, centre, NEIGHBOUR, rng) + centre
+    gap = np.linalg.norm(crystal[:, None] - sites[None], axis=2).min(axis=1)
+    # A few of the outermost have too little amplitude; the difference map finds those.
+    assert (gap < 0.3).mean() > 0.97
+    assert np.median(gap) < 0.05
+    assert len(crystal) < len(sites) < 3 * len(crystal)
+    apart_from = np.linalg.norm(sites[:, None] - sites[None], axis=2) + 9 * np.eye(len(sites))
+    assert apart_from.min() > 0.6 * NEIGHBOUR
+
+
+def test_envelope_is_tighter_than_the_support_and_holds_the_crystal(crystal, exact):
+    support = support_from_truth(Atoms(crystal, "Al"))
+    p = exact[0]
+    mask = support_mask(p.patch, support, p.centre)
+    tight = envelope_mask(Waves(exact, Communicator()), p.patch, mask, 0.1)
+    assert tight.sum() < mask.sum()
+    index = (crystal - p.centre) @ np.linalg.inv(p.patch.voxel()) + np.array(p.patch.shape) // 2
+    assert tight[tuple(np.rint(index).astype(int).T)].mean() > 0.99
+
+
+def test_the_true_shift_of_the_lattice_ranks_first(crystal, exact):
+    """Twist the free phases by half a turn: the shift that undoes it must win."""
+    turned = [
+        PhasedPatch(p.patch, p.peak, p.field * np.complex64(np.exp(1j * a)), p.centre, 0.0)
+        for p, a in zip(exact, (np.pi, 0.0, np.pi / 2), strict=True)
+    ]
+    patches = [p.patch for p in exact]
+    counts = [
+        (3.0 * np.abs(direct_structure_factor(p.q(), crystal)) ** 2).reshape(p.shape)
+        for p in patches
+    ]
+    shard = local_shard(Diffraction(patches, counts), Communicator())
+    misfit = AmplitudeMisfit(shard, StructureFactor(patches, 1e-5), None, 0.05)
+    support = support_from_truth(Atoms(crystal, "Al"))
+    waves = Waves(turned, Communicator())
+    sites = synthesise(waves, PEAKS, support, exact[0].centre, NEIGHBOUR, np.random.default_rng(0))
+    best = rank_shifts(turned, waves, sites, misfit, 4, 3)
+    size = np.abs(waves(sites))
+    naive = weights_of_amplitude((size / bulk_amplitude(size)).mean(axis=1))
+    wrong = []
+    for row in (*best, naive):
+        metrics = evaluate(sites[row > 0.5], crystal, with_resolution=False)
+        wrong.append(metrics.n_missing + metrics.n_extra)
+    assert wrong[0] == min(wrong)
+    assert wrong[0] < 0.5 * wrong[-1]
+
+
+def test_merge_and_apart():
+    x = np.array([[0, 0, 0], [0.4, 0, 0], [0.8, 0, 0], [5, 0, 0]], dtype=float)
+    assert np.allclose(sorted(merge(x, 0.5)[:, 0]), [0.4, 5.0])
+    keep = apart(x, np.array([1.0, 3.0, 2.0, 0.0]), 0.5)
+    assert keep.tolist() == [False, True, False, True]
+
+
+def test_three_independent_patches_are_chosen_brightest_first():
+    peaks = np.array([[1, 0, 0], [2, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 2.0]])
+    assert sorted(independent_patches(peaks, [1, 5, 3, 3, 9])) == [1, 2, 4]
