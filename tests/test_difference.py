@@ -8,8 +8,8 @@ from scipy.spatial.transform import Rotation
 from small_crystal import relaxed_ball, simulate
 
 from prammol.comm import Communicator
-from prammol.diffraction import local_shard
 from prammol.difference import difference_map
+from prammol.diffraction import local_shard
 from prammol.misfit import AmplitudeMisfit
 from prammol.occupancies import fit_occupancies
 from prammol.rigid import align_rotation
