@@ -43,6 +43,9 @@ class Preset:
         Stop after so many iterations in a row in which no new model was selected.
     max_iterations : int
         Stop after so many iterations in all.
+    judges : bool
+        Whether a stage tells when the atoms explain the data. Then running out of patience
+        isn't convergence: something is left that the model doesn't explain.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Preset:
     loop: tuple[Stage, ...]
     patience: int = 100
     max_iterations: int = 1000
+    judges: bool = False
 
     def settings(self) -> dict[str, Any]:
         """Return every setting by its name, ``stage.field``."""
@@ -148,6 +152,7 @@ DEFAULT = Preset(
     loop=(Complete(), Refine()),
     patience=2,
     max_iterations=50,
+    judges=True,
 )
 
 PRESETS: dict[str, Preset] = {"default": DEFAULT, "paper": PAPER}

@@ -79,7 +79,8 @@ def reconstruct(
     Reconstruction
         Its ``history`` has one record per iteration, the first (iteration 0) for the start:
         ``iteration, log_likelihood, atoms, added, removed, selected, scale, energy`` [eV],
-        ``energy_per_atom`` [eV], ``seconds`` and ``stages`` (seconds of each stage).
+        ``energy_per_atom`` [eV], where known ``excess`` (of the misfit over pure noise, in
+        standard deviations), ``seconds`` and ``stages`` (seconds of each stage).
 
     Raises
     ------
@@ -116,7 +117,7 @@ def reconstruct(
         atoms=Atoms(state.positions, potential.element, columns={"energy": energies}),
         scale=state.scale,
         history=history,
-        converged=reason != "max_iterations",
+        converged=reason == "converged" or (reason == "patience" and not plan.judges),
         reason=reason,
         wall_s=comm.max(wall),
         core_s=comm.sum(core),
@@ -218,8 +219,10 @@ def _record(problem: Problem, state: State, stages: dict[str, float], seconds: f
     x, valid = state.positions, problem.shard.valid
     omega = problem.factor.forward(x)
     energy, _ = problem.cluster.energy_forces(x)
+    known = {"excess": state.excess} if np.isfinite(state.excess) else {}
     return {
         "iteration": state.iteration,
+        **known,
         "log_likelihood": poisson_log_likelihood(
             problem.shard.counts[valid], omega[valid], state.scale, problem.comm
         ),

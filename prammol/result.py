@@ -26,9 +26,10 @@ class Reconstruction:
         One record per iteration: ``iteration, log_likelihood, atoms, added,
         removed, scale, energy`` [eV], ``energy_per_atom`` [eV], ``seconds``, ...
     converged : bool
-        Whether it ended because nothing was left to do.
+        Whether it ended because the atoms explain the data or, where the preset doesn't
+        judge that, because no new model was selected any more.
     reason : str
-        Why it ended.
+        Why it ended: ``converged``, ``patience`` or ``max_iterations``.
     wall_s, core_s : float
         Wall time, and processor time of all ranks together [s].
     ranks : int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,14 +83,7 @@ def simulate(
     """
     patches = list(patches) if patches is not None else paper_patches()
     _check(atoms, seed)
-    scale = scale_from_flux(flux, patches, atoms.element, wavelength)
-    meta: dict[str, Any] = {
-        "flux": float(flux),
-        "scale": scale,
-        "element": atoms.element,
-        "wavelength": float(wavelength),
-        "seed": int(seed),
-    }
+    meta: dict[str, Any] = {}
     if temperature is None:
         omega = StructureFactor(patches, _ACCURACY).forward(atoms.positions)
     else:
@@ -98,9 +91,60 @@ def simulate(
         omega = mean_structure_factor(atoms, temperature, seed, patches, potential, comm, *dynamics)
         meta.update(temperature=float(temperature), remove_rigid_motion=remove_rigid_motion)
         meta.update(equilibrate=equilibrate, snapshots=steps // every, every=every)
+    return draw_counts(omega, patches, atoms.element, flux, seed, wavelength, meta)
+
+
+def draw_counts(
+    omega: NDArray[np.complex128],
+    patches: Sequence[BraggPatch],
+    element: str,
+    flux: float,
+    seed: int,
+    wavelength: float = PAPER_WAVELENGTH,
+    meta: Mapping[str, Any] | None = None,
+) -> Diffraction:
+    """Draw photon counts of a known scattering, each from Poisson(C^2 |Omega|^2) (Eq. 1).
+
+    Several measurements of one crystal can share the mean over its dynamics.
+
+    Parameters
+    ----------
+    omega : (size,) complex ndarray
+        Omega on the patches one after the other, each in C order, as
+        :func:`mean_structure_factor` returns it.
+    patches : sequence of BraggPatch
+        Where it was computed.
+    element : str
+        Chemical symbol.
+    flux, seed, wavelength
+        See :func:`simulate`.
+    meta : mapping, optional
+        What else to record with the data.
+
+    Raises
+    ------
+    DataError
+        If not one photon is counted.
+    InputError
+        If omega doesn't fit the patches, or a number makes no sense.
+    """
+    size = sum(p.size for p in patches)
+    if omega.shape != (size,):
+        msg = f"the scattering has shape {omega.shape}, expected ({size},) for these patches"
+        raise InputError(msg)
+    scale = scale_from_flux(flux, patches, element, wavelength)
     flat = _draw(scale**2 * np.abs(omega) ** 2, seed, f"a flux of {flux:g} photons/um^2")
-    meta |= {"total_counts": float(flat.sum()), "peak_counts": float(flat.max())}
-    return Diffraction(patches, _split(flat, patches), meta=meta, source="simulated diffraction")
+    known: dict[str, Any] = {
+        "flux": float(flux),
+        "scale": scale,
+        "element": element,
+        "wavelength": float(wavelength),
+        "seed": int(seed),
+        **(meta or {}),
+        "total_counts": float(flat.sum()),
+        "peak_counts": float(flat.max()),
+    }
+    return Diffraction(patches, _split(flat, patches), meta=known, source="simulated diffraction")
 
 
 def mean_structure_factor(

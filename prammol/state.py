@@ -70,8 +70,8 @@ class State:
         C, the amplitude one atom scatters into one point [sqrt(photons)].
     occupancies : (k, n) ndarray
         While positions are sites, k guesses at their occupancies; empty when they are atoms.
-    misfit : float
-        Variance-stabilised misfit of the object, infinite if not known.
+    excess : float
+        By how many standard deviations the misfit exceeds pure noise; infinite if not known.
     iteration : int
         Iterations finished.
     selected : bool
@@ -90,7 +90,7 @@ class State:
     positions: NDArray[np.float64]
     scale: float
     occupancies: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    misfit: float = float("inf")
+    excess: float = float("inf")
     iteration: int = 0
     selected: bool = False
     added: int = 0

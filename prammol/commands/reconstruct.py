@@ -110,9 +110,11 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     if result.converged:
         return 0
     if comm.is_root:
+        excess = result.history[-1].get("excess") if result.history else None
+        why = "" if excess is None else f"; their misfit is {excess:.3g} sigma above pure noise"
         print(
             f"prammol: not converged ({result.reason}) after {result.iterations} iterations; "
-            f"the atoms so far are in {outputs['h5']}",
+            f"the atoms so far are in {outputs['h5']}{why}",
             file=sys.stderr,
         )
     return NOT_CONVERGED

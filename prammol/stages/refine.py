@@ -34,13 +34,14 @@ class Refine:
         shard = problem.shard
         x, _, _ = problem.cluster.relax(state.positions, force_tolerance=self.force_tolerance)
         misfit = AmplitudeMisfit(shard, problem.factor)
-        x, value = align_rotation(misfit, problem.factor, problem.comm, x)
+        x, _ = align_rotation(misfit, problem.factor, problem.comm, x)
         omega = problem.factor.forward(x)
         scale = poisson_scale(shard.counts[shard.valid], omega[shard.valid], problem.comm)
+        excess = misfit.excess(omega, scale)
         return replace(
             state,
             positions=x,
             scale=scale,
-            misfit=value,
-            converged=misfit.excess(omega, scale) < self.significance,
+            excess=excess,
+            converged=excess < self.significance,
         )
