@@ -1,0 +1,50 @@
+# The studies of the paper, from crystals to figures. `snakemake -n` lists what would be
+# done; config/README.md says what can be changed, docs/workflow.md how to run it.
+import os
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("8.8.0")
+
+
+configfile: workflow.source_path("config/config.yaml")
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/figure_inputs.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/trials.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
+
+
+onstart:
+    claim_results()
+
+
+rule all:
+    default_target: True
+    input:
+        all_tables(),
+        all_figures(),
+
+
+rule defects:
+    input:
+        "results/defects/trials.csv",
+        figure_files("fig6"),
+
+
+rule fig4:
+    input:
+        figure_files("fig4"),
+
+
+rule fig7:
+    input:
+        figure_files("fig7"),

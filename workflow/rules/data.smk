@@ -1,0 +1,118 @@
+# Crystals and what a detector would have seen of them.
+
+
+rule crystal:
+    output:
+        "results/samples/{sample}.xyz",
+    log:
+        "results/logs/samples/{sample}.log",
+    benchmark:
+        "results/benchmarks/samples/{sample}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        options=crystal_options,
+    message:
+        "Make the crystal {wildcards.sample}"
+    shell:
+        "python -m prammol crystal {params.options} -o {output} > {log} 2>&1"
+
+
+rule simulate:
+    input:
+        sample_file,
+    output:
+        f"{TRIAL}/diffraction.h5",
+    log:
+        f"{LOG}/simulate.log",
+    benchmark:
+        f"{BENCHMARK}/simulate.tsv"
+    wildcard_constraints:
+        study=any_of(studies_of_kind("flux", "samples")),
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        flux=flux_of,
+        seed=seed_of_counts,
+        points=lookup(dpath="measurement/points", within=config),
+        wavelength=lookup(dpath="measurement/wavelength", within=config),
+    message:
+        "Count photons: {wildcards.study} {wildcards.condition}, trial {wildcards.trial}"
+    shell:
+        "python -m prammol simulate {input} --flux {params.flux} --seed {params.seed}"
+        " --points {params.points} --wavelength {params.wavelength}"
+        " -o {output} > {log} 2>&1"
+
+
+# One trajectory per temperature; its snapshots are averaged as it runs (Eq. 12), so what
+# is kept is one complex number per point.
+rule dynamics:
+    input:
+        crystal=sample_file,
+        script=workflow.source_path("../scripts/dynamics.py"),
+    output:
+        "results/{study}/{condition}/amplitude.npz",
+    log:
+        "results/logs/{study}/{condition}/dynamics.log",
+    benchmark:
+        "results/benchmarks/{study}/{condition}/dynamics.tsv"
+    wildcard_constraints:
+        study=any_of(studies_of_kind("temperature")),
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        tasks=ranks,
+        cpus_per_task=1,
+        mpi=launcher,
+        mem_mb=2000,
+        runtime=240,
+    params:
+        temperature=temperature_of,
+        seed=seed_of_trajectory,
+        points=lookup(dpath="measurement/points", within=config),
+        equilibrate=lookup(dpath="studies/{study}/dynamics/equilibrate", within=config),
+        steps=lookup(dpath="studies/{study}/dynamics/steps", within=config),
+        every=lookup(dpath="studies/{study}/dynamics/every", within=config),
+    message:
+        "Dynamics at {wildcards.condition} on {resources.tasks} ranks"
+    shell:
+        'export OMP_NUM_THREADS=1; launch="{resources.mpi}";'
+        " ${{launch:+$launch -n {resources.tasks}}} python {input.script} {input.crystal}"
+        " --temperature {params.temperature} --seed {params.seed} --points {params.points}"
+        " --equilibrate {params.equilibrate} --steps {params.steps} --every {params.every}"
+        " -o {output} > {log} 2>&1"
+
+
+rule simulate_warm:
+    input:
+        crystal=sample_file,
+        amplitude="results/{study}/{condition}/amplitude.npz",
+    output:
+        f"{TRIAL}/diffraction.h5",
+    log:
+        f"{LOG}/simulate.log",
+    benchmark:
+        f"{BENCHMARK}/simulate.tsv"
+    wildcard_constraints:
+        study=any_of(studies_of_kind("temperature")),
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        flux=flux_of,
+        seed=seed_of_counts,
+        points=lookup(dpath="measurement/points", within=config),
+        wavelength=lookup(dpath="measurement/wavelength", within=config),
+    message:
+        "Count photons: {wildcards.study} {wildcards.condition}, trial {wildcards.trial}"
+    script:
+        "../scripts/counts.py"

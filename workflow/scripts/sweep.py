@@ -1,0 +1,154 @@
+"""Errors, resolution and wrong atoms of all trials against what a study varies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from drawing import BLUE, COLUMN, GREEN, GREY, ORANGE, RED, STYLE, letter, new_figure, planned
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+ERRORS = (
+    ("mae_pm", "mean (MAE)", BLUE, "o"),
+    ("rmse_pm", "root mean square (RMSE)", GREEN, "s"),
+    ("max_error_pm", "largest", ORANGE, "^"),
+)
+WRONG = (("n_missing", "missing", RED, "v"), ("n_extra", "extra", BLUE, "D"))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is varied and where the paper's threshold is."""
+
+    label: str
+    logarithmic: bool
+    threshold: float
+    threshold_text: str
+
+
+def sweep_figure(table: Sequence[Mapping[str, Any]], sweep: Sweep) -> Figure:
+    """Draw three panels above each other.
+
+    Parameters
+    ----------
+    table : sequence of mapping
+        One row per trial, as in trials.csv.
+    sweep : Sweep
+        The horizontal axis.
+    """
+    with mpl.rc_context(STYLE):
+        figure = new_figure(COLUMN + 0.5, 6.8)
+        top, middle, bottom = figure.subplots(3, 1, sharex=True)
+        for name, label, colour, marker in ERRORS:
+            draw_series(top, table, name, sweep, label=label, colour=colour, marker=marker)
+        _log_axis(top, "position error (pm)")
+        _legend(top, 3)
+        draw_series(
+            middle, table, "resolution_angstrom", sweep, label="one trial", colour=BLUE, marker="o"
+        )
+        _draw_condition(middle, table)
+        middle.axhline(1, color=GREY, lw=0.8, ls=(0, (1, 2)))
+        middle.annotate(
+            "1 Å",
+            (1, 1),
+            (0, 2),
+            ("axes fraction", "data"),
+            "offset points",
+            ha="right",
+            color=GREY,
+        )
+        _log_axis(middle, "resolution π/q$_c$ (Å)")
+        _legend(middle, 2)
+        for name, label, colour, marker in WRONG:
+            draw_series(bottom, table, name, sweep, label=label, colour=colour, marker=marker)
+        bottom.set_yscale("symlog", linthresh=1, linscale=0.5)
+        bottom.set_ylim(
+            -0.3, 2 * max(5, *(r[n] or 0 for r in table for n in ("n_missing", "n_extra")))
+        )
+        bottom.set_ylabel("wrong atoms")
+        _legend(bottom, 2)
+        for axes, text in zip((top, middle, bottom), "abc", strict=True):
+            letter(axes, text)
+            axes.axvline(sweep.threshold, color=RED, lw=0.9, ls=(0, (4, 3)), zorder=1)
+            axes.grid(axis="y", color="#E4E6EA", lw=0.5)
+        top.annotate(
+            sweep.threshold_text,
+            (sweep.threshold, 0.97),
+            (3, 0),
+            ("data", "axes fraction"),
+            "offset points",
+            va="top",
+            fontsize=7,
+            color=RED,
+        )
+        bottom.set_xlabel(sweep.label)
+        if remark := planned(table):
+            bottom.annotate(remark, (0.5, 0.5), xycoords="axes fraction", ha="center", color=RED)
+    return figure
+
+
+def draw_series(
+    axes: Axes,
+    table: Sequence[Mapping[str, Any]],
+    name: str,
+    sweep: Sweep,
+    *,
+    label: str,
+    colour: str,
+    marker: str,
+) -> None:
+    """Draw every trial, the median of each condition and the middle half of the trials."""
+    if sweep.logarithmic:
+        axes.set_xscale("log")
+    rows = [r for r in table if r[name] is not None]
+    values = sorted({float(r["value"]) for r in rows})
+    if not values:
+        return
+    groups = [np.array([r[name] for r in rows if r["value"] == v], dtype=float) for v in values]
+    for v, group in zip(values, groups, strict=True):
+        axes.plot(
+            np.full(len(group), v),
+            group,
+            marker,
+            ms=2.8,
+            mec=colour,
+            mfc="none",
+            mew=0.6,
+            alpha=0.8,
+        )
+    quartiles = np.array([np.percentile(g, [25, 50, 75]) for g in groups])
+    axes.plot(values, quartiles[:, 1], color=colour, lw=1.2, marker=marker, ms=2.2, label=label)
+    axes.fill_between(values, quartiles[:, 0], quartiles[:, 2], color=colour, alpha=0.18, lw=0)
+
+
+def _draw_condition(axes: Axes, table: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the resolution of all trials of a condition together, the paper's number."""
+    name = "resolution_of_condition_angstrom"
+    pairs = sorted({(r["value"], r[name]) for r in table if r[name] is not None})
+    if pairs:
+        axes.plot(*np.array(pairs).T, "x", color=RED, ms=5, mew=1.2, label="all trials together")
+
+
+def _log_axis(axes: Axes, label: str) -> None:
+    axes.set_yscale("log")
+    axes.set_ylabel(label)
+    axes.margins(y=0.15)
+
+
+def _legend(axes: Axes, columns: int) -> None:
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.01, 0.99),
+        ncols=columns,
+        borderaxespad=0,
+        columnspacing=1,
+        handlelength=1.4,
+        handletextpad=0.4,
+    )

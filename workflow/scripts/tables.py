@@ -1,0 +1,102 @@
+"""Tables of trials, read and written as CSV, and the log of a script."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+METRICS = (
+    "n_atoms",
+    "n_true",
+    "n_missing",
+    "n_extra",
+    "mae_pm",
+    "rmse_pm",
+    "max_error_pm",
+    "resolution_angstrom",
+    "scale_ratio",
+    "iterations",
+    "converged",
+    "wall_s",
+    "core_s",
+    "ranks",
+    "seed",
+    "preset",
+)
+COLUMNS = (
+    "study",
+    "condition",
+    "value",
+    "trial",
+    *METRICS,
+    "resolution_of_condition_angstrom",
+    "trials_planned",
+)
+
+
+@contextmanager
+def logged(job: Any) -> Iterator[None]:
+    """Send what a script prints, and its traceback, to the log of its rule."""
+    with open(job.log[0], "w", encoding="utf-8") as log, redirect_stdout(log):
+        with redirect_stderr(log):
+            try:
+                yield
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+                raise
+    sys.stdout.flush()
+
+
+def value_of(condition: str) -> float | None:
+    """Return the number in the name of a condition: 1e18, 300K, or none."""
+    try:
+        return float(condition.removesuffix("K"))
+    except ValueError:
+        return None
+
+
+def trial_row(path: str, resolution: float | None, planned: int) -> Row:
+    """Return the row of the trial whose metrics.json is ``path``."""
+    study, condition, trial = Path(path).parts[-4:-1]
+    metrics = json.loads(Path(path).read_text(encoding="utf-8"))
+    return {
+        "study": study,
+        "condition": condition,
+        "value": value_of(condition),
+        "trial": int(trial.removeprefix("trial-")),
+        **{name: metrics[name] for name in METRICS},
+        "resolution_of_condition_angstrom": resolution,
+        "trials_planned": planned,
+    }
+
+
+def write_table(path: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Write rows as CSV; what isn't known stays empty."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(columns) or list(rows[0]))
+        writer.writeheader()
+        writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)
+
+
+def read_table(path: str) -> list[Row]:
+    """Read what :func:`write_table` wrote: numbers as float, nothing as None."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{k: _value(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def _value(text: str) -> Any:
+    if text in ("", "True", "False"):
+        return {"": None, "True": True, "False": False}[text]
+    try:
+        return float(text)
+    except ValueError:
+        return text
