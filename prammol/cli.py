@@ -66,6 +66,7 @@ exit codes:
   1  a bug (with its traceback), or doctor found something wrong
   2  the input can't be used; one sentence says why, nothing was overwritten
   3  reconstruct wrote its result, but stopped before it had converged
+  143  reconstruct was sent SIGTERM and left a checkpoint for --resume
 
 An output that exists is never replaced without --force.
 """

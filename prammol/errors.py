@@ -27,5 +27,11 @@ class PotentialError(InputError):
     """An interatomic potential is missing, unreadable or lacks the element."""
 
 
+class StoppedError(PrammolError):
+    """The process was asked to end (SIGTERM) and can be resumed."""
+
+    exit_code = 143  # 128 + 15, as the shell has it
+
+
 class SimulationError(PrammolError, RuntimeError):
     """LAMMPS stopped, lost atoms or returned numbers that aren't finite."""

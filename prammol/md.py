@@ -66,6 +66,15 @@ class Cluster:
             self._lmp.close()
             self._lmp = None
 
+    def forget(self) -> None:
+        """Make the next call start as if the object were new.
+
+        Neighbour lists and the order of the atoms depend on what was computed before, and
+        the last bits of a sum on them.
+        """
+        self._count = -1
+        self._cutoff = None
+
     # -- energies and forces ------------------------------------------------
 
     def energy_forces(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

@@ -169,6 +169,7 @@ def _run(
 
     def report(state: State, stages: dict[str, float]) -> None:
         history.append(_record(problem, state, stages, clock.lap()))
+        problem.cluster.forget()  # so that a resumed run has the same bits
         visit(state, history)
 
     if resume is not None:
@@ -195,7 +196,16 @@ def _apply(
         state = stage(problem, state)
         name = stage_name(stage)
         seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begin
-    return state, seconds
+    return _as_stored(state), seconds
+
+
+def _as_stored(state: State) -> State:
+    """Return the state with its arrays in C order, as they would come back from a file.
+
+    The last bits of a sum depend on the order in memory, too.
+    """
+    names = ("positions", "occupancies", "candidates")
+    return replace(state, **{n: np.ascontiguousarray(getattr(state, n)) for n in names})
 
 
 def _reason_to_stop(plan: Preset, state: State, history: list[Record]) -> str:

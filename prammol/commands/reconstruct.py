@@ -8,12 +8,16 @@ iteration, all beside each other:
 
 Progress is printed on stderr, one line per iteration: the log-likelihood of all
 counts, atoms, atoms added and removed, C [sqrt(photons)], energy per atom, seconds.
-"mpiexec -n N prammol reconstruct ..." shares the work and gives the same atoms."""
+"mpiexec -n N prammol reconstruct ..." shares the work and gives the same atoms.
+
+After each iteration r.checkpoint.h5 is written, and removed when the result is there.
+If the run is killed, the same command with --resume goes on from it."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +33,9 @@ from prammol.commands.common import (
 )
 
 if TYPE_CHECKING:
+    from prammol.checkpoint import Checkpoint
     from prammol.comm import Communicator
+    from prammol.commands.keeper import Keeper
     from prammol.diffraction import Diffraction
     from prammol.potentials import Potential
     from prammol.result import Reconstruction
@@ -44,6 +50,7 @@ examples:
   prammol reconstruct d.h5 --support u.h5 -o r.h5 --preset paper \\
       --set estimate.iterations=5 --set patience=20
   prammol reconstruct d.h5 --support u.h5 -o r.h5 --potential Cu_mishin1.eam.alloy
+  prammol reconstruct d.h5 --support u.h5 --seed 1 -o r.h5 --resume
 
 "prammol presets" lists the presets and what --set can change.
 """
@@ -56,6 +63,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--support", required=True, metavar="FILE", help="HDF5 file that says where atoms may be"
     )
     add_output(parser, "HDF5 file to write; the others are named after it")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue from the checkpoint beside FILE if there is one, else start; one of "
+        "another run is refused, with --force it is replaced",
+    )
     parser.add_argument(
         "--preset", default="default", metavar="NAME", help="default or paper [default]"
     )
@@ -78,21 +91,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Reconstruct on all ranks, print and write on the first."""
+    from prammol.commands.keeper import Keeper
     from prammol.config import parse_settings
     from prammol.estimates import estimate
     from prammol.progress import Progress
     from prammol.reconstruct import reconstruct
+    from prammol.termination import Termination
 
     outputs = _outputs(options.output)
     settings = parse_settings(options.preset, options.set)
-    data, support, potential = on_root(comm, lambda: _inputs(options, outputs))
+    data, support, potential, saved = on_root(comm, lambda: _inputs(options, outputs, settings))
     _warn_of_oversubscription(comm, options.threads)
     needs = estimate(data, support, potential, comm, options.preset, options.threads)
     if comm.is_root:
         ranks = f"{comm.size} rank{'s' if comm.size > 1 else ''}"
         print(f"preset {options.preset}, seed {options.seed}, {ranks}", file=sys.stderr)
         print(needs.text(), file=sys.stderr)
-    with Progress(outputs["jsonl"], comm.is_root) as progress:
+    with (
+        Termination(comm) as termination,
+        Progress(outputs["jsonl"], comm.is_root) as progress,
+    ):
+        keeper = Keeper(outputs["checkpoint"], saved, comm, termination)
+        keeper.begin()
+        for record in saved.history:
+            progress(record)
         result = reconstruct(
             data,
             support,
@@ -102,9 +124,15 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
             comm=comm,
             settings=settings,
             on_iteration=progress,
+            on_state=keeper,
+            resume=(saved.state, saved.history) if saved.history else None,
             threads=options.threads,
         )
-    on_root(comm, lambda: _write(options, outputs, result, data, potential))
+        before_s, before_core_s = saved.wall_s, saved.core_s
+        result = replace(
+            result, wall_s=result.wall_s + before_s, core_s=result.core_s + before_core_s
+        )
+        on_root(comm, lambda: _write(options, outputs, result, data, potential, keeper))
     if comm.is_root:
         _report(outputs, result)
     if result.converged:
@@ -121,6 +149,8 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
 
 
 def _outputs(output: str) -> dict[str, Path]:
+    from prammol.checkpoint import checkpoint_path
+
     path = Path(output)
     stem = path.with_suffix("") if path.suffix in (".h5", ".hdf5", ".cxi") else path
     return {
@@ -128,25 +158,36 @@ def _outputs(output: str) -> dict[str, Path]:
         "xyz": stem.with_name(stem.name + ".xyz"),
         "lammps": stem.with_name(stem.name + ".lammps"),
         "jsonl": stem.with_name(stem.name + ".progress.jsonl"),
+        "checkpoint": checkpoint_path(path),
     }
 
 
 def _inputs(
-    options: argparse.Namespace, outputs: dict[str, Path]
-) -> tuple[Diffraction, Support, Potential]:
+    options: argparse.Namespace, outputs: dict[str, Path], settings: dict[str, Any]
+) -> tuple[Diffraction, Support, Potential, Checkpoint]:
     """Check the outputs and read everything, before anything is computed."""
+    from prammol.checkpoint import identity
+    from prammol.commands.keeper import find_checkpoint, fresh, require_own, tidy
     from prammol.io import read_diffraction, read_support, require_absent
+    from prammol.presets import get_preset
 
+    saved = find_checkpoint(outputs["checkpoint"], options.resume, options.force)
+    may_replace = options.force or (saved is not None and saved.replace)
     for kind, path in outputs.items():
         # What an interrupted run left of its progress is no result to protect.
-        require_absent(path, options.force or kind == "jsonl")
+        require_absent(path, may_replace or kind in {"jsonl", "checkpoint"})
     data = read_diffraction(options.diffraction)
     data.require_three_dimensions()
     support = read_support(options.support)
     element = data.meta.get("element")
     potential = potential_of(options, element)
     require_element(potential.element, options.diffraction, element)
-    return data, support, potential
+    preset = get_preset(options.preset).with_settings(settings)
+    own = identity(data, support, potential, preset, options.seed)
+    if saved is not None:
+        saved = require_own(outputs["checkpoint"], saved, own, options.force)
+    tidy(outputs.values())
+    return data, support, potential, saved or fresh(own, options.force)
 
 
 def _warn_of_oversubscription(comm: Communicator, threads: int) -> None:
@@ -167,18 +208,33 @@ def _write(
     result: Reconstruction,
     data: Diffraction,
     potential: Potential,
+    keeper: Keeper,
 ) -> None:
-    from prammol.io import provenance, write_atoms, write_lammps_data, write_reconstruction
+    from prammol.io import (
+        provenance,
+        require_absent,
+        write_atoms,
+        write_lammps_data,
+        write_reconstruction,
+    )
 
     origin: dict[str, Any] = provenance(
         command=command_line(), seeds={"reconstruct": result.seed}, potential=potential
     )
     known = {k: v for k, v in data.meta.items() if k != "provenance"}
     origin["diffraction"] = {"file": Path(options.diffraction).name, **known}
-    write_reconstruction(outputs["h5"], result, origin, options.force)
-    write_atoms(outputs["xyz"], result.atoms, options.force)
+    origin["resumed"] = keeper.resumed
+    force = options.force or keeper.may_replace
+    if not force:  # somebody else's may have appeared
+        for kind in ("h5", "xyz", "lammps"):
+            require_absent(outputs[kind])
+    # A run that is killed between two of these files may replace the first when resumed.
+    keeper.writing()
+    write_reconstruction(outputs["h5"], result, origin, force)
+    write_atoms(outputs["xyz"], result.atoms, force)
     if len(result.atoms):
-        write_lammps_data(outputs["lammps"], result.atoms, potential.mass, options.force)
+        write_lammps_data(outputs["lammps"], result.atoms, potential.mass, force)
+    keeper.finished()
 
 
 def _report(outputs: dict[str, Path], result: Reconstruction) -> None:
