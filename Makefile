@@ -12,7 +12,7 @@ READY_BENCH := $(VENV)/.ready-bench
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-mpi test-slow check format bench clean
+.PHONY: help demo test test-mpi test-slow smoke check format bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -29,10 +29,17 @@ test-mpi: $(READY)  ## only the tests that start several processes
 test-slow: $(READY)  ## only the tests that take minutes each
 	$(BIN)/python -m pytest -m slow
 
+smoke: $(READY)  ## the workflow on small crystals, all figures, in results/smoke
+	@mkdir -p results/smoke
+	$(BIN)/snakemake --profile profiles/local --configfile config/smoke.yaml \
+	  --directory results/smoke all
+
 check: $(READY_DEV)  ## style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
 
 format: $(READY_DEV)  ## put the sources into the common format
 	$(BIN)/ruff check --fix-only .
@@ -51,11 +58,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(READY): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,workflow]'
 	@touch $@
 
 $(READY_DEV): pyproject.toml | $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,workflow,dev]'
 	@touch $@
 
 $(READY_BENCH): pyproject.toml | $(READY)

@@ -32,6 +32,7 @@ rule all:
     input:
         all_tables(),
         all_figures(),
+        "results/trials.html",
 
 
 rule defects:
@@ -48,3 +49,25 @@ rule fig4:
 rule fig7:
     input:
         figure_files("fig7"),
+
+
+rule report:
+    input:
+        rules.all.input,
+    output:
+        "results/report.html",
+    log:
+        "results/logs/report.log",
+    benchmark:
+        "results/benchmarks/report.tsv"
+    conda:
+        "environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        snakefile=workflow.snakefile,
+    message:
+        "Report"
+    script:
+        "workflow/scripts/report_page.py"

@@ -11,8 +11,8 @@ import yaml
 import prammol
 
 ROOT = Path(__file__).parent.parent
-# conda-forge splits matplotlib; this part of it has no graphical toolkit.
-CONDA_NAMES = {"matplotlib": "matplotlib-base"}
+# conda splits some packages; these parts have no graphical toolkit, no storage plugins.
+CONDA_NAMES = {"matplotlib": "matplotlib-base", "snakemake": "snakemake-minimal"}
 
 
 def parse(requirement: str) -> tuple[str, frozenset[str]]:
@@ -35,7 +35,8 @@ def conda():
 
 
 def test_conda_and_pip_have_the_same_packages_and_ranges(project, conda):
-    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
+    extras = project["optional-dependencies"]
+    wanted = project["dependencies"] + extras["test"] + extras["workflow"]
     pip = {CONDA_NAMES.get(name, name): bounds for name, bounds in map(parse, wanted)}
     pip["python"] = frozenset([project["requires-python"]])
     conda.pop("pip")

@@ -184,6 +184,16 @@ def all_tables():
     return [f"results/{study}/trials.csv" for study in config["studies"]]
 
 
+def all_trials():
+    """Folders of all trials, whether they exist or not."""
+    return [
+        f"results/{study}/{condition}/trial-{n:02d}"
+        for study, settings in config["studies"].items()
+        for condition in conditions(study)
+        for n in range(1, settings["trials"] + 1)
+    ]
+
+
 FIGURES = {
     "fig2": [],
     "fig3": ["example"],

@@ -48,3 +48,30 @@ rule table:
         "Table of the trials of study {wildcards.study}"
     script:
         "../scripts/table.py"
+
+
+rule trials_page:
+    input:
+        tables=all_tables(),
+    output:
+        report(
+            "results/trials.html",
+            caption="../report/trials_page.rst",
+            category="Trials",
+            labels={"study": "all, sortable"},
+        ),
+    log:
+        "results/logs/trials_page.log",
+    benchmark:
+        "results/benchmarks/trials_page.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        trials=all_trials(),
+    message:
+        "Page of all trials"
+    script:
+        "../scripts/trials_page.py"

@@ -1,0 +1,272 @@
+"""The workflow: what runs, what reruns after an edit, what counts as a failure."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from prammol.cli import build_parser
+from prammol.diffraction import Diffraction
+from prammol.flux import scale_from_flux
+from prammol.patches import paper_patches
+
+ROOT = Path(__file__).parent.parent
+TRIAL = "results/flux/1e20/trial-01/metrics.json"
+TRIAL_RULES = {"crystal": 1, "simulate": 1, "support": 1, "reconstruct": 1, "evaluate": 1}
+
+
+def snakemake(folder, *arguments):
+    """Run snakemake on the workflow in a folder."""
+    command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "-d", folder]
+    return subprocess.run(
+        [*map(str, command), "--cores", "1", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+def jobs(folder, *arguments):
+    """Return how often each rule would run."""
+    run = snakemake(folder, "--dry-run", "--quiet", "rules", *arguments)
+    assert run.returncode == 0, run.stdout + run.stderr
+    found = re.findall(r"^(\w+) +(\d+)$", run.stdout + run.stderr, re.MULTILINE)
+    return {rule: int(n) for rule, n in found if rule not in ("total", "all")}
+
+
+def small(**changes):
+    """Return the configuration of one quick trial, with some of it changed."""
+    config = {
+        "name": "test",
+        "samples": {"vacancy": {"kind": "bulk", "atoms": 200, "seed": 5}},
+        "measurement": {"points": 24},
+        "studies": {
+            "flux": {
+                "kind": "flux",
+                "sample": "vacancy",
+                "flux": ["1e20"],
+                "trials": 1,
+                # Not converged after one iteration: exit code 3.
+                "settings": ["max_iterations=1", "patience=5"],
+            }
+        },
+    }
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        place = config
+        for name in parents:
+            place = place.setdefault(name, {})
+        place[last] = value
+    return config
+
+
+def configured(folder, **changes):
+    """Write a configuration and return the arguments that select it."""
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(small(**changes)))
+    return "--configfile", path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder in which one trial has run, and how that went."""
+    folder = tmp_path_factory.mktemp("workflow")
+    run = snakemake(folder, *configured(folder), TRIAL)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """Make the scripts importable."""
+    monkeypatch.syspath_prepend(ROOT / "workflow" / "scripts")
+
+
+def test_the_paper_is_three_hundred_trials_and_three_crystals(tmp_path):
+    count = jobs(tmp_path, "all")
+    assert count["reconstruct"] == count["evaluate"] == 200 + 100 + 3
+    assert count["simulate"] == 200 + 3
+    assert count["simulate_warm"] == 100
+    assert count["dynamics"] == 10
+    assert count["crystal"] == 4
+    assert {f"draw_fig{n}" for n in range(2, 9)} <= count.keys()
+
+
+def test_one_trial_is_one_target_also_at_a_flux_that_is_not_listed(tmp_path):
+    assert jobs(tmp_path, "results/flux/1e18/trial-03/metrics.json") == TRIAL_RULES
+
+
+def test_one_warm_trial_needs_one_trajectory(tmp_path):
+    count = jobs(tmp_path, "results/temperature/300K/trial-03/metrics.json")
+    assert count["dynamics"] == count["simulate_warm"] == count["reconstruct"] == 1
+
+
+def test_a_flux_by_another_name_is_refused(tmp_path):
+    run = snakemake(tmp_path, "-n", "results/flux/100e16/trial-03/metrics.json")
+    assert run.returncode != 0
+    assert "expected for example 1e18" in run.stdout + run.stderr
+
+
+def test_a_result_that_has_not_converged_is_a_result(finished):
+    assert json.loads((finished / TRIAL).read_text())["converged"] is False
+
+
+def test_any_other_exit_code_is_a_failure(tmp_path):
+    arguments = configured(tmp_path, studies__flux__settings=["no_such_setting=1"])
+    run = snakemake(tmp_path, *arguments, TRIAL)
+    assert run.returncode != 0
+    assert "Error in rule reconstruct" in run.stderr
+    log = tmp_path / "results/logs/flux/1e20/trial-01/reconstruct.log"
+    assert "no_such_setting" in log.read_text()
+
+
+LATER = ["support", "reconstruct", "evaluate"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "rules"),
+    [
+        ({}, []),
+        ({"studies__flux__settings": ["max_iterations=2"]}, ["reconstruct", "evaluate"]),
+        ({"studies__flux__preset": "paper"}, ["reconstruct", "evaluate"]),
+        ({"support": {"resolution": 6}}, LATER),
+        ({"measurement__points": 26}, ["simulate", *LATER]),
+        ({"measurement__wavelength": 1.3}, ["simulate", *LATER]),
+        ({"seed": 1}, ["simulate", *LATER]),
+        ({"samples__vacancy__atoms": 210}, ["crystal", "simulate", *LATER]),
+        ({"studies__flux__trials": 5}, []),
+        ({"studies__flux__flux": ["1e20", "1e19"]}, []),
+        ({"samples__other": {"kind": "bulk"}}, []),
+        ({"figures": {"temperatures": [200]}}, []),
+    ],
+)
+def test_an_edit_reruns_only_what_depends_on_it(finished, changes, rules):
+    count = jobs(finished, *configured(finished, **changes), TRIAL)
+    assert count == dict.fromkeys(rules, 1)
+
+
+def test_more_ranks_rerun_nothing(finished):
+    arguments = configured(finished)
+    ranks = ["--set-threads", "reconstruct=2", "--cores", "2"]
+    assert jobs(finished, *arguments, TRIAL, *ranks) == {}
+
+
+def test_results_of_another_configuration_are_not_replaced(finished):
+    run = snakemake(finished, "-n", *configured(finished, name="other"), TRIAL)
+    assert run.returncode != 0
+    assert "results/ holds the results of configuration 'test'" in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"studies__flux__preset": "best"}, "best"),
+        ({"studies__flux__sample": "gold"}, "gold"),
+        ({"studies__flux__flux": []}, "flux"),
+        ({"measurement__pionts": 40}, "pionts"),
+    ],
+)
+def test_a_wrong_configuration_is_refused(tmp_path, changes, complaint):
+    run = snakemake(tmp_path, "-n", *configured(tmp_path, **changes), TRIAL)
+    assert run.returncode != 0
+    assert complaint in run.stdout + run.stderr
+
+
+def test_defaults_of_the_schema_are_those_of_the_command_line():
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    parts = schema["properties"]
+    study = parts["studies"]["additionalProperties"]["properties"]
+
+    def defaults(properties):
+        return {name: p["default"] for name, p in properties.items()}
+
+    parser = build_parser()
+    simulate = vars(parser.parse_args(["simulate", "s", "--flux", "1", "-o", "d"]))
+    for name, value in {
+        **defaults(parts["measurement"]["properties"]),
+        **defaults(study["dynamics"]["properties"]),
+    }.items():
+        assert simulate[name] == value, name
+    support = parser.parse_args(["support", "d", "--from-truth", "s", "-o", "u"])
+    assert support.resolution == parts["support"]["properties"]["resolution"]["default"]
+    reconstruct = parser.parse_args(["reconstruct", "d", "--support", "u", "-o", "r"])
+    assert reconstruct.preset == study["preset"]["default"]
+
+
+# Scripts
+
+
+def rows(values, planned=3):
+    """Return rows of a table: three trials at each value with errors v, 2 v and 6 v."""
+    return [
+        {
+            "condition": f"{v:g}",
+            "value": v,
+            "trial": i,
+            "mae_pm": f * v,
+            "rmse_pm": f * v,
+            "max_error_pm": f * v,
+            "resolution_angstrom": f * v,
+            "resolution_of_condition_angstrom": v,
+            "n_missing": i,
+            "n_extra": 0,
+            "trials_planned": planned,
+        }
+        for v in values
+        for i, f in enumerate((1, 2, 6))
+    ]
+
+
+@pytest.mark.usefixtures("scripts")
+def test_a_sweep_shows_trials_medians_and_the_threshold():
+    from fig4 import figure
+
+    axes = figure(rows([1e17, 1e18])).axes[0]
+    lines = [np.asarray(line.get_xydata(), dtype=float) for line in axes.lines]
+    assert any(np.array_equal(xy, [[1e17, 2e17], [1e18, 2e18]]) for xy in lines)
+    assert any(np.array_equal(xy[:, 1], [1e17, 2e17, 6e17]) for xy in lines)
+    assert any((xy[:, 0] == 1e18).all() for xy in lines)
+
+
+@pytest.mark.usefixtures("scripts")
+def test_a_figure_says_how_many_trials_are_missing():
+    from fig7 import figure
+
+    def texts(table):
+        return [t.get_text() for axes in figure(table).axes for t in axes.texts]
+
+    assert not any("missing" in t for t in texts(rows([100, 200])))
+    assert "4 trials of these conditions are missing" in texts(rows([100, 200], planned=5))
+
+
+@pytest.mark.usefixtures("scripts")
+def test_tables_keep_numbers_and_what_is_unknown(tmp_path):
+    from tables import read_table, write_table
+
+    table = [{"condition": "bulk", "value": None, "mae_pm": 0.25, "converged": False}]
+    write_table(tmp_path / "t.csv", table)
+    assert read_table(tmp_path / "t.csv") == table
+
+
+@pytest.mark.usefixtures("scripts")
+def test_counts_of_a_temperature_follow_the_averaged_amplitude(tmp_path):
+    from counts import counts
+
+    patches = paper_patches(6)
+    size = sum(p.size for p in patches)
+    omega = np.linspace(20, 40, size) * np.exp(1j * np.arange(size))
+    np.savez(tmp_path / "a.npz", omega=omega, meta=json.dumps({"temperature": 300.0}))
+    flux = 1e18
+    data = counts(tmp_path / "a.npz", "Al", 6, flux, 7, 1.24)
+    assert isinstance(data, Diffraction)
+    assert data.meta["temperature"] == 300.0
+    expected = scale_from_flux(flux, patches, "Al", 1.24) ** 2 * np.abs(omega) ** 2
+    drawn = np.concatenate([c.ravel() for c in data.counts])
+    chi2 = ((drawn - expected) ** 2 / expected).sum()
+    assert abs(chi2 - size) < 5 * np.sqrt(2 * size)
