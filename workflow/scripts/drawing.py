@@ -15,6 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from tables import write_table
 
+from prammol.plot import _slice_centre
+
 FloatArray = NDArray[np.float64]
 
 # Okabe & Ito, apart for the colour-blind and in grey
@@ -75,9 +77,17 @@ def planned(table: Sequence[Mapping[str, Any]]) -> str:
     return f"{missing} trials of these conditions are missing" if missing else ""
 
 
-def slab(x: FloatArray, middle: FloatArray, thickness: float, axis: int) -> NDArray[np.bool_]:
-    """Tell which atoms are in the slice through the middle across an axis."""
-    return np.asarray(np.abs(x[:, axis] - middle[axis]) <= thickness / 2)
+def slab(x: FloatArray, middle: FloatArray, size: float, axis: int) -> NDArray[np.bool_]:
+    """Tell which atoms are in the slice through the middle across an axis.
+
+    With ``size`` the nearest-neighbour distance [Å] it holds one (100) layer of fcc.
+    """
+    return np.asarray(np.abs(x[:, axis] - middle[axis]) <= 0.35 * size)
+
+
+def slice_centre(x: FloatArray, size: float) -> FloatArray:
+    """Return the vacancy inside the crystal x, (n, 3), or else the atom in its middle [Å]."""
+    return _slice_centre(x, size)
 
 
 def draw_slice(

@@ -4,7 +4,19 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from drawing import BLUE, PAGE, PLANES, STYLE, draw_slice, frame, letter, new_figure, save, slab
+from drawing import (
+    BLUE,
+    PAGE,
+    PLANES,
+    STYLE,
+    draw_slice,
+    frame,
+    letter,
+    new_figure,
+    save,
+    slab,
+    slice_centre,
+)
 from matplotlib.figure import Figure
 from tables import logged
 
@@ -17,6 +29,7 @@ def figure(atoms: Atoms) -> Figure:
     """Return the figure of a crystal whose middle is the origin."""
     x = atoms.positions
     size = neighbour_distance(x)
+    middle = slice_centre(x, size)
     half = float(np.abs(x).max()) + size
     with mpl.rc_context(STYLE):
         figure = new_figure(PAGE, 2.1)
@@ -24,7 +37,7 @@ def figure(atoms: Atoms) -> Figure:
         _draw_solid(solid, x, size)
         letter(solid, f"a   {len(x)} atoms")
         for axes, plane, name in zip(panels, PLANES, "bcd", strict=True):
-            draw_slice(axes, x[slab(x, np.zeros(3), size, plane[2])], plane, size, facecolors=BLUE)
+            draw_slice(axes, x[slab(x, middle, size, plane[2])], plane, size, facecolors=BLUE)
             frame(axes, plane, half)
             letter(axes, name)
     return figure

@@ -8,7 +8,18 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from drawing import PAGE, PLANES, PURPLE, RED, STYLE, draw_slice, frame, new_figure, slab
+from drawing import (
+    PAGE,
+    PLANES,
+    PURPLE,
+    RED,
+    STYLE,
+    draw_slice,
+    frame,
+    new_figure,
+    slab,
+    slice_centre,
+)
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -94,7 +105,8 @@ def _norm(errors: np.ndarray) -> Normalize:
 
 def _draw(row: Row, panels: Sequence[Any], norm: Normalize) -> Any:
     x, truth = row.found.positions, row.truth.positions
-    size, middle = neighbour_distance(truth), np.zeros(3)
+    size = neighbour_distance(truth)
+    middle = slice_centre(truth, size)
     good = np.isfinite(_errors(row))
     half = float(max(np.abs(truth).max(), np.abs(x).max() if len(x) else 0)) + size
     discs = None

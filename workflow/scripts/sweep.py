@@ -90,7 +90,15 @@ def sweep_figure(table: Sequence[Mapping[str, Any]], sweep: Sweep) -> Figure:
         )
         bottom.set_xlabel(sweep.label)
         if remark := planned(table):
-            bottom.annotate(remark, (0.5, 0.5), xycoords="axes fraction", ha="center", color=RED)
+            bottom.annotate(
+                remark,
+                (0.5, 0.5),
+                xycoords="axes fraction",
+                ha="center",
+                color=RED,
+                bbox={"fc": "white", "ec": "none", "pad": 2},
+                zorder=5,
+            )
     return figure
 
 

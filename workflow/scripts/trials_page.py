@@ -40,7 +40,7 @@ tr.bad td {{ background: #fdeee4; }}
 <h1>Trials</h1>
 <p>{summary}</p>
 {failures}
-<p>A click on a column sorts by it. Trials that haven't converged, or with missing or extra atoms, are shaded.</p>
+<p>A click on a column sorts by it. Shaded: not converged, or atoms missing or extra.</p>
 <table id="t"><thead><tr>{head}</tr></thead><tbody>
 {body}
 </tbody></table>
