@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,9 @@ from prammol.support import Support
 
 FORMAT = 1
 _GROUP = "entry_1/checkpoint"
+_ARRAYS = ("positions", "occupancies", "candidates")
+# `training` is of use within an iteration only.
+_SCALARS = [f.name for f in fields(State) if f.name not in (*_ARRAYS, "scale", "training")]
 # Identity of a run -> how a message names it.
 _NAMES = {
     "version": "version of prammol",
@@ -236,12 +239,10 @@ def writer_of(path: PathLike) -> str:
 
 
 def _scalars(state: State) -> dict[str, Any]:
-    names = ("excess", "iteration", "selected", "added", "removed", "converged")
-    return {name: getattr(state, name) for name in names}
+    return {name: getattr(state, name) for name in _SCALARS}
 
 
 def _read_state(made: h5py.Group) -> State:
-    """Return the state; `training` is of use within an iteration only and isn't kept."""
     positions = load_array(made, "positions", (None, 3))
     occupancies = made.get("occupancies")
     axes = len(occupancies.shape) if isinstance(occupancies, h5py.Dataset) else 1
@@ -254,7 +255,11 @@ def _read_state(made: h5py.Group) -> State:
         occupancies=load_array(made, "occupancies", (None,) * axes),
         candidates=load_array(made, "candidates", (None, 3)),
     )
-    return replace(state, **json.loads(load_text(made, "state")))
+    scalars = json.loads(load_text(made, "state"))
+    if set(scalars) != set(_SCALARS):
+        msg = f"its state has {', '.join(scalars)}, expected {', '.join(_SCALARS)}"
+        raise ValueError(msg)
+    return replace(state, **scalars)
 
 
 def _group_of(path: PathLike, file: h5py.File) -> h5py.Group:
@@ -267,7 +272,6 @@ def _group_of(path: PathLike, file: h5py.File) -> h5py.Group:
 
 def _checksum(made: h5py.Group) -> str:
     """Digest of everything in a checkpoint but the digest itself."""
-    arrays = ("positions", "occupancies", "candidates")
     texts = ("state", "history", "identity", "run", "notes")
     occupancies = made["occupancies"]
     shapes: dict[str, tuple[int | None, ...]] = {
@@ -276,7 +280,7 @@ def _checksum(made: h5py.Group) -> str:
         "candidates": (None, 3),
     }
     return _digest(
-        *(load_array(made, name, shapes[name]) for name in arrays),
+        *(load_array(made, name, shapes[name]) for name in _ARRAYS),
         np.array(load_number(made, "scale")),
         *(load_text(made, name) for name in texts),
     )

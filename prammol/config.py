@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from prammol.errors import InputError, PotentialError
 from prammol.potentials import Potential, aluminium
-from prammol.presets import Preset, get_preset, stage_name
+from prammol.presets import OWN_SETTINGS, Preset, get_preset, stage_name
 
 _UNIT = re.compile(r"\[([^\]]+)\]")
 # Atomic number, mass [g/mol], lattice constant [Å] and structure of one element.
@@ -34,7 +34,7 @@ class Setting:
     Attributes
     ----------
     name : str
-        ``stage.field``, or ``patience`` and ``max_iterations`` of the preset itself.
+        ``stage.field``, or one of the preset itself such as ``patience``.
     value : object
         Its value in the preset.
     kind : object
@@ -56,7 +56,7 @@ def settings_of(preset: Preset) -> list[Setting]:
     """Return all settings of a preset, stage by stage in the order they run."""
     out: dict[str, Setting] = {}
     for prefix, owner, names in (
-        ("", preset, ["patience", "max_iterations"]),
+        ("", preset, list(OWN_SETTINGS)),
         *((f"{stage_name(s)}.", s, None) for s in (*preset.start, *preset.loop)),
     ):
         kinds = get_type_hints(type(owner), include_extras=True)

@@ -141,15 +141,24 @@ class AmplitudeMisfit:
                 high = floor
         return high
 
-    def excess(self, omega: NDArray[np.complex128], scale: float) -> float:
-        """Return by how many standard deviations J exceeds what pure noise gives."""
+    def excess(self, omega: NDArray[np.complex128], scale: float) -> tuple[float, float]:
+        """Return by how much J exceeds what pure noise gives.
+
+        Returns
+        -------
+        sigmas : float
+            In standard deviations of the noise.
+        atoms : float
+            In single missing atoms, each of which raises J by about C^2 sum u.
+        """
         mean, variance = noise_level(scale**2 * np.abs(omega).astype(float) ** 2)
         residual = np.sqrt(scale**2 * np.abs(omega) ** 2 + ANSCOMBE) - self._measured
         u = self._weight
         sums = self._comm.allreduce(
-            np.array([u @ (2.0 * residual**2 - mean), u**2 @ variance], dtype=float)
+            np.array([u @ (2.0 * residual**2 - mean), u**2 @ variance, u.sum()], dtype=float)
         )
-        return float(sums[0] / np.sqrt(max(sums[1], 1e-300)))
+        one = scale**2 * sums[2]
+        return float(sums[0] / np.sqrt(max(sums[1], 1e-300))), float(sums[0] / max(one, 1e-300))
 
     def scale(self, omega: NDArray[np.complex128], start: float | None = None) -> float:
         """Return the C that minimises J for a given structure factor."""

@@ -27,6 +27,9 @@ from prammol.stages.synthesise import Synthesise
 from prammol.state import Stage
 
 
+OWN_SETTINGS = ("patience", "max_iterations", "starts", "good_start")
+
+
 @dataclass(frozen=True)
 class Preset:
     """A way to reconstruct: what is done once, what is repeated, and until when.
@@ -46,6 +49,10 @@ class Preset:
     judges : bool
         Whether a stage tells when the atoms explain the data. Then running out of patience
         isn't convergence: something is left that the model doesn't explain.
+    starts : int
+        Starts tried at most, each with random numbers of its own; the best is used.
+    good_start : float
+        Look no further when a start's misfit is worth fewer missing atoms than this part of all.
     """
 
     name: str
@@ -54,10 +61,12 @@ class Preset:
     patience: int = 100
     max_iterations: int = 1000
     judges: bool = False
+    starts: int = 1
+    good_start: float = 0.25
 
     def settings(self) -> dict[str, Any]:
         """Return every setting by its name, ``stage.field``."""
-        out: dict[str, Any] = {"patience": self.patience, "max_iterations": self.max_iterations}
+        out: dict[str, Any] = {name: getattr(self, name) for name in OWN_SETTINGS}
         for stage in (*self.start, *self.loop):
             for field in _settings_of(stage):
                 out[f"{stage_name(stage)}.{field}"] = getattr(stage, field)
@@ -153,6 +162,7 @@ DEFAULT = Preset(
     patience=2,
     max_iterations=50,
     judges=True,
+    starts=4,
 )
 
 PRESETS: dict[str, Preset] = {"default": DEFAULT, "paper": PAPER}

@@ -72,6 +72,11 @@ class State:
         While positions are sites, k guesses at their occupancies; empty when they are atoms.
     excess : float
         By how many standard deviations the misfit exceeds pure noise; infinite if not known.
+    wrong : float
+        The same excess in missing atoms: how many single ones would cause it; infinite if
+        not known.
+    start : int
+        Number of the start, where several are tried.
     iteration : int
         Iterations finished.
     selected : bool
@@ -91,6 +96,8 @@ class State:
     scale: float
     occupancies: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     excess: float = float("inf")
+    wrong: float = float("inf")
+    start: int = 0
     iteration: int = 0
     selected: bool = False
     added: int = 0

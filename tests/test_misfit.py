@@ -99,9 +99,11 @@ def test_noise_level_is_what_poisson_counts_give():
 def test_excess_tells_truth_from_a_missing_atom(case):
     x, shard, factor = case
     misfit = AmplitudeMisfit(shard, factor)
-    assert abs(misfit.excess(factor.forward(x), C)) < 4
+    assert abs(misfit.excess(factor.forward(x), C)[0]) < 4
     less = factor.forward(x[1:])
-    assert misfit.excess(less, misfit.scale(less)) > 5
+    sigmas, atoms = misfit.excess(less, misfit.scale(less))
+    assert sigmas > 5
+    assert 0.3 < atoms < 3
 
 
 def test_floor_is_the_error_of_the_model(case):

@@ -35,6 +35,9 @@ class Complete:
         Occupancies above which a site is an atom, tried in this order.
     singles : int
         How many single additions, removals and moves are tried when no threshold helps.
+    nearly : float
+        Single changes are tried only when the misfit is worth fewer missing atoms than this
+        part of all.
     iterations : int
         L-BFGS iterations of the occupancies.
     points : int
@@ -48,6 +51,7 @@ class Complete:
     depth: float = 0.2
     thresholds: tuple[float, ...] = (0.5, 0.35, 0.65, 0.2, 0.8)
     singles: int = 16
+    nearly: float = 0.1
     iterations: int = 25
     points: int = 40
     force_tolerance: float = 1e-2
@@ -66,7 +70,8 @@ class Complete:
         was = np.arange(len(sites)) < len(x)
         distance = problem.cluster.potential.neighbour_distance
         tried = [was.tobytes()]
-        for keep in self._proposals(sites, weights, was, distance):
+        nearly = state.wrong < self.nearly * len(x)
+        for keep in self._proposals(sites, weights, was, distance, nearly):
             if keep.tobytes() in tried:
                 continue
             tried.append(keep.tobytes())
@@ -88,12 +93,15 @@ class Complete:
         weights: NDArray[np.float64],
         was: NDArray[np.bool_],
         distance: float,
+        nearly: bool,
     ) -> Iterator[NDArray[np.bool_]]:
         """Yield sets of sites to try: all changes at once, then one change at a time."""
         for threshold in self.thresholds:
             keep = weights > threshold
             keep[keep] = apart(sites[keep], weights[keep], 0.6 * distance)
             yield keep
+        if not nearly:
+            return
         # How much each site's weight disagrees with what it is now.
         doubt = np.where(was, 1.0 - weights, weights)
         tree = cKDTree(sites)

@@ -37,11 +37,12 @@ class Refine:
         x, _ = align_rotation(misfit, problem.factor, problem.comm, x)
         omega = problem.factor.forward(x)
         scale = poisson_scale(shard.counts[shard.valid], omega[shard.valid], problem.comm)
-        excess = misfit.excess(omega, scale)
+        excess, wrong = misfit.excess(omega, scale)
         return replace(
             state,
             positions=x,
             scale=scale,
             excess=excess,
+            wrong=wrong,
             converged=excess < self.significance,
         )

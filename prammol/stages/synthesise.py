@@ -60,10 +60,10 @@ class Synthesise:
     def __call__(self, problem: Problem, state: State) -> State:
         """Return a state with all sites and, for each of the best shifts, occupancies."""
         distance = problem.cluster.potential.neighbour_distance
-        phased = self._phase(problem, 1.0 / (self.blur * distance))
+        phased = self._phase(problem, 1.0 / (self.blur * distance), state.start)
         waves = Waves(phased, problem.comm)
         peaks = np.array([p.peak for p in phased])
-        rng = problem.rng("synthesise", state.iteration)
+        rng = problem.rng("synthesise", state.start)
         sites = synthesise(
             waves,
             peaks,
@@ -79,7 +79,7 @@ class Synthesise:
         weights = rank_shifts(phased, waves, sites, misfit, self.shift_steps, self.shifts)
         return replace(state, positions=sites + phased[0].centre, occupancies=weights)
 
-    def _phase(self, problem: Problem, width: float) -> list[PhasedPatch]:
+    def _phase(self, problem: Problem, width: float, start: int) -> list[PhasedPatch]:
         """Phase three patches: apart in the support, then in their common envelope."""
         data = problem.data
         peaks = data.peaks()
@@ -88,17 +88,17 @@ class Synthesise:
         masks = {k: support_mask(data.patches[k], problem.support, centre) for k in chosen}
 
         def run(
-            k: int, mask: NDArray[np.bool_], start: NDArray[np.complex64], iterations: int
+            k: int, mask: NDArray[np.bool_], wave: NDArray[np.complex64], iterations: int
         ) -> PhasedPatch:
             patch, counts, valid = data.patches[k], data.counts[k], data.valid[k]
             return phase_patch(
-                patch, counts, valid, peaks[k], width, mask, centre, start, iterations
+                patch, counts, valid, peaks[k], width, mask, centre, wave, iterations
             )
 
         def first(k: int) -> PhasedPatch:
-            turns = problem.rng(f"phase patch {k}", 0).random(data.patches[k].shape)
-            start = np.exp(2j * np.pi * turns).astype(np.complex64)
-            return run(k, masks[k], start, self.iterations)
+            turns = problem.rng(f"phase patch {k}", start).random(data.patches[k].shape)
+            wave = np.exp(2j * np.pi * turns).astype(np.complex64)
+            return run(k, masks[k], wave, self.iterations)
 
         phased = _spread(chosen, first, problem.comm)
         waves = Waves([phased[k] for k in chosen], Communicator())
