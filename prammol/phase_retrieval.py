@@ -300,7 +300,7 @@ def _filled(spectrum: FloatArray, known: NDArray[np.bool_]) -> FloatArray:
 def _projections(inside: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """Return for each axis which of its planes hold something."""
     axes = range(inside.ndim)
-    return [inside.any(axis=tuple(a for a in axes if a != axis)) for axis in axes]
+    return [np.asarray(inside.any(axis=tuple(a for a in axes if a != axis))) for axis in axes]
 
 
 def _require_cohere() -> None:

@@ -20,6 +20,7 @@ from prammol.phase_retrieval import (
     retrieve_shape,
     support_from_data,
 )
+from prammol.scattering import direct_structure_factor
 
 needs_cohere = pytest.mark.skipif(
     importlib.util.find_spec("cohere_core") is None, reason="cohere_core isn't installed"
@@ -129,6 +130,24 @@ def test_patches_whose_inversions_differ_come_out_consistent(crystal, data):
     found = support_from_data(Diffraction(data.patches, counts), starts=1, seed=2)
     assert (found.correlation > 0.99).all()
     assert found.support.contains(laid_over(found.support, crystal)).mean() > 0.995
+
+
+@needs_cohere
+def test_a_sheared_patch_of_another_size_gives_the_same_shape(crystal, data):
+    # axes of a rocking scan: neither of one length nor at right angles
+    straight = data.patches[1]
+    step = np.array([[1.0, 0.25, 0.0], [0.0, 1.0, 0.0], [0.15, 0.0, 0.8]]) @ straight.step
+    shape = (22, 26, 28)
+    patch = BraggPatch(straight.middle - (np.array(shape) // 2) @ step, step, shape)
+    mean = np.abs(1.9 * direct_structure_factor(patch.q(), crystal)) ** 2
+    scan = np.random.default_rng(8).poisson(mean).reshape(shape).astype(float)
+    patches, counts = [data.patches[0], patch], [data.counts[0], scan]
+    found = support_from_data(Diffraction(patches, counts), starts=1, seed=4)
+    assert (found.correlation > 0.98).all()
+    # and alone, which can't lean on the other
+    alone = support_from_data(Diffraction([patch], [scan]), starts=1, seed=4).support
+    np.testing.assert_allclose(alone.voxel, patch.voxel())
+    assert alone.contains(laid_over(alone, crystal)).mean() > 0.99
 
 
 @needs_cohere
