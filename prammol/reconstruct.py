@@ -220,8 +220,12 @@ def _as_stored(state: State) -> State:
 
     The last bits of a sum depend on the order in memory, too.
     """
-    names = ("positions", "occupancies", "candidates")
-    return replace(state, **{n: np.ascontiguousarray(getattr(state, n)) for n in names})
+    return replace(
+        state,
+        positions=np.ascontiguousarray(state.positions),
+        occupancies=np.ascontiguousarray(state.occupancies),
+        candidates=np.ascontiguousarray(state.candidates),
+    )
 
 
 def _reason_to_stop(plan: Preset, state: State, history: list[Record]) -> str:

@@ -1,0 +1,493 @@
+"""Killed and resumed: the result is that of the unbroken run, and no file is ever half written."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import mpiexec, run
+
+from prammol import checkpoint, io_files
+from prammol.checkpoint import (
+    Checkpoint,
+    checkpoint_path,
+    identity,
+    read_checkpoint,
+    require_same,
+    write_checkpoint,
+)
+from prammol.comm import Communicator
+from prammol.commands.keeper import Keeper, fresh
+from prammol.crystals import make_crystal
+from prammol.diffraction import Diffraction
+from prammol.errors import InputError, OutputExistsError
+from prammol.io import read_reconstruction
+from prammol.patches import paper_patches
+from prammol.potentials import aluminium
+from prammol.presets import get_preset
+from prammol.reconstruct import reconstruct
+from prammol.simulate import simulate
+from prammol.state import State
+from prammol.support import Support, support_from_truth
+from prammol.termination import Termination
+
+ITERATIONS = 3
+# A process that dies by SIGKILL at its n-th flush to disk. Each file takes two: before it is
+# renamed, and after.
+DIE_AT_FLUSH = """
+    import os, signal, sys
+    import prammol.io_files as files
+    flush, left = files._flush, [int(sys.argv[1])]
+    def mortal(path):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        flush(path)
+    files._flush = mortal
+    from prammol.cli import run
+    sys.exit(run(sys.argv[2:]))
+"""
+# One loaded interpreter whose forks run the command line and die after some seconds, until
+# one lives to the end. MPI and LAMMPS are loaded by the forks.
+DIE_ANYTIME = """
+    import os, signal, sys, time
+    import numpy as np, scipy.optimize, scipy.spatial, scipy.stats, ducc0, h5py, pydantic
+    import prammol.config, prammol.estimates, prammol.io, prammol.presets
+    from prammol.cli import run
+    rng, kills, arguments = np.random.default_rng(int(sys.argv[1])), int(sys.argv[2]), sys.argv[3:]
+    killed = 0
+    while True:
+        child = os.fork()
+        if child == 0:
+            os._exit(run(arguments))
+        if killed < kills:
+            # Times at which it starts, computes and writes; longer ones if it gets nowhere.
+            time.sleep(rng.uniform(0.1, 0.9 + 0.05 * killed))
+            os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+        if os.WIFSIGNALED(status):
+            assert os.WTERMSIG(status) == signal.SIGKILL
+            killed += 1
+        else:
+            print(killed)
+            sys.exit(os.WEXITSTATUS(status))
+"""
+# The command line; every checkpoint is also kept as "<iteration>.<file name>".
+KEEP_ALL = """
+    import os, shutil, sys
+    import prammol.commands.keeper as keeper
+    write = keeper.write_checkpoint
+    def kept(path, saved, force=False):
+        write(path, saved, force)
+        shutil.copy(path, path.with_name(f"{saved.state.iteration}.{path.name}"))
+    keeper.write_checkpoint = kept
+    from prammol.cli import run
+    sys.exit(run(sys.argv[1:]))
+"""
+
+
+def arguments(folder: Path, output: str = "r.h5", *more: str) -> list[str]:
+    """A reconstruction of a few quick iterations, which doesn't converge: exit code 3."""
+    return [
+        "reconstruct", str(folder / "d.h5"), "--support", str(folder / "u.h5"), "--seed", "2",
+        "--preset", "paper", "--set", f"max_iterations={ITERATIONS}", "-o", output, *more,
+    ]  # fmt: skip
+
+
+def script(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "script.py"
+    path.write_text(textwrap.dedent(text))
+    return path
+
+
+def require_same_result(found: Path, expected: Path) -> None:
+    """The same bits in everything but times."""
+    a, b = read_reconstruction(found), read_reconstruction(expected)
+    np.testing.assert_array_equal(a.atoms.positions, b.atoms.positions)
+    np.testing.assert_array_equal(a.atoms.columns["energy"], b.atoms.columns["energy"])
+    assert (a.scale, a.reason, a.converged) == (b.scale, b.reason, b.converged)
+    times = ("seconds", "stages")
+    assert [{k: v for k, v in r.items() if k not in times} for r in a.history] == [
+        {k: v for k, v in r.items() if k not in times} for r in b.history
+    ]
+    assert found.with_suffix(".xyz").read_text() == expected.with_suffix(".xyz").read_text()
+
+
+def require_nothing_left(folder: Path) -> None:
+    assert not list(folder.glob("*checkpoint*"))
+    assert not list(folder.glob(".*.tmp"))
+
+
+@pytest.fixture(scope="module")
+def whole(small, tmp_path_factory):
+    """The unbroken run, ``r.h5``, and the checkpoint of each of its iterations."""
+    folder = tmp_path_factory.mktemp("whole")
+    done = run([sys.executable, script(folder, KEEP_ALL), *arguments(small)], cwd=folder)
+    assert done.returncode == 3, done.stderr
+    assert not (folder / "r.checkpoint.h5").exists()
+    return folder
+
+
+def put_checkpoint(whole: Path, folder: Path, iteration: int = 2) -> Path:
+    path = folder / "r.checkpoint.h5"
+    shutil.copy(whole / f"{iteration}.r.checkpoint.h5", path)
+    return path
+
+
+# -- the file ---------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(rng):
+    state = State(
+        positions=rng.normal(size=(7, 3)),
+        scale=0.1 + 0.2,
+        occupancies=rng.random((2, 7)),
+        excess=float("inf"),
+        iteration=5,
+        selected=True,
+        added=3,
+        removed=1,
+        candidates=rng.normal(size=(4, 3)),
+        converged=True,
+    )
+    history = [{"iteration": i, "selected": bool(i % 2), "energy": -0.1 * i} for i in range(6)]
+    return Checkpoint(state, history, {"seed": "1"}, "me", True, [2, 3], 4, 1.5, 6.25)
+
+
+def test_reading_gives_back_what_was_written_to_the_bit(saved, tmp_path):
+    write_checkpoint(tmp_path / "c.h5", saved)
+    found = read_checkpoint(tmp_path / "c.h5")
+    for name in ("positions", "occupancies", "candidates"):
+        np.testing.assert_array_equal(getattr(found.state, name), getattr(saved.state, name))
+    arrays = {"positions": None, "occupancies": None, "candidates": None}
+    assert replace(found.state, **arrays) == replace(saved.state, **arrays)
+    assert replace(found, state=None) == replace(saved, state=None)
+
+
+def test_name_of_the_checkpoint():
+    assert checkpoint_path("a/r.h5") == Path("a/r.checkpoint.h5")
+    assert checkpoint_path("trial-1.5") == Path("trial-1.5.checkpoint.h5")
+
+
+def test_any_flipped_byte_of_the_state_is_noticed(saved, tmp_path):
+    write_checkpoint(tmp_path / "c.h5", saved)
+    good = (tmp_path / "c.h5").read_bytes()
+    bad = tmp_path / "bad.h5"
+    with h5py.File(tmp_path / "c.h5") as file:
+        made = file["entry_1/checkpoint"]
+        places = {n: made[n].id.get_offset() for n in ("positions", "occupancies", "scale")}
+    for place in places.values():
+        for shift in (0, 3):
+            changed = bytearray(good)
+            changed[place + shift] ^= 1
+            bad.write_bytes(changed)
+            with pytest.raises(InputError, match=r"bad\.h5: .*damaged"):
+                read_checkpoint(bad)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 0.7, 0.99])
+def test_truncated_checkpoint_is_one_sentence(saved, tmp_path, part):
+    path = tmp_path / "c.h5"
+    write_checkpoint(path, saved)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(InputError, match=r"c\.h5: .*") as error:
+        read_checkpoint(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("format", 99, "format 99, expected 1"),
+        ("positions", np.zeros((3, 2)), r"shape \(3, 2\), expected \(n, 3\)"),
+        ("positions", np.full((3, 3), np.nan), "aren't finite"),
+        ("history", "[]", "damaged"),
+        ("history", "{", "damaged"),
+        ("history", '[{"iteration": 4}]', "history doesn't end at its state"),
+        ("state", '{"iteration": 5, "more": 1}', "damaged"),
+        ("notes", "[1]", "damaged"),
+        ("occupancies", None, "damaged"),
+        ("scale", None, "scale is missing"),
+    ],
+)
+def test_nonsense_in_a_checkpoint_is_one_sentence(saved, tmp_path, name, value, message):
+    path = tmp_path / "c.h5"
+    write_checkpoint(path, saved)
+    with h5py.File(path, "a") as file:
+        made = file["entry_1/checkpoint"]
+        del made[name]
+        if value is not None:
+            made[name] = value
+            # made by somebody who knows the format
+            if name not in ("format",) and "shape" not in message:
+                del made["checksum"]
+                made["checksum"] = checkpoint._checksum(made)
+    with pytest.raises(InputError, match=message) as error:
+        read_checkpoint(path)
+    assert "\n" not in str(error.value)
+
+
+def test_other_hdf5_files_are_no_checkpoints(small):
+    with pytest.raises(InputError, match=r"d\.h5: has no /entry_1/checkpoint"):
+        read_checkpoint(small / "d.h5")
+
+
+def test_identity_is_everything_the_result_depends_on(rng, tmp_path, monkeypatch):
+    patches = paper_patches(4)
+    counts = [rng.poisson(5.0, p.shape).astype(float) for p in patches]
+    data = Diffraction(patches, counts)
+    support = Support(np.zeros(3), np.eye(3), np.ones((2, 2, 2), dtype=bool))
+    potential, preset = aluminium(), get_preset("default")
+    own = identity(data, support, potential, preset, 1)
+    more = [counts[0] + 1, *counts[1:]]
+    masked = [np.array(v) for v in data.valid]
+    masked[1][0, 0, 0] = False
+    part = np.array(support.inside)
+    part[0, 0, 1] = False
+    table = tmp_path / "table.alloy"
+    table.write_text(potential.file.read_text() + "\n")
+    others = {
+        "diffraction": [
+            identity(Diffraction(p, c, v), support, potential, preset, 1)
+            for p, c, v in (
+                (patches, more, ()), (patches, counts, masked), (patches[::-1], counts, ()),
+            )
+        ],
+        "support": [
+            identity(data, Support(o, e, s), potential, preset, 1)
+            for o, e, s in (
+                (np.ones(3), np.eye(3), support.inside),
+                (np.zeros(3), 2 * np.eye(3), support.inside),
+                (np.zeros(3), np.eye(3), part),
+            )
+        ],
+        "potential": [
+            identity(data, support, replace(potential, **change), preset, 1)
+            for change in ({"mass": 27.0}, {"lattice_constant": 4.0}, {"file": table})
+        ],
+        "preset, settings": [],
+        "settings": [
+            identity(data, support, potential, preset.with_settings(change), 1)
+            for change in ({"patience": 3}, {"refine.significance": 4.0})
+        ],
+        "seed": [identity(data, support, potential, preset, 2)],
+    }  # fmt: skip
+    require_same("c.h5", own, own)
+    for name, found in others.items():
+        for other in found:
+            with pytest.raises(InputError, match=f"a run with another {name}, it can't"):
+                require_same("c.h5", other, own)
+    paper = identity(data, support, potential, get_preset("paper"), 1)
+    with pytest.raises(InputError, match="another preset and settings, it"):
+        require_same("c.h5", paper, own)
+    monkeypatch.setattr(checkpoint, "__version__", "9.9")
+    newer = identity(data, support, potential, preset, 1)
+    with pytest.raises(InputError, match=r"version of prammol, .* this is 9\.9"):
+        require_same("c.h5", own, newer)
+    # The place of a file and photons nobody looks at don't matter.
+    table.write_text(potential.file.read_text())
+    monkeypatch.undo()
+    assert identity(data, support, replace(potential, file=table), preset, 1) == own
+    unseen = [np.where(v, c, 99.0) for c, v in zip(counts, masked, strict=True)]
+    assert identity(Diffraction(patches, unseen, masked), support, potential, preset, 1) == (
+        identity(Diffraction(patches, counts, masked), support, potential, preset, 1)
+    )
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(saved, tmp_path, monkeypatch):
+    path = tmp_path / "c.h5"
+    write_checkpoint(path, saved)
+    before = path.read_bytes()
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(io_files, "_flush", full)
+    with pytest.raises(InputError, match=r"c\.h5: can't be written \(No space"):
+        write_checkpoint(path, replace(saved, run="you"), force=True)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["c.h5"]
+
+
+def test_sigterm_is_noted_and_afterwards_as_before():
+    before = signal.getsignal(signal.SIGTERM)
+    with Termination(Communicator()) as termination:
+        assert not termination.requested()
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # batch systems send several
+        assert termination.requested()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+# -- the command line -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flush", "iteration"),
+    [
+        (5, 1),  # while the third one is written: the second is whole
+        (2 * ITERATIONS + 7, ITERATIONS),  # between r.h5 and r.xyz
+    ],
+)
+def test_killed_while_writing(small, whole, tmp_path, flush, iteration):
+    done = run([sys.executable, script(tmp_path, DIE_AT_FLUSH), flush, *arguments(small)],
+               cwd=tmp_path)  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    left = tmp_path / "r.checkpoint.h5"
+    assert read_checkpoint(left).state.iteration == iteration
+    command = [sys.executable, "-m", "prammol", *arguments(small, "r.h5", "--resume")]
+    done = run(command, cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert f"resuming after iteration {iteration} from" in done.stderr
+    require_same_result(tmp_path / "r.h5", whole / "r.h5")
+    require_nothing_left(tmp_path)
+    lines = (tmp_path / "r.progress.jsonl").read_text().splitlines()
+    assert len(lines) == ITERATIONS + 1
+    assert read_reconstruction(tmp_path / "r.h5").provenance["resumed"] == [iteration]
+
+
+def test_killed_at_20_random_moments(small, whole, tmp_path):
+    command = [sys.executable, script(tmp_path, DIE_ANYTIME), 7, 20]
+    done = run([*command, *arguments(small, "r.h5", "--resume", "--force")], cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    require_same_result(tmp_path / "r.h5", whole / "r.h5")
+    require_nothing_left(tmp_path)
+
+
+def ended_by_sigterm(command: list[str | Path], folder: Path) -> subprocess.Popen[str]:
+    """Start it, send it SIGTERM in its second iteration, and wait until it has ended."""
+    process = subprocess.Popen(
+        [str(c) for c in command], cwd=folder, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if line.split()[:1] == ["1"]:
+            process.send_signal(signal.SIGTERM)
+            break
+    process.said = process.stderr.read()
+    process.stderr.close()
+    process.wait(60)
+    return process
+
+
+def test_sigterm_ends_after_the_iteration(small, whole, tmp_path):
+    command = [sys.executable, "-m", "prammol"]
+    process = ended_by_sigterm([*command, *arguments(small)], tmp_path)
+    assert process.returncode == 143
+    last = read_checkpoint(tmp_path / "r.checkpoint.h5").state.iteration
+    assert last < ITERATIONS
+    assert process.said.splitlines()[-1] == (
+        f"prammol: ended by SIGTERM after iteration {last}, --resume continues from r.checkpoint.h5"
+    )
+    assert not (tmp_path / "r.h5").exists()
+    done = run([*command, *arguments(small, "r.h5", "--resume")], cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    require_same_result(tmp_path / "r.h5", whole / "r.h5")
+    assert read_reconstruction(tmp_path / "r.h5").wall_s > 0
+    require_nothing_left(tmp_path)
+
+
+@pytest.mark.mpi
+def test_two_ranks_one_killed_then_all_ended_by_sigterm(small, tmp_path):
+    two = [mpiexec(), "-n", "2", sys.executable]
+    done = run([*two, "-m", "prammol", *arguments(small, "whole.h5")], cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    # Only rank 0 writes, so only rank 0 dies.
+    done = run([*two, script(tmp_path, DIE_AT_FLUSH), 3, *arguments(small)], cwd=tmp_path)
+    assert done.returncode not in (0, 3)
+    assert read_checkpoint(tmp_path / "r.checkpoint.h5").state.iteration == 0
+    again = [*two, "-m", "prammol", *arguments(small, "r.h5", "--resume")]
+    assert ended_by_sigterm(again, tmp_path).returncode == 143
+    assert read_checkpoint(tmp_path / "r.checkpoint.h5").ranks == 2
+    done = run(again, cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    require_same_result(tmp_path / "r.h5", tmp_path / "whole.h5")
+    require_nothing_left(tmp_path)
+
+
+def test_default_preset_resumed_is_the_unbroken_run(tmp_path):
+    truth = make_crystal("bulk", atoms=300, seed=6)
+    data = simulate(truth, flux=1e20, seed=1, patches=paper_patches(32))
+    support = support_from_truth(truth)
+
+    def keep(state, history):
+        write_checkpoint(tmp_path / f"{state.iteration}.h5", Checkpoint(state, history, {}))
+
+    unbroken = reconstruct(data, support, seed=1, on_state=keep)
+    assert unbroken.iterations >= 1
+    saved = read_checkpoint(tmp_path / "0.h5")
+    resumed = reconstruct(data, support, seed=1, resume=(saved.state, saved.history))
+    np.testing.assert_array_equal(resumed.atoms.positions, unbroken.atoms.positions)
+    np.testing.assert_array_equal(resumed.atoms.columns["energy"], unbroken.atoms.columns["energy"])
+    assert (resumed.scale, resumed.reason) == (unbroken.scale, unbroken.reason)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--seed", "9", "--resume"], "a run with another seed, it can't be continued"),
+        (["--set", "patience=7", "--resume"], "a run with another settings, it can't"),
+        ([], "an interrupted run left it, --resume continues from it and --force starts again"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(prammol, small, whole, tmp_path, more, message):
+    path = put_checkpoint(whole, tmp_path)
+    before = path.read_bytes()
+    done = prammol(*arguments(small, "r.h5", *more))
+    assert done.returncode == 2
+    assert done.stderr.startswith("prammol: r.checkpoint.h5: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_damaged_checkpoint_is_refused_and_force_starts_again(prammol, small, whole, tmp_path):
+    path = put_checkpoint(whole, tmp_path)
+    path.write_bytes(path.read_bytes()[:3000])
+    done = prammol(*arguments(small, "r.h5", "--resume"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("prammol: r.checkpoint.h5: can't be read")
+    assert done.stderr.endswith("; --force starts again\n")
+    assert path.stat().st_size == 3000
+    done = prammol(*arguments(small, "r.h5", "--resume", "--force"))
+    assert done.returncode == 3, done.stderr
+    assert "starting again because of --force" in done.stderr
+    require_same_result(tmp_path / "r.h5", whole / "r.h5")
+
+
+def test_a_result_without_checkpoint_is_not_replaced_by_resume(prammol, small, whole, tmp_path):
+    shutil.copy(whole / "r.h5", tmp_path)
+    before = (tmp_path / "r.h5").read_bytes()
+    done = prammol(*arguments(small, "r.h5", "--resume"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("prammol: r.h5: exists already")
+    # Nor one that appeared after the run was interrupted: its checkpoint gives no right to it.
+    put_checkpoint(whole, tmp_path)
+    assert prammol(*arguments(small, "r.h5", "--resume")).returncode == 2
+    assert (tmp_path / "r.h5").read_bytes() == before
+
+
+def test_a_run_whose_checkpoint_was_taken_over_ends(whole, tmp_path):
+    path = put_checkpoint(whole, tmp_path)
+    saved = read_checkpoint(path)
+    comm = Communicator()
+    old = Keeper(path, saved, comm, Termination(comm))
+    old.begin()
+    new = Keeper(path, read_checkpoint(path), comm, Termination(comm))
+    new.begin()
+    with pytest.raises(InputError, match="another run writes it now, this one ends"):
+        old(saved.state, saved.history)
+    new(saved.state, saved.history)
+    # A run that starts afresh doesn't replace what has appeared since.
+    third = Keeper(path, fresh(saved.identity, False), comm, Termination(comm))
+    with pytest.raises(OutputExistsError):
+        third(saved.state, saved.history)
