@@ -1,5 +1,6 @@
 """The workflow: what runs, what reruns after an edit, what counts as a failure."""
 
+import inspect
 import json
 import re
 import subprocess
@@ -14,6 +15,7 @@ from prammol.cli import build_parser
 from prammol.diffraction import Diffraction
 from prammol.flux import scale_from_flux
 from prammol.patches import paper_patches
+from prammol.support import support_from_truth
 
 ROOT = Path(__file__).parent.parent
 TRIAL = "results/flux/1e20/trial-01/metrics.json"
@@ -34,7 +36,7 @@ def snakemake(folder, *arguments):
 
 def jobs(folder, *arguments):
     """Return how often each rule would run."""
-    run = snakemake(folder, "--dry-run", "--quiet", "rules", *arguments)
+    run = snakemake(folder, "--quiet", "rules", "--dry-run", *arguments)
     assert run.returncode == 0, run.stdout + run.stderr
     found = re.findall(r"^(\w+) +(\d+)$", run.stdout + run.stderr, re.MULTILINE)
     return {rule: int(n) for rule, n in found if rule not in ("total", "all")}
@@ -70,7 +72,8 @@ def configured(folder, **changes):
     """Write a configuration and return the arguments that select it."""
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(small(**changes)))
-    return "--configfile", path
+    # An option after it, or it would take the targets for more files.
+    return "--configfile", path, "--nocolor"
 
 
 @pytest.fixture(scope="module")
@@ -193,8 +196,8 @@ def test_defaults_of_the_schema_are_those_of_the_command_line():
         **defaults(study["dynamics"]["properties"]),
     }.items():
         assert simulate[name] == value, name
-    support = parser.parse_args(["support", "d", "--from-truth", "s", "-o", "u"])
-    assert support.resolution == parts["support"]["properties"]["resolution"]["default"]
+    resolution = inspect.signature(support_from_truth).parameters["resolution"].default
+    assert resolution == parts["support"]["properties"]["resolution"]["default"]
     reconstruct = parser.parse_args(["reconstruct", "d", "--support", "u", "-o", "r"])
     assert reconstruct.preset == study["preset"]["default"]
 
