@@ -28,6 +28,8 @@ rule support:
 
 # Exit code 3 means that the result was written before it had converged. That is a result:
 # metrics.json says so. Every other code is a failure.
+# A killed job continues from its checkpoint (--resume), unless that is of other settings or
+# data: then it starts again (--force).
 # The number of ranks is a resource, not a parameter: it doesn't change the atoms.
 rule reconstruct:
     input:
@@ -62,7 +64,8 @@ rule reconstruct:
         'export OMP_NUM_THREADS=1; launch="{resources.mpi}";'
         " ${{launch:+$launch -n {resources.tasks}}} python -m prammol reconstruct {input.diffraction}"
         " --support {input.support} --preset {params.preset} {params.settings}"
-        " --seed {params.seed} -o {output.result} > {log} 2>&1 || [ $? -eq 3 ]"
+        " --seed {params.seed} -o {output.result} --resume --force > {log} 2>&1"
+        " || [ $? -eq 3 ]"
 
 
 rule evaluate:
