@@ -54,30 +54,34 @@ DIE_AT_FLUSH = """
     from prammol.cli import run
     sys.exit(run(sys.argv[2:]))
 """
-# One loaded interpreter whose forks run the command line and die after some seconds, until
-# one lives to the end. MPI and LAMMPS are loaded by the forks.
+# One loaded interpreter whose forks run the command line and are killed after some time, so
+# often. A run that lives to the end is put aside and another begun. MPI and LAMMPS are loaded
+# by the forks.
 DIE_ANYTIME = """
     import os, signal, sys, time
     import numpy as np, scipy.optimize, scipy.spatial, scipy.stats, ducc0, h5py, pydantic
     import prammol.config, prammol.estimates, prammol.io, prammol.presets
     from prammol.cli import run
     rng, kills, arguments = np.random.default_rng(int(sys.argv[1])), int(sys.argv[2]), sys.argv[3:]
-    killed = 0
+    killed = ended = 0
     while True:
         child = os.fork()
         if child == 0:
             os._exit(run(arguments))
         if killed < kills:
-            # Times at which it starts, computes and writes; longer ones if it gets nowhere.
-            time.sleep(rng.uniform(0.1, 0.9 + 0.05 * killed))
+            time.sleep(rng.uniform(0.1, 1.2))
             os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
         if os.WIFSIGNALED(status):
-            assert os.WTERMSIG(status) == signal.SIGKILL
             killed += 1
-        else:
+            continue
+        assert os.WEXITSTATUS(status) == 3
+        for kind in ("h5", "xyz", "lammps", "progress.jsonl"):
+            os.rename(f"r.{kind}", f"ended{ended}.{kind}")
+        ended += 1
+        if killed == kills:
             print(killed)
-            sys.exit(os.WEXITSTATUS(status))
+            sys.exit()
 """
 # The command line; every checkpoint is also kept as "<iteration>.<file name>".
 KEEP_ALL = """
@@ -357,9 +361,12 @@ def test_killed_while_writing(small, whole, tmp_path, flush, iteration):
 
 def test_killed_at_20_random_moments(small, whole, tmp_path):
     command = [sys.executable, script(tmp_path, DIE_ANYTIME), 7, 20]
-    done = run([*command, *arguments(small, "r.h5", "--resume", "--force")], cwd=tmp_path)
-    assert done.returncode == 3, done.stderr
-    require_same_result(tmp_path / "r.h5", whole / "r.h5")
+    done = run([*command, *arguments(small, "r.h5", "--resume")], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "20"
+    assert "resuming after iteration" in done.stderr
+    for result in tmp_path.glob("ended*.h5"):
+        require_same_result(result, whole / "r.h5")
     require_nothing_left(tmp_path)
 
 
