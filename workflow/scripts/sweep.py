@@ -57,11 +57,11 @@ def sweep_figure(table: Sequence[Mapping[str, Any]], sweep: Sweep) -> Figure:
         middle.axhline(1, color=GREY, lw=0.8, ls=(0, (1, 2)))
         middle.annotate(
             "1 Å",
-            (1, 1),
-            (0, 2),
+            (0, 1),
+            (3, 2),
             ("axes fraction", "data"),
             "offset points",
-            ha="right",
+            ha="left",
             color=GREY,
         )
         _log_axis(middle, "resolution π/q$_c$ (Å)")
@@ -78,16 +78,7 @@ def sweep_figure(table: Sequence[Mapping[str, Any]], sweep: Sweep) -> Figure:
             letter(axes, text)
             axes.axvline(sweep.threshold, color=RED, lw=0.9, ls=(0, (4, 3)), zorder=1)
             axes.grid(axis="y", color="#E4E6EA", lw=0.5)
-        top.annotate(
-            sweep.threshold_text,
-            (sweep.threshold, 0.97),
-            (3, 0),
-            ("data", "axes fraction"),
-            "offset points",
-            va="top",
-            fontsize=7,
-            color=RED,
-        )
+        _name_threshold(top, sweep)
         bottom.set_xlabel(sweep.label)
         if remark := planned(table):
             bottom.annotate(
@@ -142,6 +133,23 @@ def _draw_condition(axes: Axes, table: Sequence[Mapping[str, Any]]) -> None:
     pairs = sorted({(r["value"], r[name]) for r in table if r[name] is not None})
     if pairs:
         axes.plot(*np.array(pairs).T, "x", color=RED, ms=5, mew=1.2, label="all trials together")
+
+
+def _name_threshold(axes: Axes, sweep: Sweep) -> None:
+    """Write the threshold's meaning on the side of its line that has more room."""
+    place = axes.transAxes.inverted().transform(axes.transData.transform((sweep.threshold, 1)))[0]
+    left = place > 0.5
+    axes.annotate(
+        sweep.threshold_text,
+        (sweep.threshold, 0.97),
+        (-3 if left else 3, 0),
+        ("data", "axes fraction"),
+        "offset points",
+        ha="right" if left else "left",
+        va="top",
+        fontsize=7,
+        color=RED,
+    ).set_in_layout(False)
 
 
 def _log_axis(axes: Axes, label: str) -> None:
