@@ -41,6 +41,8 @@ _ROUNDS = (
 # Behind gaps, short rounds more, since what is in the gaps is renewed after each.
 _GAPS = ((0.7, "20*ER.SW+20*HIO+20*ER"),) * 8
 _SHRINK = 0.1  # of the largest blurred amplitude
+_LOOSE = 0.05  # of the bulk's amplitude: the shape lent to a patch that got stuck
+_STUCK = 2.0  # times the misfit of the best patch
 _AUTOCORRELATION = 0.04  # of its maximum: where the object overlaps its shifted self
 
 
@@ -124,15 +126,12 @@ def support_from_data(
             f"got {starts} and {threshold}"
         )
         raise InputError(msg)
-    shapes = []
-    for k, (patch, counts, valid) in enumerate(
-        zip(data.patches, data.counts, data.valid, strict=True)
-    ):
-        name = f"{data.source}: patch {k + 1}"
-        shapes.append(retrieve_shape(patch, counts, valid, starts, (seed, k), name))
-        if report is not None:
-            errors = ", ".join(f"{e:.4f}" for e in shapes[-1].errors)
-            report(f"patch {k + 1} of {len(data.patches)}: misfits {errors}")
+    shapes = [_from_patch(data, k, starts, (seed, k), report) for k in range(len(data.patches))]
+    best = _best(shapes)
+    for k, shape in enumerate(shapes):
+        if min(shape.errors) > _STUCK * min(best.errors):
+            again = _from_patch(data, k, starts, (seed, k, 1), report, best)
+            shapes[k] = _best([shape, again])
     amplitude, correlation = mean_amplitude(shapes)
     best = _best(shapes)
     return RetrievedSupport(
@@ -142,6 +141,30 @@ def support_from_data(
     )
 
 
+def _from_patch(
+    data: Diffraction,
+    k: int,
+    starts: int,
+    seed: Sequence[int],
+    report: Callable[[str], None] | None,
+    known: Shape | None = None,
+) -> Shape:
+    """Phase patch k, in the shape another patch gave if there is one, and say so."""
+    patch = data.patches[k]
+    inside = None
+    if known is not None:
+        amplitude = _sampled(known, patch, 1, np.zeros(3))
+        bulk = bulk_amplitude(amplitude.reshape(-1, 1))[0]
+        inside = ndimage.binary_dilation(amplitude > _LOOSE * bulk)
+    name = f"{data.source}: patch {k + 1}"
+    shape = retrieve_shape(patch, data.counts[k], data.valid[k], starts, seed, name, inside)
+    if report is not None:
+        errors = ", ".join(f"{e:.4f}" for e in shape.errors)
+        again = "" if known is None else ", again in the best patch's shape"
+        report(f"patch {k + 1} of {len(data.patches)}{again}: misfits {errors}")
+    return shape
+
+
 def retrieve_shape(
     patch: BraggPatch,
     counts: FloatArray,
@@ -149,6 +172,7 @@ def retrieve_shape(
     starts: int,
     seed: Sequence[int],
     name: str = "patch",
+    inside: NDArray[np.bool_] | None = None,
 ) -> Shape:
     """Phase one patch from several random starts.
 
@@ -165,6 +189,8 @@ def retrieve_shape(
         Of their phases; the number of the start is added to it.
     name : str
         For messages.
+    inside : bool ndarray, optional
+        Support to start from; that of the autocorrelation if not given.
 
     Raises
     ------
@@ -178,15 +204,8 @@ def retrieve_shape(
         raise DataError(msg)
     spectrum = np.fft.ifftshift(measured)
     known = np.fft.ifftshift(np.asarray(valid, dtype=bool))
-    inside = autocorrelation_support(_filled(spectrum, known))
-    # a gap draws a streak through the autocorrelation, which says nothing of the size
-    if known.all() and any(line.all() for line in _projections(inside)):
-        msg = (
-            f"{name}: the autocorrelation of the object fills the field of view, so the patch's "
-            f"steps are too coarse for the crystal; phase retrieval needs at least two points "
-            f"per fringe"
-        )
-        raise DataError(msg)
+    if inside is None:
+        inside = _first_support(_filled(spectrum, known), known, name)
     trials = []
     for start in range(starts):
         turns = np.random.default_rng([*seed, start]).random(patch.shape)
@@ -222,6 +241,20 @@ def autocorrelation_support(spectrum: FloatArray) -> NDArray[np.bool_]:
     """
     patterson = np.fft.fftshift(np.abs(np.fft.fftn(spectrum**2)))
     return np.asarray(patterson > _AUTOCORRELATION * patterson.max())
+
+
+def _first_support(spectrum: FloatArray, known: NDArray[np.bool_], name: str) -> NDArray[np.bool_]:
+    """Return the support of the autocorrelation, DataError if it has no border."""
+    inside = autocorrelation_support(spectrum)
+    # a gap draws a streak through the autocorrelation, which says nothing of the size
+    if known.all() and any(line.all() for line in _projections(inside)):
+        msg = (
+            f"{name}: the autocorrelation of the object fills the field of view, so the patch's "
+            f"steps are too coarse for the crystal; phase retrieval needs at least two points "
+            f"per fringe"
+        )
+        raise DataError(msg)
+    return inside
 
 
 def _phase(

@@ -8,6 +8,7 @@ import pytest
 from scipy.spatial import cKDTree
 from small_crystal import fcc_ball, simulate
 
+from prammol import phase_retrieval
 from prammol.diffraction import Diffraction
 from prammol.errors import DataError, InputError
 from prammol.io import read_support, write_diffraction
@@ -130,6 +131,23 @@ def test_patches_whose_inversions_differ_come_out_consistent(crystal, data):
     found = support_from_data(Diffraction(data.patches, counts), starts=1, seed=2)
     assert (found.correlation > 0.99).all()
     assert found.support.contains(laid_over(found.support, crystal)).mean() > 0.995
+
+
+@needs_cohere
+def test_a_patch_that_got_stuck_is_phased_again_in_the_shape_of_another(data, monkeypatch):
+    def stuck(patch, counts, valid, starts, seed, name, inside):
+        if name.endswith("patch 2") and inside is None:
+            noise = np.random.default_rng(0).random(patch.shape)
+            return Shape(patch, noise, (0.4,))
+        return retrieve_shape(patch, counts, valid, starts, seed, name, inside)
+
+    monkeypatch.setattr(phase_retrieval, "retrieve_shape", stuck)
+    lines = []
+    found = support_from_data(data, starts=1, seed=1, report=lines.append)
+    assert [line for line in lines if "again" in line] == lines[3:]
+    assert lines[3].startswith("patch 2 of 3")
+    assert found.errors[1] < 0.05
+    assert found.correlation.min() > 0.99
 
 
 @needs_cohere
