@@ -141,6 +141,10 @@ class AmplitudeMisfit:
                 high = floor
         return high
 
+    def cost_of_one(self, scale: float) -> float:
+        """Return by about how much one missing atom raises J, C^2 sum u."""
+        return scale**2 * self._comm.sum(float(self._weight.sum()))
+
     def excess(self, omega: NDArray[np.complex128], scale: float) -> tuple[float, float]:
         """Return by how much J exceeds what pure noise gives.
 
@@ -149,16 +153,16 @@ class AmplitudeMisfit:
         sigmas : float
             In standard deviations of the noise.
         atoms : float
-            In single missing atoms, each of which raises J by about C^2 sum u.
+            In single missing atoms, see `cost_of_one`.
         """
         mean, variance = noise_level(scale**2 * np.abs(omega).astype(float) ** 2)
         residual = np.sqrt(scale**2 * np.abs(omega) ** 2 + ANSCOMBE) - self._measured
         u = self._weight
         sums = self._comm.allreduce(
-            np.array([u @ (2.0 * residual**2 - mean), u**2 @ variance, u.sum()], dtype=float)
+            np.array([u @ (2.0 * residual**2 - mean), u**2 @ variance], dtype=float)
         )
-        one = scale**2 * sums[2]
-        return float(sums[0] / np.sqrt(max(sums[1], 1e-300))), float(sums[0] / max(one, 1e-300))
+        one = max(self.cost_of_one(scale), 1e-300)
+        return float(sums[0] / np.sqrt(max(sums[1], 1e-300))), float(sums[0] / one)
 
     def scale(self, omega: NDArray[np.complex128], start: float | None = None) -> float:
         """Return the C that minimises J for a given structure factor."""

@@ -26,7 +26,6 @@ from prammol.stages.start import FillLattice
 from prammol.stages.synthesise import Synthesise
 from prammol.state import Stage
 
-
 OWN_SETTINGS = ("patience", "max_iterations", "starts", "good_start")
 
 

@@ -80,7 +80,8 @@ def reconstruct(
         Its ``history`` has one record per iteration, the first (iteration 0) for the start:
         ``iteration, log_likelihood, atoms, added, removed, selected, scale, energy`` [eV],
         ``energy_per_atom`` [eV], where known ``excess`` (of the misfit over pure noise, in
-        standard deviations) and ``wrong`` (the same in missing atoms), ``seconds`` and ``stages`` (seconds of each stage).
+        standard deviations) and ``wrong`` (the same in missing atoms), ``seconds`` and
+        ``stages`` (seconds of each stage).
 
     Raises
     ------

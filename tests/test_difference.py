@@ -10,8 +10,11 @@ from small_crystal import relaxed_ball, simulate
 from prammol.comm import Communicator
 from prammol.difference import difference_map
 from prammol.diffraction import local_shard
+from prammol.md import Cluster
 from prammol.misfit import AmplitudeMisfit
 from prammol.occupancies import fit_occupancies
+from prammol.potentials import aluminium
+from prammol.pull import pull
 from prammol.rigid import align_rotation
 from prammol.scattering import StructureFactor
 from prammol.stages.complete import on_surface
@@ -97,6 +100,18 @@ def test_rotation_is_undone(case):
         assert value < misfit(y).value
         ends.append(turned + shift)
     assert np.abs(ends[0] - ends[1]).max() < 1e-6
+
+
+def test_atoms_are_pulled_to_where_the_data_want_them(case):
+    """The energy alone would do it as well: so it gets almost no weight here."""
+    x, misfit, _ = case
+    y = x + np.random.default_rng(1).normal(0, 0.05, x.shape)
+    cluster = Cluster(aluminium())
+    pulled = pull(misfit, cluster, y, 1e-3, 60)
+    cluster.close()
+    off = pulled - x
+    start = y - x
+    assert np.abs(off - off.mean(axis=0)).mean() < 0.2 * np.abs(start - start.mean(axis=0)).mean()
 
 
 def test_surface_is_what_has_fewer_neighbours():

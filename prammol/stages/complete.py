@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from prammol.difference import difference_map
 from prammol.misfit import AmplitudeMisfit
 from prammol.occupancies import fit_occupancies
+from prammol.pull import pull
 from prammol.rigid import align_rotation
 from prammol.scattering import StructureFactor
 from prammol.state import Problem, State
@@ -25,7 +26,8 @@ class Complete:
     Minima of the difference map become sites; their occupancies and those of the
     surface atoms are fitted together at fixed positions; sites above a threshold
     are atoms, LAMMPS relaxes the whole, and the result is kept if the misfit fell.
-    If it didn't, or nothing changed, lower and higher thresholds are tried.
+    If it didn't, or nothing changed, lower and higher thresholds are tried, then the
+    data pull the atoms into other basins of the energy, then single changes are tried.
 
     Attributes
     ----------
@@ -36,8 +38,12 @@ class Complete:
     singles : int
         How many single additions, removals and moves are tried when no threshold helps.
     nearly : float
-        Single changes are tried only when the misfit is worth fewer missing atoms than this
-        part of all.
+        Pulling and single changes are tried only when the misfit is worth fewer missing
+        atoms than this part of all.
+    pulls : int
+        L-BFGS iterations of all positions on the misfit plus `stiffness` times the energy.
+    stiffness : float
+        Weight of the energy in that [1/eV].
     iterations : int
         L-BFGS iterations of the occupancies.
     points : int
@@ -52,6 +58,8 @@ class Complete:
     thresholds: tuple[float, ...] = (0.5, 0.35, 0.65, 0.2, 0.8)
     singles: int = 16
     nearly: float = 0.1
+    pulls: int = 30
+    stiffness: float = 100.0
     iterations: int = 25
     points: int = 40
     force_tolerance: float = 1e-2
@@ -68,41 +76,48 @@ class Complete:
         value = misfit(x).value
         sites, weights = self._weigh(problem, state, misfit, factor, x)
         was = np.arange(len(sites)) < len(x)
-        distance = problem.cluster.potential.neighbour_distance
         tried = [was.tobytes()]
-        nearly = state.wrong < self.nearly * len(x)
-        for keep in self._proposals(sites, weights, was, distance, nearly):
-            if keep.tobytes() in tried:
-                continue
-            tried.append(keep.tobytes())
-            y, new = self._relaxed(problem, misfit, factor, sites[keep])
-            if new < value:
-                state = replace(
-                    state,
-                    added=int((keep & ~was).sum()),
-                    removed=int((was & ~keep).sum()),
-                    selected=True,
-                )
-                x = y
-                break
-        return replace(state, positions=x)
 
-    def _proposals(
+        def chosen(proposals: Iterator[NDArray[np.bool_]]) -> State | None:
+            """The state of the first proposal that lowers the misfit."""
+            for keep in proposals:
+                if keep.tobytes() in tried:
+                    continue
+                tried.append(keep.tobytes())
+                y, new = self._relaxed(problem, misfit, factor, sites[keep])
+                if new < value:
+                    added, removed = int((keep & ~was).sum()), int((was & ~keep).sum())
+                    return replace(state, positions=y, added=added, removed=removed, selected=True)
+            return None
+
+        distance = problem.cluster.potential.neighbour_distance
+        found = chosen(self._all_at_once(sites, weights, distance))
+        if found is None and state.wrong < self.nearly * len(x):
+            y = pull(misfit, problem.cluster, x, self.stiffness, self.pulls)
+            y, new = self._relaxed(problem, misfit, factor, y)
+            # A hundredth of what a missing atom costs is more than rounding ever gives.
+            if new < value - 0.01 * misfit.cost_of_one(state.scale):
+                return replace(state, positions=y, selected=True)
+            found = chosen(self._one_by_one(sites, weights, was, distance))
+        return replace(state, positions=x) if found is None else found
+
+    def _all_at_once(
+        self, sites: NDArray[np.float64], weights: NDArray[np.float64], distance: float
+    ) -> Iterator[NDArray[np.bool_]]:
+        """Yield the sites above each threshold; of close ones the heaviest."""
+        for threshold in self.thresholds:
+            keep = weights > threshold
+            keep[keep] = apart(sites[keep], weights[keep], 0.6 * distance)
+            yield keep
+
+    def _one_by_one(
         self,
         sites: NDArray[np.float64],
         weights: NDArray[np.float64],
         was: NDArray[np.bool_],
         distance: float,
-        nearly: bool,
     ) -> Iterator[NDArray[np.bool_]]:
-        """Yield sets of sites to try: all changes at once, then one change at a time."""
-        for threshold in self.thresholds:
-            keep = weights > threshold
-            keep[keep] = apart(sites[keep], weights[keep], 0.6 * distance)
-            yield keep
-        if not nearly:
-            return
-        # How much each site's weight disagrees with what it is now.
+        """Yield single additions, removals and moves, the most doubtful sites first."""
         doubt = np.where(was, 1.0 - weights, weights)
         tree = cKDTree(sites)
         for i in np.argsort(-doubt, kind="stable")[: self.singles]:
