@@ -26,7 +26,9 @@ from prammol.stages.synthesise import independent_patches
 from prammol.support import support_from_truth
 from prammol.synthesis import Waves, apart, merge, synthesise
 
-PEAKS = 2 * np.pi / 4.05 * np.array([(-1, 1, 1), (1, -1, 1), (1, 1, -1)])
+# In an order in which the matrix isn't symmetric: a transpose must be noticed.
+ORDER = ((1, 1, -1), (-1, 1, 1), (1, -1, 1))
+PEAKS = 2 * np.pi / 4.05 * np.array(ORDER)
 WIDTH = 0.3 * 2 * np.pi / 4.05
 NEIGHBOUR = 4.05 / np.sqrt(2)
 
@@ -44,7 +46,7 @@ def exact(crystal):
     """The patches with their true phases, as if phasing were perfect."""
     centre = np.array([3.0, -2.0, 1.0])
     out = []
-    for patch, peak in zip(paper_patches(24), PEAKS, strict=True):
+    for patch, peak in zip(paper_patches(24, peaks=ORDER), PEAKS, strict=True):
         field = direct_structure_factor(patch.q(), crystal - centre).reshape(patch.shape)
         window = gaussian_window(patch, peak, WIDTH)
         out.append(PhasedPatch(patch, peak, (field * window).astype(np.complex64), centre, 0.0))
