@@ -31,14 +31,14 @@ PARALLEL = ("crystal", "simulate", "reconstruct")
 
 HELP = """\
 Find every atom of a nanocrystal from the coherent diffraction around at least three
-of its Bragg peaks: Poisson maximum likelihood for the positions, cross-validation for
-which atoms exist, molecular dynamics for what is physical (PRAMMol, Meziere et al.,
-npj Comput. Mater. 2024, doi 10.1038/s41524-024-01340-4).
+of its Bragg peaks: the data decide which atoms exist, molecular dynamics what is
+physical (after PRAMMol, Meziere et al., npj Comput. Mater. 2024,
+doi 10.1038/s41524-024-01340-4).
 
 verbs (each has its own --help, with units and examples):
   crystal      make and relax a sample crystal                         -> s.xyz
   simulate     photon counts of a crystal around its Bragg peaks       -> d.h5
-  support      where atoms may be, coarse-grained from a known crystal -> u.h5
+  support      where atoms may be, from a known crystal or the counts  -> u.h5
   reconstruct  counts and support to atoms                             -> r.h5, r.xyz, r.lammps
   evaluate     compare with a known crystal                            -> m.json
   plot         slices in three directions, errors, convergence         -> p.png
