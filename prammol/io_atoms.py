@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,12 @@ def write_atoms(path: PathLike, atoms: Atoms, force: bool = False) -> None:
     InputError
         If it can't be written or a column isn't (n,) or (n, k).
     """
+    with replacing(path, force) as temporary, temporary.open("w", encoding="utf-8") as file:
+        write_frame(file, atoms)
+
+
+def write_frame(file: IO[str], atoms: Atoms) -> None:
+    """Write atoms at the end of an open extended XYZ file, as :func:`write_atoms` does."""
     properties = ["species:S:1", "pos:R:3"]
     blocks = [[atoms.element] * len(atoms)]
     blocks += [[f"{v:.10f}" for v in axis] for axis in atoms.positions.T]
@@ -42,9 +48,8 @@ def write_atoms(path: PathLike, atoms: Atoms, force: bool = False) -> None:
         blocks += texts
     info = {"Properties": ":".join(properties), "pbc": [False] * 3, **atoms.info}
     comment = " ".join(f"{key}={_value_text(value)}" for key, value in info.items())
-    with replacing(path, force) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(f"{len(atoms)}\n{comment}\n")
-        file.writelines(" ".join(row) + "\n" for row in zip(*blocks, strict=True))
+    file.write(f"{len(atoms)}\n{comment}\n")
+    file.writelines(" ".join(row) + "\n" for row in zip(*blocks, strict=True))
 
 
 def read_atoms(path: PathLike) -> Atoms:
@@ -65,15 +70,33 @@ def read_atoms(path: PathLike) -> Atoms:
     path = Path(path)
     try:
         with path.open(encoding="utf-8") as file:
-            first, comment = file.readline(), file.readline()
-            number = _number_of_atoms(path, first)
-            rows = [line.split() for _, line in zip(range(number), file, strict=False)]
+            return read_frame(path, file)
     except FileNotFoundError:
         msg = f"{path}: no such file, expected atoms as XYZ"
         raise InputError(msg) from None
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path}: can't be read as an XYZ text file ({error})"
         raise InputError(msg) from error
+
+
+def read_frame(path: Path, file: IO[str]) -> Atoms:
+    """Read the next frame of an open XYZ file.
+
+    Parameters
+    ----------
+    path : Path
+        What messages call the file.
+    file : text file
+        Left behind the frame.
+
+    Raises
+    ------
+    InputError
+        See :func:`read_atoms`.
+    """
+    first, comment = file.readline(), file.readline()
+    number = _number_of_atoms(path, first)
+    rows = [line.split() for _, line in zip(range(number), file, strict=False)]
     if len(rows) != number:
         msg = f"{path}: ends after {len(rows)} atoms, its first line promises {number}"
         raise InputError(msg)

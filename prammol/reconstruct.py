@@ -35,6 +35,7 @@ def reconstruct(
     settings: Mapping[str, Any] | None = None,
     on_iteration: Callable[[Record], None] | None = None,
     on_state: Callable[[State, list[Record]], None] | None = None,
+    on_start: Callable[[str, State], None] | None = None,
     resume: tuple[State, list[Record]] | None = None,
     threads: int = 1,
     epsilon: float = 1e-7,
@@ -64,6 +65,9 @@ def reconstruct(
         Called with the record of each iteration (see Returns) on every rank.
     on_state : callable, optional
         Called after each iteration with the state and the history: enough to resume.
+    on_start : callable, optional
+        Called with the name of a stage and the state it returned, for the stages of each start
+        but its last, of which `on_state` tells: for films.
     resume : (State, list of records), optional
         What `on_state` was given, to continue from there. The random choices of
         an iteration depend on its number only, so a resumed run finds the same atoms.
@@ -109,7 +113,7 @@ def reconstruct(
             frames.append(state.positions)
 
     try:
-        state, history, reason = _run(problem, plan, resume, clock, visit)
+        state, history, reason = _run(problem, plan, resume, clock, visit, on_start)
         energies = problem.cluster.atom_energies(state.positions)
     finally:
         problem.cluster.close()
@@ -165,6 +169,7 @@ def _run(
     resume: tuple[State, list[Record]] | None,
     clock: _Clock,
     visit: Callable[[State, list[Record]], None],
+    on_start: Callable[[str, State], None] | None,
 ) -> tuple[State, list[Record], str]:
     """Run the stages until there is a reason to stop; return it with the state and history."""
 
@@ -177,7 +182,7 @@ def _run(
         state, history = resume[0], list(resume[1])
     else:
         history = []
-        state, seconds = _best_start(plan, problem)
+        state, seconds = _best_start(plan, problem, on_start)
         report(state, seconds)
     while not (reason := _reason_to_stop(plan, state, history)):
         state = replace(state, added=0, removed=0, selected=False)
@@ -187,13 +192,15 @@ def _run(
     return state, history, reason
 
 
-def _best_start(plan: Preset, problem: Problem) -> tuple[State, dict[str, float]]:
+def _best_start(
+    plan: Preset, problem: Problem, on_start: Callable[[str, State], None] | None
+) -> tuple[State, dict[str, float]]:
     """Try starts until one is good; return the best, and the seconds of all."""
     best: State | None = None
     total: dict[str, float] = {}
     for number in range(plan.starts):
         state = State(np.empty((0, 3)), 1.0, start=number)
-        state, seconds = _apply(plan.start, problem, state)
+        state, seconds = _apply(plan.start, problem, state, on_start)
         total = {name: total.get(name, 0.0) + value for name, value in seconds.items()}
         if best is None or state.wrong < best.wrong:
             best = state
@@ -204,7 +211,10 @@ def _best_start(plan: Preset, problem: Problem) -> tuple[State, dict[str, float]
 
 
 def _apply(
-    stages: tuple[Any, ...], problem: Problem, state: State
+    stages: tuple[Any, ...],
+    problem: Problem,
+    state: State,
+    between: Callable[[str, State], None] | None = None,
 ) -> tuple[State, dict[str, float]]:
     """Run stages one after the other; return the state and the seconds each took."""
     seconds: dict[str, float] = {}
@@ -213,6 +223,8 @@ def _apply(
         state = stage(problem, state)
         name = stage_name(stage)
         seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begin
+        if between is not None and stage is not stages[-1]:
+            between(name, state)
     return _as_stored(state), seconds
 
 
