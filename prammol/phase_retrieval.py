@@ -27,7 +27,7 @@ from prammol.diffraction import Diffraction
 from prammol.errors import DataError, InputError
 from prammol.patches import BraggPatch
 from prammol.phasing import bulk_amplitude
-from prammol.support import Support
+from prammol.support import Support, support_above
 
 FloatArray = NDArray[np.float64]
 
@@ -426,19 +426,12 @@ def _sampled(shape: Shape, grid: BraggPatch, sign: int, offset: FloatArray) -> F
 
 
 def _threshold(patch: BraggPatch, amplitude: FloatArray, threshold: float, source: str) -> Support:
-    """Return the largest piece above the threshold, without holes, around 0."""
-    label, pieces = ndimage.label(amplitude > threshold)
-    sizes = np.bincount(label.ravel(), minlength=pieces + 1)[1:]
-    inside = label == 1 + int(sizes.argmax())
-    inside = ndimage.binary_fill_holes(inside)
-    index = np.argwhere(inside)
-    low, high = index.min(axis=0), index.max(axis=0) + 1
-    if (high - low == inside.shape).any():
+    """Return the largest piece above the threshold; DataError if it has no border."""
+    support = support_above(amplitude, patch.voxel(), threshold, source)
+    if (np.array(support.inside.shape) == amplitude.shape).any():
         msg = (
             f"{source}: the object of phase retrieval fills the field of view; its steps in "
             f"reciprocal space are too coarse for the crystal, or the threshold is too low"
         )
         raise DataError(msg)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    origin = (low - index.mean(axis=0)) @ patch.voxel()
-    return Support(origin, patch.voxel(), inside[box])
+    return support

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
 from prammol.atoms import Atoms
 from prammol.errors import InputError
@@ -91,3 +92,36 @@ def support_from_truth(atoms: Atoms, resolution: float = 5.0) -> Support:
     inside = np.zeros(index.max(axis=0) + 1, dtype=bool)
     inside[tuple(index.T)] = True
     return Support((low + 0.5) * resolution, np.eye(3) * resolution, inside)
+
+
+def support_above(
+    amplitude: NDArray[np.float64], voxel: ArrayLike, level: float, context: str = "the object"
+) -> Support:
+    """Return the largest connected piece above a level, its holes filled, its centre at 0.
+
+    Parameters
+    ----------
+    amplitude : (n1, n2, n3) ndarray
+        Object in real space.
+    voxel : (3, 3) array_like
+        Rows are the edges of a voxel [Å].
+    level : float
+        Voxels above it are inside.
+    context : str
+        For messages.
+
+    Raises
+    ------
+    InputError
+        If nothing is above the level.
+    """
+    label, pieces = ndimage.label(amplitude > level)
+    if pieces == 0:
+        msg = f"{context}: no voxel is above the threshold, the support would be empty"
+        raise InputError(msg)
+    sizes = np.bincount(label.ravel(), minlength=pieces + 1)[1:]
+    inside = ndimage.binary_fill_holes(label == 1 + int(sizes.argmax()))
+    index = np.argwhere(inside)
+    low, high = index.min(axis=0), index.max(axis=0) + 1
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    return Support((low - index.mean(axis=0)) @ np.asarray(voxel, float), voxel, inside[box])

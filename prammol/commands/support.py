@@ -2,14 +2,17 @@
 
 Either from the counts alone (--phase-retrieval): each patch is phased by HIO, ER and
 shrink-wrap, and where their mean amplitude is large is inside; needs the extra
-prammol[phasing]. Or coarse-grained from a known crystal (--from-truth), as in the
-paper: every cubic voxel that holds an atom is inside. Writes HDF5."""
+prammol[phasing]. Or from an object that another program has phased (--from-file: CXI of
+PyNX and cdiutils, npz of bcdi, npy and tif of cohere). Or coarse-grained from a known
+crystal (--from-truth), as in the paper: every cubic voxel that holds an atom is inside.
+Writes HDF5."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from prammol.commands.common import add_output, command_line, count, positive, seed
 
@@ -20,8 +23,17 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   prammol support d.h5 --phase-retrieval -o u.h5
+  prammol support d.h5 --from-file modes.cxi --patch 1 -o u.h5
+  prammol support d.h5 --from-file strain.npz --axes z,y,x --threshold 0.3 -o u.h5
   prammol support d.h5 --from-truth s.xyz --resolution 5 -o u.h5
 """
+
+# which options belong to which way to make a support
+_OWN = {
+    "phase_retrieval": ("starts", "seed", "threshold"),
+    "from_file": ("patch", "voxel_size", "axes", "orientation", "threshold", "dilate"),
+    "from_truth": ("resolution",),
+}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +42,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--phase-retrieval", action="store_true", help="from the counts and nothing else"
+    )
+    source.add_argument(
+        "--from-file", metavar="FILE", help="object phased by another program, or cohere's folder"
     )
     source.add_argument("--from-truth", metavar="FILE", help="XYZ file of the known crystal")
     parser.add_argument(
@@ -51,8 +66,39 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=positive,
         metavar="X",
-        help="with --phase-retrieval: voxels above this fraction of the bulk's amplitude are "
-        "inside [0.1]",
+        help="with --phase-retrieval or --from-file: voxels above this fraction of the bulk's "
+        "amplitude are inside [0.1; the file's own support if it has one]",
+    )
+    frame = parser.add_argument_group("frame of the object, with --from-file")
+    frame.add_argument(
+        "--patch",
+        type=count,
+        metavar="K",
+        help="the object is still on the detector's grid, phased from the counts of patch K: "
+        "nothing else is needed",
+    )
+    frame.add_argument(
+        "--voxel-size",
+        type=_numbers(1, 3, 9),
+        metavar="A,A,A",
+        help="edges of a voxel [Å] along the axes of the array, or 9 numbers, the edges as "
+        "vectors [what the file says]",
+    )
+    frame.add_argument(
+        "--axes",
+        type=lambda text: tuple(text.split(",")),
+        metavar="A,B,C",
+        help="directions of the axes of the array, written --axes=-z,y,x; right-handed "
+        "[z,y,x, as CXI]",
+    )
+    frame.add_argument(
+        "--orientation",
+        type=_numbers(9),
+        metavar="R11,...,R33",
+        help="rotation from the object's x, y, z to those of the counts [none]",
+    )
+    frame.add_argument(
+        "--dilate", type=positive, metavar="A", help="add what is within this distance [Å] [0]"
     )
     add_output(parser, "HDF5 file to write")
 
@@ -64,7 +110,8 @@ def run(options: argparse.Namespace) -> int:
     _check_options(options)
     require_absent(options.output, options.force)
     data = read_diffraction(options.diffraction)
-    support = _retrieved(options, data) if options.phase_retrieval else _coarse(options, data)
+    ways = {"phase_retrieval": _retrieved, "from_file": _foreign, "from_truth": _coarse}
+    support = ways[_way(options)](options, data)
     origin = provenance(command=command_line())
     write_support(options.output, support, origin, options.force)
     edges = " x ".join(f"{e:.3g}" for e in (support.voxel**2).sum(axis=1) ** 0.5)
@@ -75,18 +122,54 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _way(options: argparse.Namespace) -> str:
+    return next(name for name in _OWN if getattr(options, name))
+
+
 def _check_options(options: argparse.Namespace) -> None:
-    """Refuse options of the other way to make a support."""
+    """Refuse options of another way to make a support."""
     from prammol.errors import InputError
 
-    if options.phase_retrieval:
-        way, others = "--phase-retrieval", ["resolution"]
-    else:
-        way, others = "--from-truth", ["starts", "seed", "threshold"]
-    for name in others:
+    way = _way(options)
+    for name in sorted({n for names in _OWN.values() for n in names}.difference(_OWN[way])):
         if getattr(options, name) is not None:
-            msg = f"--{name} has no meaning with {way}"
+            msg = f"--{name.replace('_', '-')} has no meaning with --{way.replace('_', '-')}"
             raise InputError(msg)
+
+
+def _numbers(*counts: int) -> Callable[[str], list[float]]:
+    """Return a converter of a text with so many numbers."""
+
+    def convert(text: str) -> list[float]:
+        try:
+            values = [float(part) for part in text.split(",")]
+        except ValueError:
+            values = []
+        if len(values) not in counts:
+            msg = f"{text!r} isn't {' or '.join(map(str, counts))} numbers with commas between"
+            raise argparse.ArgumentTypeError(msg)
+        return values
+
+    return convert
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that were given; the others take the function's own defaults."""
+    return {n: getattr(options, n) for n in _OWN[_way(options)] if getattr(options, n) is not None}
+
+
+def _foreign(options: argparse.Namespace, data: Diffraction) -> Support:
+    from prammol.support_check import agreement, best_axis_order, warning
+    from prammol.support_files import support_from_file
+
+    support = support_from_file(options.from_file, data, **_given(options))
+    value = agreement(support, data)
+    print(f"agreement of the shape with the counts around the peaks {value:.4f}")
+    turn, best = best_axis_order(support, data)
+    doubt = warning(value, best, turn)
+    if doubt:
+        print(f"warning: {doubt}", file=sys.stderr)
+    return support
 
 
 def _coarse(options: argparse.Namespace, data: Diffraction) -> Support:
@@ -108,10 +191,8 @@ def _coarse(options: argparse.Namespace, data: Diffraction) -> Support:
 def _retrieved(options: argparse.Namespace, data: Diffraction) -> Support:
     from prammol.phase_retrieval import support_from_data
 
-    # what isn't given takes the function's own default
-    names = ("starts", "seed", "threshold")
-    given = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
-    found = support_from_data(data, report=lambda line: print(line, file=sys.stderr), **given)
+    report = lambda line: print(line, file=sys.stderr)  # noqa: E731
+    found = support_from_data(data, report=report, **_given(options))
     pairs = zip(found.errors, found.correlation, strict=True)
     for k, (error, correlation) in enumerate(pairs):
         print(

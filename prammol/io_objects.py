@@ -1,0 +1,223 @@
+"""Objects in real space as programs of phase retrieval write them.
+
+Read are CXI and HDF5 of PyNX, cdiutils and bcdi, npz of bcdi and cdiutils, npy and tif
+of cohere, and a folder of cohere's results.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.errors import InputError
+from prammol.io_files import PathLike
+from prammol.io_hdf5 import LARGEST, load_text, opened
+
+_NM = 10.0  # Å
+
+
+@dataclass(frozen=True, eq=False)
+class RealSpaceObject:
+    """What a file says of an object in real space.
+
+    Attributes
+    ----------
+    amplitude : (n1, n2, n3) ndarray
+        Its modulus, in the file's order of axes; 0 where the file has NaN.
+    inside : (n1, n2, n3) bool ndarray or None
+        The program's own support.
+    voxel_size : (3,) ndarray or None
+        Edges of the voxels of an orthogonal grid [Å], along the axes of the array.
+    phased_shape : (3,) tuple
+        Shape of the Fourier transforms: that of the array, if it wasn't cut out of it.
+    source : str
+        Which layout it was.
+    """
+
+    amplitude: NDArray[np.float64]
+    inside: NDArray[np.bool_] | None
+    voxel_size: NDArray[np.float64] | None
+    phased_shape: tuple[int, ...]
+    source: str
+
+
+def read_object(path: PathLike) -> RealSpaceObject:
+    """Read an object in real space.
+
+    Parameters
+    ----------
+    path : path
+        ``.cxi``, ``.h5``, ``.hdf5``, ``.npz``, ``.npy``, ``.tif``, ``.tiff``, or a folder with
+        ``image.npy`` and, perhaps, ``support.npy``.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, of another kind, damaged, or its object isn't a 3-D array of
+        finite numbers.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "image.npy"
+    if not path.is_file():
+        msg = f"{path}: no such file, expected an object in real space"
+        raise InputError(msg)
+    readers: dict[str, Callable[[Path], RealSpaceObject]] = {
+        ".cxi": _read_hdf5,
+        ".h5": _read_hdf5,
+        ".hdf5": _read_hdf5,
+        ".npz": _read_npz,
+        ".npy": _read_npy,
+        ".tif": _read_tif,
+        ".tiff": _read_tif,
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        msg = f"{path}: its name ends in none of {', '.join(readers)}, expected an object"
+        raise InputError(msg)
+    return reader(path)
+
+
+def _read_hdf5(path: Path) -> RealSpaceObject:
+    with opened(path, "an object in real space") as file:
+        if "output/amp" in file:
+            return _described(path, _Arrays(file["output"], path), "bcdi")
+        entry = file.get("entry_last") or file.get("entry_1")
+        if not isinstance(entry, h5py.Group) or "image_1" not in entry:
+            msg = f"{path}: has neither /entry_1/image_1 nor /output/amp, expected an object"
+            raise InputError(msg)
+        if "amplitude/data" in entry:
+            return _from_cdiutils(path, entry)
+        image = _Arrays(entry["image_1"], path)
+        if "real" not in load_text(entry["image_1"], "data_space", "real"):
+            msg = f"{path}: /entry_1/image_1/data_space isn't real, expected an object, not counts"
+            raise InputError(msg)
+        phased = entry.get("image_1/process_1/configuration/iobs_shape")
+        shape = tuple(int(n) for n in phased[...]) if isinstance(phased, h5py.Dataset) else None
+        inside = image.get("support", "mask")
+        return _made(path, image.need("data"), inside, None, shape, "PyNX")
+
+
+def _from_cdiutils(path: Path, entry: h5py.Group) -> RealSpaceObject:
+    """Read a ``postprocessed_data.cxi``: one image for each quantity, the voxel in nm."""
+    arrays = _Arrays(entry, path)
+    results = [entry[n] for n in sorted(entry) if n.startswith("result_")]
+    sizes = [r["voxel_size"][...] for r in results if "voxel_size" in r]
+    voxel = _NM * np.array(sizes[0], dtype=float) if sizes else None
+    inside = arrays.get("support/data")
+    return _made(path, arrays.need("amplitude/data"), inside, voxel, None, "cdiutils")
+
+
+def _read_npz(path: Path) -> RealSpaceObject:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return _described(path, _Arrays(file, path), "bcdi")
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        msg = f"{path}: can't be read as npz ({str(error).splitlines()[0]})"
+        raise InputError(msg) from error
+
+
+def _described(path: Path, arrays: _Arrays, source: str) -> RealSpaceObject:
+    """Read named arrays: amp, bulk, voxel_sizes (bcdi), amplitude, support (cdiutils)."""
+    found = arrays.get("amp", "amplitude", "obj", "data", "arr_0")
+    if found is None:
+        msg = f"{path}: has no array amp, amplitude, obj or data, expected an object"
+        raise InputError(msg)
+    sizes = arrays.get("voxel_sizes", "voxel_size")
+    voxel = None if sizes is None else _NM * np.asarray(sizes, dtype=float)
+    return _made(path, found, arrays.get("bulk", "support"), voxel, None, source)
+
+
+def _read_npy(path: Path) -> RealSpaceObject:
+    beside = path.with_name("support.npy")
+    inside = _load(beside) if path.name == "image.npy" and beside.is_file() else None
+    return _made(path, _load(path), inside, None, None, "cohere")
+
+
+def _load(path: Path) -> NDArray[np.generic]:
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (ValueError, OSError, EOFError) as error:
+        msg = f"{path}: can't be read as npy ({str(error).splitlines()[0]})"
+        raise InputError(msg) from error
+
+
+def _read_tif(path: Path) -> RealSpaceObject:
+    """Read the pages of a TIFF; cohere writes the transposed array."""
+    from PIL import Image, ImageSequence
+
+    try:
+        with Image.open(path) as file:
+            pages = [np.array(page) for page in ImageSequence.Iterator(file)]
+    except (OSError, ValueError, SyntaxError) as error:
+        msg = f"{path}: can't be read as a TIFF ({str(error).splitlines()[0]})"
+        raise InputError(msg) from error
+    return _made(path, np.stack(pages).transpose(), None, None, None, "cohere")
+
+
+class _Arrays:
+    """Arrays by name, in an HDF5 group or an npz file."""
+
+    def __init__(self, parent: h5py.Group | np.lib.npyio.NpzFile, path: Path) -> None:
+        self._parent, self._path = parent, path
+
+    def get(self, *names: str) -> NDArray[np.generic] | None:
+        """Return the first that exists."""
+        for name in names:
+            if name in self._parent:
+                item = self._parent[name]
+                if isinstance(item, h5py.Group) or (item.size or 0) > LARGEST:
+                    msg = f"{self._path}: {name} isn't an array of a usable size"
+                    raise InputError(msg)
+                return np.asarray(item[...])
+        return None
+
+    def need(self, name: str) -> NDArray[np.generic]:
+        """Return one that has to be there."""
+        found = self.get(name)
+        if found is None:
+            msg = f"{self._path}: has no {name}, expected an object in real space"
+            raise InputError(msg)
+        return found
+
+
+def _made(
+    path: Path,
+    values: NDArray[np.generic],
+    inside: NDArray[np.generic] | None,
+    voxel_size: NDArray[np.float64] | None,
+    phased_shape: tuple[int, ...] | None,
+    source: str,
+) -> RealSpaceObject:
+    """Check what was read."""
+    if values.ndim == 4:  # PyNX's modes, the first one holds nearly everything
+        values = values[0]
+    if values.ndim != 3 or values.dtype.kind not in "biufc":
+        msg = f"{path}: its object has shape {values.shape} and type {values.dtype}, expected 3-D"
+        raise InputError(msg)
+    amplitude = np.nan_to_num(np.abs(values.astype(complex)), nan=0.0)
+    if not np.isfinite(amplitude).all() or not amplitude.any():
+        msg = f"{path}: its object is 0 everywhere or infinite, expected an amplitude"
+        raise InputError(msg)
+    if inside is not None and inside.shape != amplitude.shape:
+        inside = None
+    if voxel_size is not None:
+        voxel_size = np.broadcast_to(voxel_size, (3,)).astype(float)
+        if not (np.isfinite(voxel_size).all() and (voxel_size > 0).all()):
+            msg = f"{path}: its voxel size is {voxel_size}, expected three positive numbers"
+            raise InputError(msg)
+    return RealSpaceObject(
+        amplitude=amplitude,
+        inside=None if inside is None else np.nan_to_num(inside.astype(float)) > 0.5,
+        voxel_size=voxel_size,
+        phased_shape=phased_shape or amplitude.shape,
+        source=source,
+    )
