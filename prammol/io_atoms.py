@@ -96,7 +96,8 @@ def read_frame(path: Path, file: IO[str]) -> Atoms:
     """
     first, comment = file.readline(), file.readline()
     number = _number_of_atoms(path, first)
-    rows = [line.split() for _, line in zip(range(number), file, strict=False)]
+    lines = iter(file.readline, "")  # the file itself couldn't tell its position afterwards
+    rows = [line.split() for _, line in zip(range(number), lines, strict=False)]
     if len(rows) != number:
         msg = f"{path}: ends after {len(rows)} atoms, its first line promises {number}"
         raise InputError(msg)

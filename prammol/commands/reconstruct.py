@@ -11,7 +11,10 @@ counts, atoms, atoms added and removed, C [sqrt(photons)], energy per atom, seco
 "mpiexec -n N prammol reconstruct ..." shares the work and gives the same atoms.
 
 After each iteration r.checkpoint.h5 is written, and removed when the result is there.
-If the run is killed, the same command with --resume goes on from it."""
+If the run is killed, the same command with --resume goes on from it.
+
+--trajectory FILE.xyz keeps the atoms after each iteration, for films and OVITO: one
+frame each, the first ones for the stages of the start."""
 
 from __future__ import annotations
 
@@ -36,9 +39,11 @@ if TYPE_CHECKING:
     from prammol.checkpoint import Checkpoint
     from prammol.comm import Communicator
     from prammol.commands.keeper import Keeper
+    from prammol.commands.trajectory import Trajectory
     from prammol.diffraction import Diffraction
     from prammol.potentials import Potential
     from prammol.result import Reconstruction
+    from prammol.state import State
     from prammol.support import Support
 
 NOT_CONVERGED = 3
@@ -51,6 +56,7 @@ examples:
       --set estimate.iterations=5 --set patience=20
   prammol reconstruct d.h5 --support u.h5 -o r.h5 --potential Cu_mishin1.eam.alloy
   prammol reconstruct d.h5 --support u.h5 --seed 1 -o r.h5 --resume
+  prammol reconstruct d.h5 --support u.h5 -o r.h5 --trajectory r.trajectory.xyz
 
 "prammol presets" lists the presets and what --set can change.
 """
@@ -85,6 +91,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change a setting of the preset; can be given several times",
     )
+    parser.add_argument(
+        "--trajectory",
+        metavar="FILE",
+        help="extended XYZ file to write as the run goes, one frame per iteration",
+    )
     parser.add_argument("--threads", type=count, default=1, help="threads of each process [1]")
     add_potential(parser)
 
@@ -113,8 +124,16 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     ):
         keeper = Keeper(outputs["checkpoint"], saved, comm, termination)
         keeper.begin()
+        film = _trajectory(options, outputs, potential, saved, comm)
         for record in saved.history:
             progress(record)
+
+        def keep(state: State, history: list[dict[str, Any]]) -> None:
+            # The frame first: one too many is cut off when the run is resumed.
+            if film is not None:
+                film(state, history)
+            keeper(state, history)
+
         result = reconstruct(
             data,
             support,
@@ -124,7 +143,8 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
             comm=comm,
             settings=settings,
             on_iteration=progress,
-            on_state=keeper,
+            on_state=keep,
+            on_start=film.start if film is not None else None,
             resume=(saved.state, saved.history) if saved.history else None,
             threads=options.threads,
         )
@@ -188,6 +208,27 @@ def _inputs(
         saved = require_own(outputs["checkpoint"], saved, own, options.force)
     tidy(outputs.values())
     return data, support, potential, saved or fresh(own, options.force)
+
+
+def _trajectory(
+    options: argparse.Namespace,
+    outputs: dict[str, Path],
+    potential: Potential,
+    saved: Checkpoint,
+    comm: Communicator,
+) -> Trajectory | None:
+    """Return who writes the trajectory, if one was asked for."""
+    from prammol.commands.trajectory import Trajectory
+    from prammol.errors import InputError
+
+    if options.trajectory is None:
+        return None
+    path = Path(options.trajectory)
+    if path.absolute() in {p.absolute() for p in outputs.values()}:
+        msg = f"{path}: is another output of this run, give the trajectory another name"
+        raise InputError(msg)
+    force = options.force or saved.replace
+    return Trajectory(path, potential.element, saved, comm, options.resume, force)
 
 
 def _warn_of_oversubscription(comm: Communicator, threads: int) -> None:
