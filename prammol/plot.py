@@ -189,7 +189,7 @@ def _draw_compared(
 ) -> None:
     """Draw the truth above the reconstruction coloured by error."""
     size = neighbour_distance(truth)
-    middle = _slice_centre(truth, size) if centre is None else np.asarray(centre, dtype=float)
+    middle = slice_centre(truth, size) if centre is None else np.asarray(centre, dtype=float)
     norm = error_norm(metrics.errors_pm)
     found = metrics.positions[metrics.found_index]
     missing, extra = truth[metrics.missing], metrics.positions[metrics.extra]
@@ -239,7 +239,7 @@ def _draw_alone(
     """Draw a reconstruction coloured by energy, if it is known."""
     x = atoms.positions
     size = neighbour_distance(x) if len(x) > 1 else 2.5
-    middle = _slice_centre(x, size) if centre is None else np.asarray(centre, dtype=float)
+    middle = slice_centre(x, size) if centre is None else np.asarray(centre, dtype=float)
     energy = np.asarray(atoms.columns["energy"]) if "energy" in atoms.columns else None
     views = _views(x, middle, size)
     drawn = None
@@ -258,7 +258,7 @@ def _draw_alone(
         figure.colorbar(drawn, ax=row, label="energy per atom (eV)", pad=0.01, aspect=25)
 
 
-def _slice_centre(x: FloatArray, neighbours: float) -> FloatArray:
+def slice_centre(x: FloatArray, neighbours: float) -> FloatArray:
     """Return a vacancy inside the crystal, or the atom nearest the centre.
 
     Around a vacancy, atoms deep inside have fewer neighbours than most.

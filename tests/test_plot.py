@@ -10,7 +10,7 @@ from prammol.atoms import Atoms
 from prammol.diffraction import Diffraction
 from prammol.errors import InputError, OutputExistsError
 from prammol.patches import BraggPatch
-from prammol.plot import _slice_centre, plot_diffraction, plot_reconstruction
+from prammol.plot import plot_diffraction, plot_reconstruction, slice_centre
 from prammol.result import Reconstruction
 
 A = 4.05
@@ -68,12 +68,12 @@ def test_slices_go_through_the_vacancy():
     x = ball(19)
     hole = x[np.linalg.norm(x - [4, 2, 2], axis=1).argmin()].copy()
     x = x[np.linalg.norm(x - hole, axis=1) > 0.1]
-    np.testing.assert_allclose(_slice_centre(x, A / np.sqrt(2)), hole, atol=1e-9)
+    np.testing.assert_allclose(slice_centre(x, A / np.sqrt(2)), hole, atol=1e-9)
 
 
 def test_slices_go_through_an_atom_if_there_is_no_vacancy():
     x = ball(19)
-    centre = _slice_centre(x, A / np.sqrt(2))
+    centre = slice_centre(x, A / np.sqrt(2))
     assert np.linalg.norm(x - centre, axis=1).min() < 1e-9
     assert np.linalg.norm(centre - x.mean(axis=0)) < A / 2
 
