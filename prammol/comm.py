@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prammol.errors import InputError
+
 
 class Communicator:
     """A single process: rank 0 of 1. Base class of the MPI communicator."""
@@ -117,12 +119,27 @@ def world() -> Communicator:
     Communicator
         An :class:`MPICommunicator` if mpi4py can be imported, else a plain
         :class:`Communicator`.
+
+    Raises
+    ------
+    InputError
+        If the environment variable ``PRAMMOL_RANKS`` expects another number of ranks. A
+        launcher that doesn't fit the MPI library starts N jobs of one rank, not one of N.
     """
     try:
         from mpi4py import MPI
     except ImportError:
-        return Communicator()
-    return MPICommunicator(MPI.COMM_WORLD)
+        comm = Communicator()
+    else:
+        comm = MPICommunicator(MPI.COMM_WORLD)
+    expected = os.environ.get("PRAMMOL_RANKS") or str(comm.size)
+    if expected != str(comm.size):
+        msg = (
+            f"PRAMMOL_RANKS expects {expected} ranks, MPI has {comm.size}: the launcher doesn't "
+            "fit the MPI library (MPICH under SLURM: srun --mpi=pmi2)"
+        )
+        raise InputError(msg)
+    return comm
 
 
 def abort_on_exception(comm: Communicator) -> None:

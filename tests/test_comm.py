@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from prammol.comm import Communicator, MPICommunicator, share, world
+from prammol.errors import InputError
 
 
 @pytest.mark.parametrize("total", [0, 1, 5, 12, 50])
@@ -35,3 +36,12 @@ def test_both_kinds_have_the_same_methods():
     own = {name for name in vars(MPICommunicator) if not name.startswith("_")}
     # What MPICommunicator doesn't define itself would silently be the serial version.
     assert public(Communicator) - own <= {"rank", "size", "is_root"}
+
+
+@pytest.mark.mpi
+def test_a_launcher_of_another_mpi_is_noticed(parallel, monkeypatch):
+    program = "from prammol.comm import world; print(world().size)"
+    monkeypatch.setenv("PRAMMOL_RANKS", "2")
+    assert parallel(2, "-c", program).stdout.split() == ["2", "2"]
+    with pytest.raises(InputError, match="expects 2 ranks, MPI has 1"):
+        world()
