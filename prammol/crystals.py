@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from prammol.atoms import Atoms
 from prammol.comm import Communicator
-from prammol.dislocation import LINES, add_screw, burgers_vector, line_between_rows
+from prammol.dislocation import add_screw, burgers_vector, line_between_rows
 from prammol.errors import InputError, SimulationError
 from prammol.md import Cluster
 from prammol.potentials import Potential, aluminium
@@ -24,9 +24,6 @@ from prammol.voronoi import neighbour_counts, voronoi_grain
 _FORCE_TOLERANCE = 1e-8
 _MAX_ITERATIONS = 20_000
 _ATTEMPTS = 10
-_COORDINATION = {"fcc": 12, "bcc": 8}
-# Between the first and the second shell of neighbours, in first distances.
-_FIRST_SHELL = {"fcc": 1.2, "bcc": 1.08}
 
 
 @dataclass(frozen=True)
@@ -77,9 +74,9 @@ def make_crystal(
     Returns
     -------
     Atoms
-        ``info`` has ``kind``, ``seed``, ``attempt``, ``potential``,
-        ``potential_sha1`` and, if relaxed, ``energy`` [eV]; for a dislocation
-        ``burgers_vector`` [Å].
+        ``info`` has ``kind``, ``seed``, ``attempt``, ``potential``, ``potential_sha1``,
+        ``structure``, ``lattice_constant`` [Å] and, if relaxed, ``energy`` [eV]; for a
+        dislocation ``burgers_vector`` [Å].
 
     Raises
     ------
@@ -100,8 +97,10 @@ def make_crystal(
                 "kind": kind,
                 "seed": grain_seed,
                 "attempt": attempt,
-                "potential": potential.file.name if potential.file else potential.pair_style,
+                "potential": potential.name,
                 "potential_sha1": potential.checksum,
+                "structure": potential.structure,
+                "lattice_constant": potential.lattice_constant,
             }
             if spec.defect == "dislocation":
                 info["burgers_vector"] = wanted.tolist()
@@ -139,13 +138,13 @@ def _ideal(
     x = voronoi_grain(structure, edge, count + (defect == "vacancy"), seed, attempt)
     if defect == "vacancy":
         centre = int(((x - x.mean(axis=0)) ** 2).sum(axis=1).argmin())
-        reach = _FIRST_SHELL[structure] * potential.neighbour_distance
-        if neighbour_counts(x, reach)[centre] != _COORDINATION[structure]:
+        reach = potential.lattice.first_shell * potential.neighbour_distance
+        if neighbour_counts(x, reach)[centre] != potential.lattice.coordination:
             msg = f"a crystal of {count} atoms has no interior atom to remove for a vacancy"
             raise InputError(msg)
         return np.delete(x, centre, axis=0), x[centre]
     if defect == "dislocation":
-        line = np.array(LINES[structure], dtype=float)
+        line = np.array(potential.lattice.line, dtype=float)
         burgers = edge / 2 * line
         return add_screw(x, line_between_rows(x, line), burgers), burgers
     return x, np.zeros(3)
@@ -155,18 +154,17 @@ def _sound(
     x: NDArray[np.float64], defect: str, wanted: NDArray[np.float64], potential: Potential
 ) -> bool:
     """Tell whether no atom evaporated and the defect is still there."""
-    structure = potential.structure
-    reach = _FIRST_SHELL[structure] * potential.neighbour_distance
+    reach = potential.lattice.first_shell * potential.neighbour_distance
     counts = neighbour_counts(x, reach)
     if len(x) > 1 and counts.min() < 1:
         return False
     if defect == "vacancy":
         near = np.linalg.norm(x - wanted, axis=1) < reach
-        full = _COORDINATION[structure]
+        full = potential.lattice.coordination
         return bool(near.sum() == full and (counts[near] == full - 1).all())
     if defect == "dislocation":
         try:
-            found = burgers_vector(x, potential.lattice_constant, structure)
+            found = burgers_vector(x, potential.lattice_constant, potential.structure)
         except InputError:  # it left by the side where the circuit would be
             return False
         return bool(np.allclose(found, wanted, atol=1e-6))

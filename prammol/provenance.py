@@ -57,9 +57,13 @@ def provenance(
             "element": potential.element,
             "pair_style": potential.pair_style,
             "pair_coeff": potential.pair_coeff,
+            "structure": potential.structure,
+            "lattice_constant": potential.lattice_constant,
         }
-        if potential.file is not None:
-            out["potential"] |= _checksum(potential.file)
+        if len(potential.files) == 1:
+            out["potential"] |= _checksum(potential.files[0])
+        elif potential.files:
+            out["potential"]["files"] = [_checksum(path) for path in potential.files]
     elif potential is not None:
         out["potential"] = _checksum(potential)
     return out

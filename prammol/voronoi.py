@@ -11,14 +11,11 @@ from numpy.typing import NDArray
 from scipy.spatial import Voronoi, cKDTree
 
 from prammol.errors import InputError
+from prammol.lattices import LATTICES
 
 _NODES = 12
 _LARGEST_ASPECT = 1.25
 _ATTEMPTS = 1000
-_BASIS = {
-    "fcc": np.array([[0.0, 0.0, 0.0], [0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]]),
-    "bcc": np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]),
-}
 
 
 def voronoi_grain(
@@ -55,8 +52,8 @@ def voronoi_grain(
     InputError
         If the structure is unknown or `atoms` is not positive.
     """
-    if structure not in _BASIS:
-        msg = f"no crystal structure {structure!r}, expected one of {', '.join(_BASIS)}"
+    if structure not in LATTICES:
+        msg = f"no crystal structure {structure!r}, expected one of {', '.join(LATTICES)}"
         raise InputError(msg)
     if atoms < 1:
         msg = f"a crystal needs at least 1 atom, got {atoms}"
@@ -111,7 +108,7 @@ def _fill(
     offset: NDArray[np.float64],
 ) -> NDArray[np.float64] | None:
     """Return the `atoms` lattice points of smallest gauge, None if the last one isn't unique."""
-    basis = _BASIS[structure]
+    basis = LATTICES[structure].basis
     half = 2 + int(np.ceil((atoms / len(basis)) ** (1 / 3)))
     while True:
         cells = np.indices((2 * half,) * 3).reshape(3, -1).T - half

@@ -1,12 +1,9 @@
-"""Settings and potentials from text."""
-
-import dataclasses
+"""Settings from text."""
 
 import pytest
 
-from prammol.config import choose_potential, parse_settings, settings_of
-from prammol.errors import InputError, PotentialError
-from prammol.potentials import aluminium
+from prammol.config import parse_settings, settings_of
+from prammol.errors import InputError
 from prammol.presets import PRESETS, get_preset
 
 
@@ -76,54 +73,3 @@ def test_wrong_settings_are_refused_by_name(assignment, text):
 def test_unknown_preset_suggests_the_nearest():
     with pytest.raises(InputError, match="did you mean 'default'"):
         parse_settings("defualt", [])
-
-
-def test_without_options_the_potential_is_the_papers():
-    assert choose_potential() == aluminium()
-    assert choose_potential("Al") == aluminium()
-
-
-def test_an_alloy_file_says_all_about_its_element():
-    own = choose_potential("Al", aluminium().file)
-    assert dataclasses.asdict(own) == dataclasses.asdict(aluminium())
-
-
-def test_a_potential_of_lammps_is_found_by_its_name():
-    copper = choose_potential(file="Cu_mishin1.eam.alloy")
-    assert (copper.element, copper.structure) == ("Cu", "fcc")
-    assert copper.mass == pytest.approx(63.55, abs=0.01)
-    assert copper.lattice_constant == pytest.approx(3.615, abs=0.001)
-
-
-def test_an_alloy_of_several_elements_wants_to_know_which():
-    with pytest.raises(PotentialError, match="give --element"):
-        choose_potential(file="NiAlH_jea.eam.alloy")
-    nickel = choose_potential("Ni", "NiAlH_jea.eam.alloy")
-    assert nickel.pair_coeff == "* * {file} Ni"
-    assert nickel.lattice_constant == pytest.approx(3.52, abs=0.01)
-
-
-def test_another_pair_style_wants_everything():
-    style = {"pair_style": "lj/cut 8.5", "pair_coeff": "1 1 0.0104 3.4"}
-    with pytest.raises(PotentialError, match="--mass and --structure and --lattice-constant"):
-        choose_potential("Ar", **style)
-    argon = choose_potential("Ar", **style, mass=39.95, structure="fcc", lattice_constant=5.26)
-    assert argon.commands() == ["pair_style lj/cut 8.5", "pair_coeff 1 1 0.0104 3.4"]
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"element": "Cu"}, "for Cu give --potential"),
-        ({"element": "Cu", "file": "Cu_mishn1.eam.alloy"}, "did you mean 'Cu_mishin1.eam.alloy'"),
-        ({"element": "Al", "file": "Cu_mishin1.eam.alloy"}, "has no Al, it describes Cu"),
-        ({"file": "nowhere/a.eam.alloy"}, "no such potential file"),
-        ({"file": "library.meam"}, "isn't a setfl"),
-        ({"file": "Cu_mishin1.eam.alloy", "structure": "hcp"}, "expected positive numbers and fcc"),
-        ({"file": "Cu_mishin1.eam.alloy", "mass": -1.0}, "expected positive numbers"),
-    ],
-)
-def test_wrong_potentials_are_refused(options, text):
-    with pytest.raises(PotentialError) as error:
-        choose_potential(**options)
-    assert text in str(error.value)

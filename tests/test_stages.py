@@ -389,7 +389,6 @@ def test_paper_preset_has_the_papers_settings():
     assert [stage_name(s) for s in preset.loop] == ["estimate", "generate", "select", "relax"]
     expected = {
         "patience": 100,
-        "fill_lattice.lattice_constant": 4.0,
         "estimate.fraction": 0.005,
         "estimate.iterations": 10,
         "relax.fraction": 0.5,

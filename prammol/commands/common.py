@@ -56,8 +56,8 @@ def add_potential(parser: argparse.ArgumentParser) -> None:
     """Add the options that describe a potential."""
     group = parser.add_argument_group(
         "interatomic potential",
-        "Without any option: aluminium, Mishin et al., Phys. Rev. B 59, 3393 (1999). "
-        "An eam/alloy file says its elements' masses and lattices by itself.",
+        "Without any option: aluminium, Mishin et al., Phys. Rev. B 59, 3393 (1999). Any potential "
+        "of LAMMPS can be used; what isn't given is found out by LAMMPS (docs/potentials.md).",
     )
     group.add_argument("--element", metavar="EL", help="chemical symbol, for example Cu")
     group.add_argument(
@@ -65,11 +65,14 @@ def add_potential(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="potential file, or the name of one that comes with LAMMPS (Cu_mishin1.eam.alloy)",
     )
-    group.add_argument("--pair-style", metavar="TEXT", help="LAMMPS pair_style [eam/alloy]")
+    group.add_argument(
+        "--pair-style", metavar="TEXT", help="LAMMPS pair_style [follows from the file's name]"
+    )
     group.add_argument(
         "--pair-coeff",
+        action="append",
         metavar="TEXT",
-        help="LAMMPS pair_coeff, {file} stands for the file ['* * {file} EL']",
+        help="LAMMPS pair_coeff, once for each; {file} stands for FILE ['* * {file} EL']",
     )
     group.add_argument("--mass", type=positive, help="atomic mass [g/mol]")
     group.add_argument("--structure", choices=("fcc", "bcc"), help="structure at rest")
@@ -90,9 +93,9 @@ def potential_of(options: argparse.Namespace, element: str | None = None) -> Pot
     Raises
     ------
     PotentialError
-        See :func:`prammol.config.choose_potential`.
+        See :func:`prammol.potential_options.choose_potential`.
     """
-    from prammol.config import choose_potential
+    from prammol.potential_options import choose_potential
 
     return choose_potential(
         element=options.element or element,

@@ -1,8 +1,10 @@
 """Draw photon counts of a crystal around its Bragg peaks: Poisson(C^2 |Omega|^2).
 
-Measured are cubes around the (-1,1,1), (1,-1,1) and (1,1,-1) peaks, 50 points along
-each edge from 0.4 to 1.6 reciprocal lattice units, unless --peak and --points say
-otherwise. C follows from the flux. With --temperature, Omega is the mean over
+Measured are cubes around three of the innermost peaks, (-1,1,1), (1,-1,1) and (1,1,-1)
+of fcc, (0,1,1), (1,0,1) and (1,1,0) of bcc, 50 points along each edge of 1.2 reciprocal
+lattice units, unless --peak, --half-width and --points say otherwise. Structure and
+lattice constant are those of the potential, if options describe one, else those in the
+crystal's file. C follows from the flux. With --temperature, Omega is the mean over
 snapshots of canonical dynamics (the coherent part; no diffuse scattering). Writes HDF5
 in the CXI layout."""
 
@@ -32,7 +34,7 @@ EXAMPLES = """\
 examples:
   prammol simulate s.xyz --flux 1e20 --seed 1 -o d.h5
   prammol simulate s.xyz --flux 1e18 --points 30 -o coarse.h5
-  prammol simulate s.xyz --flux 1e20 --peak=2,0,0 --peak=0,2,0 --peak=0,0,2 -o d200.h5
+  prammol simulate s.xyz --flux 1e20 --peak=2,0,0 --peak=0,2,0 --peak=1,1,1 -o d200.h5
   mpiexec -n 2 prammol simulate s.xyz --flux 1e20 --temperature 300 -o warm.h5
 """
 
@@ -153,20 +155,24 @@ def _patches(
     options: argparse.Namespace, atoms: Atoms, potential: Potential | None
 ) -> list[BraggPatch]:
     from prammol.errors import InputError
-    from prammol.patches import PAPER_LATTICE_CONSTANT, PAPER_PEAKS, paper_patches
+    from prammol.lattices import LATTICES
+    from prammol.patches import PAPER_LATTICE_CONSTANT, paper_patches
 
-    edge = options.lattice_constant
-    if edge is None and potential is not None:
-        edge = potential.lattice_constant
-    if edge is None and atoms.element != "Al":
+    edge, structure = options.lattice_constant, options.structure
+    if potential is not None:
+        edge, structure = potential.lattice_constant, potential.structure
+    edge = edge or atoms.info.get("lattice_constant")
+    structure = structure or atoms.info.get("structure")
+    if atoms.element == "Al":
+        edge, structure = edge or PAPER_LATTICE_CONSTANT, structure or "fcc"
+    if not isinstance(edge, float | int) or not edge > 0:
         msg = (
             f"{options.crystal}: where are the peaks of {atoms.element}? "
             "Give --lattice-constant or --potential"
         )
         raise InputError(msg)
-    return paper_patches(
-        options.points,
-        edge or PAPER_LATTICE_CONSTANT,
-        options.peak or PAPER_PEAKS,
-        options.half_width,
-    )
+    if options.peak is None and structure not in LATTICES:
+        msg = f"{options.crystal}: which peaks? Give --peak three times, or --structure"
+        raise InputError(msg)
+    peaks = options.peak or LATTICES[structure].peaks
+    return paper_patches(options.points, edge, peaks, options.half_width)

@@ -12,11 +12,6 @@ from prammol.likelihood import amplitude_scale
 from prammol.state import Problem, State
 from prammol.support import Support
 
-_BASES = {
-    "fcc": np.array([(0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)]),
-    "bcc": np.array([(0, 0, 0), (0.5, 0.5, 0.5)]),
-}
-
 
 @dataclass(frozen=True)
 class FillLattice:
@@ -28,29 +23,32 @@ class FillLattice:
     Attributes
     ----------
     lattice_constant : float
-        Edge of the cubic cell [Å]; the paper uses 4.0 where the truth is 4.05.
+        Edge of the cubic cell [Å]; if 0, the potential's by 80/81, as the paper's 4.0
+        for aluminium's 4.05.
     orientation : (3, 3) tuple
         Rows are the directions of the cubic axes, a rotation matrix.
     """
 
-    lattice_constant: float = 4.0
+    lattice_constant: float = 0.0
     orientation: tuple[tuple[float, float, float], ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with the lattice's atoms, whatever atoms it had."""
         shift = problem.rng("fill_lattice", state.iteration).random(3)
-        basis = _BASES[problem.cluster.potential.structure]
+        potential = problem.cluster.potential
+        basis = potential.lattice.basis
+        edge = self.lattice_constant or potential.lattice_constant * 80 / 81
         axes = np.array(self.orientation, dtype=float)
         if axes.shape != (3, 3) or not np.allclose(axes @ axes.T, np.eye(3), atol=1e-3):
             msg = "fill_lattice.orientation must be a rotation matrix, three orthogonal unit rows"
             raise InputError(msg)
-        x = lattice_in_support(problem.support, self.lattice_constant * axes, basis, shift)
+        x = lattice_in_support(problem.support, edge * axes, basis, shift)
         if len(x) == 0:
             msg = "no lattice point lies in the support; is it smaller than a unit cell?"
             raise InputError(msg)
         omega = problem.factor.forward(x)
         valid = problem.shard.valid
-        scale = amplitude_scale(problem.shard.counts[valid], omega[valid], problem.comm)
+        scale = amplitude_scale(problem.shard.signal[valid], omega[valid], problem.comm)
         return replace(state, positions=x, scale=scale)
 
 
