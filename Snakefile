@@ -21,6 +21,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/trials.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/film.smk"
 
 
 onstart:
@@ -49,6 +50,11 @@ rule fig4:
 rule fig7:
     input:
         figure_files("fig7"),
+
+
+rule film:
+    input:
+        figure_files("film"),
 
 
 rule report:

@@ -228,9 +228,9 @@ def rows(values, planned=3):
 
 @pytest.mark.usefixtures("scripts")
 def test_a_sweep_shows_trials_medians_and_the_threshold():
-    from fig4 import figure
+    from sweep import SWEEPS, figure
 
-    axes = figure(rows([1e17, 1e18])).axes[0]
+    axes = figure(rows([1e17, 1e18]), SWEEPS["flux"]).axes[0]
     lines = [np.asarray(line.get_xydata(), dtype=float) for line in axes.lines]
     assert any(np.array_equal(xy, [[1e17, 2e17], [1e18, 2e18]]) for xy in lines)
     assert any(np.array_equal(xy[:, 1], [1e17, 2e17, 6e17]) for xy in lines)
@@ -239,10 +239,11 @@ def test_a_sweep_shows_trials_medians_and_the_threshold():
 
 @pytest.mark.usefixtures("scripts")
 def test_a_figure_says_how_many_trials_are_missing():
-    from fig7 import figure
+    from sweep import SWEEPS, figure
 
     def texts(table):
-        return [t.get_text() for axes in figure(table).axes for t in axes.texts]
+        panels = figure(table, SWEEPS["temperature"]).axes
+        return [t.get_text() for axes in panels for t in axes.texts]
 
     assert not any("missing" in t for t in texts(rows([100, 200])))
     assert "4 trials of these conditions are missing" in texts(rows([100, 200], planned=5))

@@ -202,11 +202,13 @@ FIGURES = {
     "fig6": ["defects"],
     "fig7": ["temperature"],
     "fig8": ["temperature"],
+    "film": ["example"],
 }
 
 
 def figure_files(name):
-    return [f"results/figures/{name}.{suffix}" for suffix in ("png", "pdf", "csv")]
+    suffixes = ("gif", "csv") if name == "film" else ("png", "pdf", "csv")
+    return [f"results/figures/{name}.{suffix}" for suffix in suffixes]
 
 
 def all_figures():

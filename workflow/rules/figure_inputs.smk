@@ -2,7 +2,7 @@
 
 
 def example(wildcards, name):
-    """A file of the trial that Figs. 3 and 5 show."""
+    """A file of the trial that Figs. 3 and 5 and the film show."""
     return f"results/{config['figures']['example']}/{name}"
 
 
@@ -12,6 +12,10 @@ def example_diffraction(wildcards):
 
 def example_result(wildcards):
     return example(wildcards, "reconstruction.h5")
+
+
+def example_trajectory(wildcards):
+    return example(wildcards, "trajectory.xyz")
 
 
 def example_crystal(wildcards):

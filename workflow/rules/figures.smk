@@ -77,10 +77,12 @@ rule draw_fig4:
     resources:
         mem_mb=1500,
         runtime=15,
+    params:
+        sweep="flux",
     message:
         "Figure 4: errors and resolution against the flux"
     script:
-        "../scripts/fig4.py"
+        "../scripts/sweep.py"
 
 
 rule draw_fig5:
@@ -136,7 +138,7 @@ rule draw_fig6:
     message:
         "Figure 6: reconstructed defects"
     script:
-        "../scripts/fig6.py"
+        "../scripts/slices.py"
 
 
 rule draw_fig7:
@@ -163,10 +165,12 @@ rule draw_fig7:
     resources:
         mem_mb=1500,
         runtime=15,
+    params:
+        sweep="temperature",
     message:
         "Figure 7: errors and resolution against the temperature"
     script:
-        "../scripts/fig7.py"
+        "../scripts/sweep.py"
 
 
 rule draw_fig8:
@@ -194,4 +198,4 @@ rule draw_fig8:
     message:
         "Figure 8: reconstructions at several temperatures"
     script:
-        "../scripts/fig8.py"
+        "../scripts/slices.py"

@@ -15,8 +15,6 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from tables import write_table
 
-from prammol.plot import _slice_centre
-
 FloatArray = NDArray[np.float64]
 
 # Okabe & Ito, apart for the colour-blind and in grey
@@ -85,15 +83,10 @@ def slab(x: FloatArray, middle: FloatArray, size: float, axis: int) -> NDArray[n
     return np.asarray(np.abs(x[:, axis] - middle[axis]) <= 0.35 * size)
 
 
-def slice_centre(x: FloatArray, size: float) -> FloatArray:
-    """Return the vacancy inside the crystal x, (n, 3), or else the atom in its middle [Å]."""
-    return _slice_centre(x, size)
-
-
 def draw_slice(
-    axes: Axes, x: FloatArray, plane: tuple[int, int, int], size: float, **colour: Any
+    axes: Axes, x: FloatArray, plane: tuple[int, int, int], size: float | FloatArray, **colour: Any
 ) -> EllipseCollection:
-    """Draw atoms as discs of ``0.8 size`` in the plane.
+    """Draw atoms as discs of diameter ``0.8 size`` in the plane.
 
     Parameters
     ----------
@@ -103,12 +96,12 @@ def draw_slice(
         Atoms of the slice [Å].
     plane : tuple of int
         Horizontal, vertical axis and the one looked along.
-    size : float
-        Nearest-neighbour distance [Å].
+    size : float or (n,) ndarray
+        Nearest-neighbour distance, less for parts of atoms [Å].
     **colour
         Of the discs: ``facecolors``, or ``array`` with ``norm`` and ``cmap``.
     """
-    diameter = np.full(len(x), 0.8 * size)
+    diameter = np.broadcast_to(0.8 * size, len(x))
     discs = EllipseCollection(
         diameter,
         diameter,

@@ -15,13 +15,13 @@ from drawing import (
     new_figure,
     save,
     slab,
-    slice_centre,
 )
 from matplotlib.figure import Figure
 from tables import logged
 
 from prammol.atoms import Atoms
 from prammol.io import read_atoms
+from prammol.plot import slice_centre
 from prammol.register import neighbour_distance
 
 

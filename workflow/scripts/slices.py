@@ -1,9 +1,9 @@
 """Rows of slices through reconstructions, atoms coloured by their error (Figs. 6 and 8)."""
 
-from __future__ import annotations
-
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -17,14 +17,18 @@ from drawing import (
     draw_slice,
     frame,
     new_figure,
+    save,
     slab,
-    slice_centre,
 )
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from tables import logged
 
 from prammol.atoms import Atoms
+from prammol.io import read_atoms
+from prammol.plot import slice_centre
+from prammol.plot_panels import error_norm, plain_ticks
 from prammol.register import neighbour_distance
 
 MISSING: Any = {"marker": "o", "ms": 3.6, "mfc": "none", "mec": RED, "mew": 1.0}
@@ -40,17 +44,29 @@ class Row:
     truth: Atoms
 
 
+def rows_of(reconstructions: Sequence[str], crystals: Sequence[str]) -> list[Row]:
+    """Read errors.xyz of trials and their truths; a row is named after its condition."""
+    return [
+        Row(
+            re.sub(r"^([\d.]+)K$", r"\1 K", Path(found).parts[-3]),
+            read_atoms(found),
+            read_atoms(true),
+        )
+        for found, true in zip(reconstructions, crystals, strict=True)
+    ]
+
+
 def figure(rows: Sequence[Row]) -> Figure:
     """Return the figure: a row for each reconstruction, the slices of the paper as columns."""
     errors = np.concatenate([_errors(r)[np.isfinite(_errors(r))] for r in rows])
-    norm = _norm(errors)
+    norm = error_norm(errors)
     with mpl.rc_context(STYLE):
         figure = new_figure(PAGE, 2.25 * len(rows) + 0.4)
         grid = figure.subplots(len(rows), 3, squeeze=False)
         for row, panels in zip(rows, grid, strict=True):
             discs = _draw(row, panels, norm)
         beyond = len(errors) and errors.max() > norm.vmax
-        figure.colorbar(
+        bar = figure.colorbar(
             discs,
             ax=grid,
             label="position error (pm)",
@@ -58,6 +74,7 @@ def figure(rows: Sequence[Row]) -> Figure:
             pad=0.01,
             extend="max" if beyond else "neither",
         )
+        plain_ticks(bar.ax.yaxis, norm)
         figure.legend(
             handles=[
                 Line2D([], [], ls="none", label="missing atom", **MISSING),
@@ -95,14 +112,6 @@ def _missing(row: Row) -> np.ndarray:
     return np.asarray(np.delete(row.truth.positions, partner[partner >= 0], axis=0))
 
 
-def _norm(errors: np.ndarray) -> Normalize:
-    if not len(errors):
-        return Normalize(0, 1)
-    # A few bad atoms must not take the colours from all others.
-    low, high = (float(v) for v in np.percentile(errors, [1, 99.5]))
-    return LogNorm(max(low, high / 1e3), high) if high > 10 * low > 0 else Normalize(0, high)
-
-
 def _draw(row: Row, panels: Sequence[Any], norm: Normalize) -> Any:
     x, truth = row.found.positions, row.truth.positions
     size = neighbour_distance(truth)
@@ -126,3 +135,9 @@ def _draw(row: Row, panels: Sequence[Any], norm: Normalize) -> Any:
         fontweight="bold",
     )
     return discs
+
+
+if "snakemake" in globals():
+    with logged(snakemake):  # noqa: F821
+        rows = rows_of(snakemake.input.trials, snakemake.input.crystals)  # noqa: F821
+        save(figure(rows), table(rows), snakemake.output)  # noqa: F821

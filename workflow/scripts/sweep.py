@@ -1,6 +1,4 @@
-"""Errors, resolution and wrong atoms of all trials against what a study varies."""
-
-from __future__ import annotations
+"""Errors, resolution and wrong atoms of all trials against what a study varies (Figs. 4, 7)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +6,23 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from drawing import BLUE, COLUMN, GREEN, GREY, ORANGE, RED, STYLE, letter, new_figure, planned
+from drawing import (
+    BLUE,
+    COLUMN,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    STYLE,
+    letter,
+    new_figure,
+    planned,
+    save,
+)
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from tables import logged, read_table
 
 FloatArray = NDArray[np.float64]
 
@@ -33,7 +44,23 @@ class Sweep:
     threshold_text: str
 
 
-def sweep_figure(table: Sequence[Mapping[str, Any]], sweep: Sweep) -> Figure:
+SWEEPS = {
+    "flux": Sweep(
+        label="time-integrated flux (photons/µm²)",
+        logarithmic=True,
+        threshold=1e18,
+        threshold_text="paper: atomic from 10$^{18}$",
+    ),
+    "temperature": Sweep(
+        label="temperature (K)",
+        logarithmic=False,
+        threshold=400,
+        threshold_text="paper: below 1 Å up to 400 K",
+    ),
+}
+
+
+def figure(table: Sequence[Mapping[str, Any]], sweep: Sweep) -> Figure:
     """Draw three panels above each other.
 
     Parameters
@@ -168,3 +195,9 @@ def _legend(axes: Axes, columns: int) -> None:
         handlelength=1.4,
         handletextpad=0.4,
     )
+
+
+if "snakemake" in globals():
+    with logged(snakemake):  # noqa: F821
+        rows = read_table(snakemake.input.table)  # noqa: F821
+        save(figure(rows, SWEEPS[snakemake.params.sweep]), rows, snakemake.output)  # noqa: F821
