@@ -118,6 +118,7 @@ def identity(
     for patch, counts, valid in zip(data.patches, data.counts, data.valid, strict=True):
         seen = np.asarray(valid, dtype=bool)
         points += [patch.origin, patch.step, np.where(seen, counts, 0.0), seen]
+    points += [np.where(v, b, 0.0) for b, v in zip(data.background, data.valid, strict=False)]
     commands = (
         f"{potential.element} {potential.pair_style} {potential.pair_coeff} {potential.mass!r} "
         f"{potential.structure} {potential.lattice_constant!r} {potential.checksum}"

@@ -32,11 +32,15 @@ class Diffraction:
         ``scale`` (the true C, simulations only), ``seed``, ...
     source : str
         Name for messages, the file's usually.
+    background : sequence of ndarray, optional
+        Photons expected at each point that the crystal didn't scatter, one array with
+        the patch's shape per patch: counts ~ Poisson(C^2 abs(Omega)^2 + background).
+        None at all if not given.
 
     Raises
     ------
     InputError
-        If shapes don't fit or counts are negative or not finite.
+        If shapes don't fit or counts or background are negative or not finite.
     DataError
         If no photon was counted at all.
     """
@@ -46,6 +50,7 @@ class Diffraction:
     valid: Sequence[NDArray[np.bool_]] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
     source: str = "diffraction"
+    background: Sequence[NDArray[np.float64]] = ()
 
     def __post_init__(self) -> None:
         if not self.valid:
@@ -58,6 +63,7 @@ class Diffraction:
                 f"and {len(self.valid)} masks, expected as many of each and at least one"
             )
             raise InputError(msg)
+        self._check_background()
         total = 0.0
         for k, (p, c, v) in enumerate(zip(self.patches, self.counts, self.valid, strict=True)):
             name = f"{self.source}: counts of patch {k + 1}"
@@ -76,6 +82,30 @@ class Diffraction:
             msg = f"{self.source}: not one photon was counted, the flux is too low"
             raise DataError(msg)
 
+    def _check_background(self) -> None:
+        if not self.background:
+            return
+        if len(self.background) != len(self.patches):
+            msg = (
+                f"{self.source}: {len(self.patches)} patches and {len(self.background)} arrays of "
+                f"background, expected as many of each"
+            )
+            raise InputError(msg)
+        for k, (p, b, v) in enumerate(zip(self.patches, self.background, self.valid, strict=True)):
+            name = f"{self.source}: background of patch {k + 1}"
+            if b.shape != p.shape:
+                msg = f"{name} has shape {b.shape}, expected {p.shape}"
+                raise InputError(msg)
+            if not (np.isfinite(b[v]).all() and (b[v] >= 0).all()):
+                msg = f"{name} contains NaN, infinity or negative numbers, expected photons"
+                raise InputError(msg)
+
+    def signal(self, k: int) -> NDArray[np.float64]:
+        """Return the counts of patch k (0 is the first) less its background, at least 0."""
+        if not self.background:
+            return self.counts[k]
+        return np.maximum(self.counts[k] - self.background[k], 0.0)
+
     @property
     def total_counts(self) -> float:
         """Photons in all valid points."""
@@ -88,8 +118,8 @@ class Diffraction:
         The centre of mass of the counts within two points of the brightest one.
         """
         out = np.empty((len(self.patches), 3))
-        for k, (p, c, v) in enumerate(zip(self.patches, self.counts, self.valid, strict=True)):
-            seen = np.where(v, c, 0.0)
+        for k, (p, v) in enumerate(zip(self.patches, self.valid, strict=True)):
+            seen = np.where(v, self.signal(k), 0.0)
             top = np.unravel_index(int(seen.argmax()), p.shape)
             box = tuple(
                 slice(max(t - 2, 0), min(t + 3, n)) for t, n in zip(top, p.shape, strict=True)
@@ -103,6 +133,35 @@ class Diffraction:
     def require_three_dimensions(self) -> None:
         """Raise DataError if the peaks leave a direction undetermined."""
         require_independent(self.peaks(), self.source)
+
+
+Background = float | Sequence[NDArray[np.float64]]
+
+
+def background_arrays(
+    background: Background, patches: Sequence[BraggPatch]
+) -> list[NDArray[np.float64]]:
+    """Return one array per patch from one number for all of them; none for 0.
+
+    Raises
+    ------
+    InputError
+        If it is negative, not finite or fits no patch.
+    """
+    if not isinstance(background, Sequence):
+        if not (np.isfinite(background) and background >= 0):
+            msg = f"the background is {background}, expected photons per point, at least 0"
+            raise InputError(msg)
+        return [np.full(p.shape, float(background)) for p in patches] if background else []
+    arrays = [np.asarray(b, dtype=float) for b in background]
+    shapes = [b.shape for b in arrays]
+    if arrays and shapes != [p.shape for p in patches]:
+        msg = f"the background has shapes {shapes}, expected {[p.shape for p in patches]}"
+        raise InputError(msg)
+    if not all(np.isfinite(b).all() and (b >= 0).all() for b in arrays):
+        msg = "the background contains NaN, infinity or negative numbers, expected photons"
+        raise InputError(msg)
+    return arrays
 
 
 @dataclass(frozen=True)
@@ -122,6 +181,8 @@ class Shard:
         Photons; 0 where not valid.
     valid : (m,) bool ndarray
         Points with a weight.
+    background : (m,) ndarray or None
+        Expected background [photons], 0 where not valid; None if there is none.
     total_points : int
         Points of all ranks together.
     comm : Communicator
@@ -132,6 +193,7 @@ class Shard:
     global_index: NDArray[np.int_]
     counts: NDArray[np.float64]
     valid: NDArray[np.bool_]
+    background: NDArray[np.float64] | None
     total_points: int
     comm: Communicator
 
@@ -140,12 +202,26 @@ class Shard:
         """Number of points on this rank."""
         return len(self.counts)
 
+    @property
+    def signal(self) -> NDArray[np.float64]:
+        """Counts less background, at least 0, (m,)."""
+        if self.background is None:
+            return self.counts
+        return np.maximum(self.counts - self.background, 0.0)
+
+    def background_at(
+        self, points: NDArray[np.bool_] | NDArray[np.int_]
+    ) -> NDArray[np.float64] | float:
+        """Return the background of some points, 0.0 if there is none anywhere."""
+        return 0.0 if self.background is None else self.background[points]
+
 
 def local_shard(data: Diffraction, comm: Communicator) -> Shard:
     """Return this rank's share of the points, contiguous slabs of the patches."""
     slabs = shard(data.patches, comm)
     starts = np.cumsum([0] + [p.size for p in data.patches])
     patches, index, numbers, counts, valid = [], [], [], [], []
+    background = []
     for s in slabs:
         whole = data.patches[s.patch_index]
         part = whole.planes(s.start, s.stop)
@@ -157,6 +233,9 @@ def local_shard(data: Diffraction, comm: Communicator) -> Shard:
         c = np.asarray(data.counts[s.patch_index][s.start : s.stop], dtype=float).ravel()
         counts.append(np.where(v, c, 0.0))
         valid.append(v)
+        if data.background:
+            b = np.asarray(data.background[s.patch_index][s.start : s.stop], dtype=float).ravel()
+            background.append(np.where(v, b, 0.0))
     empty = np.empty(0)
     return Shard(
         patches=patches,
@@ -164,6 +243,7 @@ def local_shard(data: Diffraction, comm: Communicator) -> Shard:
         global_index=np.concatenate(numbers) if numbers else empty.astype(int),
         counts=np.concatenate(counts) if counts else empty,
         valid=np.concatenate(valid) if valid else empty.astype(bool),
+        background=np.concatenate([empty, *background]) if data.background else None,
         total_points=int(starts[-1]),
         comm=comm,
     )

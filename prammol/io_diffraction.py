@@ -49,7 +49,7 @@ def write_diffraction(
     provenance: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> None:
-    """Write counts, masks and grids of all patches.
+    """Write counts, masks, background and grids of all patches.
 
     Parameters
     ----------
@@ -87,6 +87,8 @@ def write_diffraction(
                 interpretation="image",
             )
             store(image, "mask", np.where(valid, 0, INVALID).astype(np.uint32))
+            if data.background:
+                store(image, "background", _constant(data.background[k - 1]), "counts")
             store(image, "image_size", patch.shape, "pixel")
             grid = group(image, "reciprocal_grid", "NXcollection", convention=_GRID)
             store(grid, "origin", patch.origin, "1/angstrom")
@@ -100,7 +102,8 @@ def read_diffraction(path: PathLike) -> Diffraction:
 
     A patch needs ``/entry_k/image_1/data`` and either ``reciprocal_grid/origin`` and ``step``
     or ``reciprocal_coordinates`` of shape (n1, n2, n3, 3) [1/Å, with 2 pi], which
-    must be an affine grid to 5 % of a step.
+    must be an affine grid to 5 % of a step. ``mask`` and ``background`` are optional; the
+    latter is one number or an array as the counts.
 
     Returns
     -------
@@ -120,7 +123,7 @@ def read_diffraction(path: PathLike) -> Diffraction:
         if not entries:
             msg = f"{Path(path)}: has no /entry_1/image_1, expected one entry per Bragg patch"
             raise InputError(msg)
-        patches, counts, valid = [], [], []
+        patches, counts, valid, background = [], [], [], []
         total = 0
         for entry in entries:
             image = entry["image_1"]
@@ -132,6 +135,7 @@ def read_diffraction(path: PathLike) -> Diffraction:
             values = load_array(image, "data", (None, None, None)).astype(float)
             counts.append(values)
             valid.append(_valid(image, values.shape))
+            background.append(_background(image, values.shape))
             patches.append(_patch(image, values.shape))
         meta: dict[str, Any] = {}
         process = entries[0].get("process_1")
@@ -140,7 +144,9 @@ def read_diffraction(path: PathLike) -> Diffraction:
                 meta |= load_values(process["parameters"])
             origin = load_json(process, "provenance")
             meta |= {"provenance": origin} if origin else {}
-    return Diffraction(patches, counts, valid, meta, source=str(path))
+    if not any(b.any() for b in background):
+        background = []
+    return Diffraction(patches, counts, valid, meta, str(path), background)
 
 
 def write_support(
@@ -237,6 +243,22 @@ def _narrow(counts: NDArray[np.float64]) -> NDArray[Any]:
     if whole and (counts == np.rint(counts)).all():
         return counts.astype(np.int64)
     return counts
+
+
+def _constant(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a single number for an array that is the same everywhere."""
+    first = values.flat[0]
+    return np.asarray(first) if (values == first).all() else values
+
+
+def _background(image: h5py.Group, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the expected background, 0 if the file has none."""
+    item = image.get("background")
+    if item is None:
+        return np.zeros(shape)
+    alone = isinstance(item, h5py.Dataset) and item.shape == ()
+    values = load_array(image, "background", () if alone else shape).astype(float)
+    return np.array(np.broadcast_to(values, shape))
 
 
 def _valid(image: h5py.Group, shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -3,12 +3,12 @@
 For Poisson counts sqrt(I + 3/8) has the variance 1/4 whatever the mean (Anscombe,
 Biometrika 35, 246 (1948)), so
 
-    J = 2 sum u (sqrt(I + 3/8) - sqrt(C^2 |Omega|^2 + 3/8))^2
+    J = 2 sum u (sqrt(I + 3/8) - sqrt(C^2 |Omega|^2 + b + 3/8))^2
 
-with u = 1 is the Poisson log-likelihood up to a constant, near its maximum. Unlike
-the likelihood it stays bounded where Omega is 0, and weights u <= 1 can widen the
-error bars while the model is still wrong: windows around the Bragg peaks and a
-relative floor.
+with the background b and u = 1 is the Poisson log-likelihood up to a constant, near
+its maximum. Unlike the likelihood it stays bounded where Omega is 0, and weights u <= 1
+can widen the error bars while the model is still wrong: windows around the Bragg peaks
+and a relative floor.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class AmplitudeMisfit:
         Weight of each point between 0 and 1.
     floor : float
         Relative error of the model's amplitude, added to the counting error:
-        u = window / (1 + 4 floor^2 I).
+        u = window / (1 + 4 floor^2 S^2 / I), S = I - b what isn't background.
     """
 
     def __init__(
@@ -117,9 +117,15 @@ class AmplitudeMisfit:
         self._comm = shard.comm
         self._factor = factor
         self._measured = np.sqrt(shard.counts + ANSCOMBE)
-        weight = shard.valid / (1.0 + 4.0 * floor**2 * shard.counts)
+        self._background = 0.0 if shard.background is None else shard.background
+        self._offset = self._background + ANSCOMBE
+        self._signal = shard.signal
+        # S^2 / I, which is I itself without background
+        self._power = shard.counts
+        if shard.background is not None:
+            self._power = self._signal**2 / np.maximum(shard.counts, 1.0)
+        weight = shard.valid / (1.0 + 4.0 * floor**2 * self._power)
         self._weight = weight if window is None else weight * window
-        self._counts = shard.counts
         self._valid = shard.valid.astype(float)
 
     def floor_for(self, omega: NDArray[np.complex128], scale: float) -> float:
@@ -128,12 +134,12 @@ class AmplitudeMisfit:
         The smallest floor, up to 0.5, with sum u (2 residual^2 - noise) <= 0: an
         estimate of how wrong the amplitudes still are.
         """
-        mean, _ = noise_level(scale**2 * np.abs(omega).astype(float) ** 2)
-        square = 2.0 * (np.sqrt(scale**2 * np.abs(omega) ** 2 + ANSCOMBE) - self._measured) ** 2
+        mean, _ = noise_level(scale**2 * np.abs(omega).astype(float) ** 2 + self._background)
+        square = 2.0 * (self.model(omega, scale) - self._measured) ** 2
         low, high = 0.0, 0.5
         for _ in range(12):
             floor = 0.5 * (low + high)
-            u = self._valid / (1.0 + 4.0 * floor**2 * self._counts)
+            u = self._valid / (1.0 + 4.0 * floor**2 * self._power)
             # The residual's variance is the noise over u: compare u * square with it.
             if self._comm.sum(float(self._valid @ (u * square - mean))) > 0:
                 low = floor
@@ -155,8 +161,9 @@ class AmplitudeMisfit:
         atoms : float
             In single missing atoms, see `cost_of_one`.
         """
-        mean, variance = noise_level(scale**2 * np.abs(omega).astype(float) ** 2)
-        residual = np.sqrt(scale**2 * np.abs(omega) ** 2 + ANSCOMBE) - self._measured
+        power = np.abs(omega).astype(float) ** 2
+        mean, variance = noise_level(scale**2 * power + self._background)
+        residual = self.model(omega, scale) - self._measured
         u = self._weight
         sums = self._comm.allreduce(
             np.array([u @ (2.0 * residual**2 - mean), u**2 @ variance], dtype=float)
@@ -168,12 +175,12 @@ class AmplitudeMisfit:
         """Return the C that minimises J for a given structure factor."""
         power = np.abs(omega).astype(float) ** 2
         if start is None:
-            pair = [self._weight @ self._counts, self._weight @ power]
+            pair = [self._weight @ self._signal, self._weight @ power]
             sums = self._comm.allreduce(np.array(pair))
             start = float(np.sqrt(sums[0] / max(sums[1], 1e-300)))
         c = start
         for _ in range(20):
-            model = np.sqrt(c * c * power + ANSCOMBE)
+            model = np.sqrt(c * c * power + self._offset)
             slope = c * power / model
             pair = [self._weight @ ((self._measured - model) * slope), self._weight @ slope**2]
             sums = self._comm.allreduce(np.array(pair))
@@ -193,6 +200,10 @@ class AmplitudeMisfit:
         """sqrt(I + 3/8) on this rank's points, (m,)."""
         return self._measured
 
+    def model(self, omega: NDArray[np.complex128], scale: float) -> NDArray[np.float64]:
+        """Return sqrt(C^2 abs(omega)^2 + b + 3/8) on this rank's points, (m,)."""
+        return np.asarray(np.sqrt(scale**2 * np.abs(omega).astype(float) ** 2 + self._offset))
+
     def field(
         self, omega: NDArray[np.complex128], scale: float | None = None
     ) -> tuple[float, float, NDArray[np.complex128]]:
@@ -201,7 +212,7 @@ class AmplitudeMisfit:
         dJ/dw_j = Re sum_q field exp(+i q.x_j), dJ/dx_j = -w_j Im sum_q q field exp(+i q.x_j).
         """
         c = self.scale(omega, scale)
-        model = np.sqrt(c * c * np.abs(omega).astype(float) ** 2 + ANSCOMBE)
+        model = self.model(omega, c)
         residual = model - self._measured
         value = self._comm.sum(2.0 * float(self._weight @ residual**2))
         return value, c, (4.0 * c * c) * (self._weight * residual / model) * omega

@@ -157,7 +157,7 @@ def _from_patch(
         bulk = bulk_amplitude(amplitude.reshape(-1, 1))[0]
         inside = ndimage.binary_dilation(amplitude > _LOOSE * bulk)
     name = f"{data.source}: patch {k + 1}"
-    shape = retrieve_shape(patch, data.counts[k], data.valid[k], starts, seed, name, inside)
+    shape = retrieve_shape(patch, data.signal(k), data.valid[k], starts, seed, name, inside)
     if report is not None:
         errors = ", ".join(f"{e:.4f}" for e in shape.errors)
         again = "" if known is None else ", again in the best patch's shape"

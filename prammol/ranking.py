@@ -13,6 +13,11 @@ adjoint transform evaluated at m x: with u = Omega / max(r^2, 1), of modulus rho
     sum_q I rho^m cos(m theta_j) = Re sum_q I u^m exp(+i q.(m x_j)).
 
 A few terms suffice: only points where r is about 1 need more.
+
+With a background b, beta = b / C^2, the same series holds for ln(|Omega -+ e|^2 + beta):
+r^2 + 1 + beta -+ 2 r cos(theta) = K (1 -+ 2 rho cos(theta) + rho^2) with rho = r / K and
+K = (A + sqrt(A^2 - 4 r^2)) / 2, A = r^2 + 1 + beta, so that K takes the place of
+max(r^2, 1), which it is for beta = 0.
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ def single_atom_gains(
     inside: NDArray[np.bool_],
     comm: Communicator,
     terms: int = 3,
+    background: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Return the change of the log-likelihood if each atom alone were removed or added.
 
@@ -60,6 +66,8 @@ def single_atom_gains(
         The ranks that share the points.
     terms : int
         Terms of the series, at least 1.
+    background : (m,) ndarray, optional
+        Expected background [photons].
 
     Returns
     -------
@@ -69,12 +77,19 @@ def single_atom_gains(
     photons = np.where(points, counts, 0).astype(np.float32)
     wave = omega.astype(np.complex64)
     square = wave.real**2 + wave.imag**2
-    u = wave / np.maximum(square, np.float32(1))
+    tiny = np.float32(TINY_INTENSITY / scale**2)
     # What is the same for every atom: on weak points the logarithm loses ln r^2
     # and gains ln 1, and everywhere lambda' has the photons of the atom alone.
-    weak = square < 1
-    tiny = np.float32(TINY_INTENSITY / scale**2)
-    constant = -np.sum(photons[weak] * np.log(np.maximum(square[weak], tiny)), dtype=float)
+    if background is None:
+        u = wave / np.maximum(square, np.float32(1))
+        weak = square < 1
+        constant = -np.sum(photons[weak] * np.log(np.maximum(square[weak], tiny)), dtype=float)
+    else:
+        beta = (background / scale**2).astype(np.float32)
+        A = square + 1 + beta
+        K = (A + np.sqrt(np.maximum(A**2 - 4 * square, 0))) / 2
+        u = wave / K
+        constant = np.sum(photons * np.log(K / np.maximum(square + beta, tiny)), dtype=float)
     constant -= scale**2 * points.sum()
     total = np.zeros(len(x))
     power = photons.astype(np.complex64)

@@ -267,7 +267,11 @@ def _record(problem: Problem, state: State, stages: dict[str, float], seconds: f
         "iteration": state.iteration,
         **known,
         "log_likelihood": poisson_log_likelihood(
-            problem.shard.counts[valid], omega[valid], state.scale, problem.comm
+            problem.shard.counts[valid],
+            omega[valid],
+            state.scale,
+            problem.comm,
+            problem.shard.background_at(valid),
         ),
         "atoms": len(x),
         "added": state.added,

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from prammol.comm import Communicator
-from prammol.misfit import ANSCOMBE, AmplitudeMisfit
+from prammol.misfit import AmplitudeMisfit
 from prammol.scattering import StructureFactor
 
 
@@ -46,7 +46,7 @@ def align_rotation(
     radius = float(np.sqrt(((x - centre) ** 2).sum(axis=1).mean()))
     for _ in range(steps):
         derivative = _derivatives(factor, x, centre, 1e-4 / radius, omega)
-        model = np.sqrt(scale**2 * np.abs(omega) ** 2 + ANSCOMBE)
+        model = misfit.model(omega, scale)
         slope = scale**2 * (omega.conj() * derivative).real / model
         slope = np.vstack([slope, scale * np.abs(omega) ** 2 / model])
         residual = model - misfit.measured

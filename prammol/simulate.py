@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from prammol.atoms import Atoms
 from prammol.comm import Communicator
-from prammol.diffraction import Diffraction
+from prammol.diffraction import Background, Diffraction, background_arrays
 from prammol.errors import DataError, InputError
 from prammol.flux import PAPER_WAVELENGTH, scale_from_flux
 from prammol.md import Cluster
@@ -34,8 +34,9 @@ def simulate(
     steps: int = 100_000,
     every: int = 100,
     remove_rigid_motion: bool = True,
+    background: Background = 0.0,
 ) -> Diffraction:
-    """Draw photon counts, each from Poisson(C^2 |Omega|^2) (paper Eqs. 1 and 2).
+    """Draw photon counts, each from Poisson(C^2 |Omega|^2 + background) (paper Eqs. 1 and 2).
 
     With a temperature, Omega is the mean over snapshots of canonical dynamics (paper Eqs. 11
     and 12): the coherent part; diffuse scattering, <|Omega|^2> - |<Omega>|^2, is left out.
@@ -63,6 +64,9 @@ def simulate(
     remove_rigid_motion : bool
         Lay each snapshot on the crystal by the best translation and rotation. Else
         only its centre is kept, as in the paper, and the crystal can turn.
+    background : float or sequence of ndarray
+        Photons expected at each point that the crystal didn't scatter: one number for
+        all, or one array per patch. It is declared in the data that are returned.
 
     Returns
     -------
@@ -91,7 +95,7 @@ def simulate(
         omega = mean_structure_factor(atoms, temperature, seed, patches, potential, comm, *dynamics)
         meta.update(temperature=float(temperature), remove_rigid_motion=remove_rigid_motion)
         meta.update(equilibrate=equilibrate, snapshots=steps // every, every=every)
-    return draw_counts(omega, patches, atoms.element, flux, seed, wavelength, meta)
+    return draw_counts(omega, patches, atoms.element, flux, seed, wavelength, meta, background)
 
 
 def draw_counts(
@@ -102,8 +106,9 @@ def draw_counts(
     seed: int,
     wavelength: float = PAPER_WAVELENGTH,
     meta: Mapping[str, Any] | None = None,
+    background: Background = 0.0,
 ) -> Diffraction:
-    """Draw photon counts of a known scattering, each from Poisson(C^2 |Omega|^2) (Eq. 1).
+    """Draw photon counts of a known scattering, each from Poisson(C^2 |Omega|^2 + b) (Eq. 1).
 
     Several measurements of one crystal can share the mean over its dynamics.
 
@@ -116,7 +121,7 @@ def draw_counts(
         Where it was computed.
     element : str
         Chemical symbol.
-    flux, seed, wavelength
+    flux, seed, wavelength, background
         See :func:`simulate`.
     meta : mapping, optional
         What else to record with the data.
@@ -133,7 +138,11 @@ def draw_counts(
         msg = f"the scattering has shape {omega.shape}, expected ({size},) for these patches"
         raise InputError(msg)
     scale = scale_from_flux(flux, patches, element, wavelength)
-    flat = _draw(scale**2 * np.abs(omega) ** 2, seed, f"a flux of {flux:g} photons/um^2")
+    arrays = background_arrays(background, patches)
+    expected = scale**2 * np.abs(omega) ** 2
+    if arrays:
+        expected = expected + np.concatenate([b.ravel() for b in arrays])
+    flat = _draw(expected, seed, f"a flux of {flux:g} photons/um^2")
     known: dict[str, Any] = {
         "flux": float(flux),
         "scale": scale,
@@ -144,7 +153,9 @@ def draw_counts(
         "total_counts": float(flat.sum()),
         "peak_counts": float(flat.max()),
     }
-    return Diffraction(patches, _split(flat, patches), meta=known, source="simulated diffraction")
+    counts = _split(flat, patches)
+    source = "simulated diffraction"
+    return Diffraction(patches, counts, meta=known, source=source, background=arrays)
 
 
 def mean_structure_factor(

@@ -97,12 +97,11 @@ class _Comparison:
         width = 1.0 / (2.0 * np.abs(np.linalg.det(support.voxel)) ** (1 / 3))
         self._targets = []
         peaks = data.peaks()
-        fields = zip(data.patches, data.counts, data.valid, peaks, strict=True)
-        for patch, counts, valid, peak in fields:
+        for k, (patch, valid, peak) in enumerate(zip(data.patches, data.valid, peaks, strict=True)):
             around = BraggPatch(patch.origin - peak, patch.step, patch.shape)
-            k = np.linalg.norm(around.q(), axis=1)
-            weight = k * np.exp(-0.5 * (k / width) ** 2) * np.ravel(valid)
-            target = weight * np.sqrt(np.where(valid, counts, 0.0)).ravel()
+            far = np.linalg.norm(around.q(), axis=1)
+            weight = far * np.exp(-0.5 * (far / width) ** 2) * np.ravel(valid)
+            target = weight * np.sqrt(np.where(valid, data.signal(k), 0.0)).ravel()
             self._targets.append((StructureFactor([around], 1e-4), weight, target))
 
     def __call__(self, turn: NDArray[np.float64]) -> float:

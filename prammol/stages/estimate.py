@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from prammol.bfgs import bfgs
 from prammol.diffraction import Diffraction, Shard
 from prammol.errors import InputError
-from prammol.likelihood import TINY_INTENSITY, amplitude_scale, residual_weights
+from prammol.likelihood import amplitude_scale, expected_counts, residual_weights
 from prammol.state import Problem, State
 
 
@@ -39,7 +39,7 @@ class Estimate:
         x = problem.comm.bcast(x)
         valid = problem.shard.valid
         omega = problem.factor.forward(x)
-        scale = amplitude_scale(problem.shard.counts[valid], omega[valid], problem.comm)
+        scale = amplitude_scale(problem.shard.signal[valid], omega[valid], problem.comm)
         return replace(state, positions=x, scale=scale, training=training)
 
 
@@ -98,6 +98,7 @@ class NegativeLogLikelihood:
         self._problem = problem
         self._points = np.flatnonzero(points & problem.shard.valid)
         self._counts = problem.shard.counts[self._points]
+        self._background = problem.shard.background_at(self._points)
         self._scale = scale
 
     def __call__(self, flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -105,9 +106,9 @@ class NegativeLogLikelihood:
         x = flat.reshape(-1, 3)
         factor = self._problem.factor
         omega = factor.forward(x)[self._points]
-        lam = np.maximum(self._scale**2 * np.abs(omega) ** 2, TINY_INTENSITY)
+        lam = expected_counts(omega, self._scale, self._background)
         field = np.zeros(factor.size, dtype=complex)
-        field[self._points] = residual_weights(self._counts, omega, self._scale)
+        field[self._points] = residual_weights(self._counts, omega, self._scale, self._background)
         gradient = -2 * factor.adjoint_moments(field, x).imag
         value = float(np.sum(lam - self._counts * np.log(lam)))
         total = self._problem.comm.allreduce(np.append(gradient.ravel(), value))

@@ -36,7 +36,9 @@ class Refine:
         misfit = AmplitudeMisfit(shard, problem.factor)
         x, _ = align_rotation(misfit, problem.factor, problem.comm, x)
         omega = problem.factor.forward(x)
-        scale = poisson_scale(shard.counts[shard.valid], omega[shard.valid], problem.comm)
+        seen = shard.valid
+        background = shard.background_at(seen)
+        scale = poisson_scale(shard.counts[seen], omega[seen], problem.comm, background)
         excess, wrong = misfit.excess(omega, scale)
         return replace(
             state,

@@ -55,7 +55,7 @@ class Select:
         for _ in range(self.max_rounds):
             gains = single_atom_gains(
                 problem.factor, omega, problem.shard.counts, points, state.scale,
-                pool, inside, problem.comm, self.terms,
+                pool, inside, problem.comm, self.terms, problem.shard.background,
             )  # fmt: skip
             order = np.argsort(-gains, kind="stable")
             leave, enter = order[inside[order]], order[~inside[order]]
@@ -145,7 +145,13 @@ class _Walk:
         self._start = _square(omega.astype(np.complex64))
         self._counts = np.where(points, problem.shard.counts, 0).astype(np.float32)
         self._weight = np.where(points, scale**2, 0).astype(np.float32)
-        self._inverse = 1 / np.maximum(self._start, np.float32(1e-12))
+        # in units of C^2, as the squares
+        self._background: NDArray[np.float32] | None = None
+        level = self._start
+        if problem.shard.background is not None:
+            self._background = (problem.shard.background / scale**2).astype(np.float32)
+            level = level + self._background
+        self._inverse = 1 / np.maximum(level, np.float32(1e-12))
         self._atoms = (leave, enter)
         self._here: Cell = (0, 0)
         self._waves: dict[Cell, NDArray[np.complex64]] = {}
@@ -189,7 +195,10 @@ class _Walk:
 
     def _gain(self, field: NDArray[np.complex64], part: slice) -> float:
         square = _square(field)
-        log = square * self._inverse[part]
+        if self._background is None:
+            log = square * self._inverse[part]
+        else:
+            log = (square + self._background[part]) * self._inverse[part]
         np.maximum(log, np.float32(1e-30), out=log)
         np.log(log, out=log)
         log *= self._counts[part]

@@ -90,9 +90,9 @@ class Synthesise:
         def run(
             k: int, mask: NDArray[np.bool_], wave: NDArray[np.complex64], iterations: int
         ) -> PhasedPatch:
-            patch, counts, valid = data.patches[k], data.counts[k], data.valid[k]
+            patch, valid = data.patches[k], data.valid[k]
             return phase_patch(
-                patch, counts, valid, peaks[k], width, mask, centre, wave, iterations
+                patch, data.signal(k), valid, peaks[k], width, mask, centre, wave, iterations
             )
 
         def first(k: int) -> PhasedPatch:
