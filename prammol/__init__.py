@@ -39,6 +39,7 @@ _HOME = {
     "read_support": "io",
     "reconstruct": "reconstruct",
     "simulate": "simulate",
+    "support_from_file": "support_files",
     "support_from_truth": "support",
     "world": "comm",
     "write_atoms": "io",
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from prammol.simulate import simulate as simulate
     from prammol.support import Support as Support
     from prammol.support import support_from_truth as support_from_truth
+    from prammol.support_files import support_from_file as support_from_file
 
 
 def __getattr__(name: str) -> Any:

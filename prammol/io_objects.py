@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.errors import InputError
+from prammol.io_arrays import read_npy
 from prammol.io_files import PathLike
 from prammol.io_hdf5 import LARGEST, load_text, opened
 
@@ -138,16 +139,8 @@ def _described(path: Path, arrays: _Arrays, source: str) -> RealSpaceObject:
 
 def _read_npy(path: Path) -> RealSpaceObject:
     beside = path.with_name("support.npy")
-    inside = _load(beside) if path.name == "image.npy" and beside.is_file() else None
-    return _made(path, _load(path), inside, None, None, "cohere")
-
-
-def _load(path: Path) -> NDArray[np.generic]:
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (ValueError, OSError, EOFError) as error:
-        msg = f"{path}: can't be read as npy ({str(error).splitlines()[0]})"
-        raise InputError(msg) from error
+    inside = read_npy(beside) if path.name == "image.npy" and beside.is_file() else None
+    return _made(path, read_npy(path), inside, None, None, "cohere")
 
 
 def _read_tif(path: Path) -> RealSpaceObject:

@@ -11,13 +11,14 @@ from scipy.optimize import minimize_scalar
 from small_crystal import fcc_ball, make_problem
 
 from prammol.atoms import Atoms
+from prammol.cli import run
 from prammol.comm import Communicator
 from prammol.crystals import make_crystal
 from prammol.difference import difference_map
 from prammol.diffraction import Diffraction, background_arrays, local_shard
 from prammol.errors import InputError
 from prammol.evaluate import evaluate
-from prammol.io import read_diffraction, write_diffraction
+from prammol.io import read_diffraction, write_atoms, write_diffraction
 from prammol.likelihood import poisson_log_likelihood, poisson_scale, residual_weights
 from prammol.misfit import AmplitudeMisfit
 from prammol.patches import BraggPatch, cubic_patch, paper_patches
@@ -307,6 +308,31 @@ def test_wrong_backgrounds_are_refused(data):
     for bad in (-1.0, np.inf, [np.ones((2, 2, 2))]):
         with pytest.raises(InputError, match="background"):
             background_arrays(bad, measured.patches)
+
+
+def test_the_command_takes_numbers_and_files(tmp_path, rng, capsys):
+    write_atoms(tmp_path / "s.xyz", Atoms(fcc_ball(6.0), "Al"))
+    for k in range(3):
+        np.save(tmp_path / f"b{k}.npy", rng.uniform(0, 9, (7, 7, 7)))
+    command = ["simulate", str(tmp_path / "s.xyz"), "--flux", "1e17", "--points", "7", "-o"]
+    number = ["--background", "4.5"]
+    files = [t for k in range(3) for t in ("--background", str(tmp_path / f"b{k}.npy"))]
+    assert run([*command, str(tmp_path / "n.h5"), *number]) == 0
+    assert run([*command, str(tmp_path / "f.h5"), *files]) == 0
+    for b in read_diffraction(tmp_path / "n.h5").background:
+        assert np.array_equal(b, np.full((7, 7, 7), 4.5))
+    for k, b in enumerate(read_diffraction(tmp_path / "f.h5").background):
+        assert np.array_equal(b, np.load(tmp_path / f"b{k}.npy"))
+    capsys.readouterr()
+    np.save(tmp_path / "b0.npy", np.ones((2, 7, 7)))
+    for wrong, match in (
+        (files[:4], "2 backgrounds for 3 patches"),
+        (files, "b0.npy: its background has shape (2, 7, 7)"),
+        (["--background", "none"], "none: no such file"),
+        (["--background", "nan"], "NaN"),
+    ):
+        assert run([*command, str(tmp_path / "w.h5"), *wrong]) == 2
+        assert match in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Draw photon counts of a crystal around its Bragg peaks: Poisson(C^2 |Omega|^2).
+"""Draw photon counts of a crystal around its Bragg peaks: Poisson(C^2 |Omega|^2 + B).
 
 Measured are cubes around three of the innermost peaks, (-1,1,1), (1,-1,1) and (1,1,-1)
 of fcc, (0,1,1), (1,0,1) and (1,1,0) of bcc, 50 points along each edge of 1.2 reciprocal
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   prammol simulate s.xyz --flux 1e20 --seed 1 -o d.h5
-  prammol simulate s.xyz --flux 1e18 --points 30 -o coarse.h5
+  prammol simulate s.xyz --flux 1e18 --points 30 --background 5 -o coarse.h5
   prammol simulate s.xyz --flux 1e20 --peak=2,0,0 --peak=0,2,0 --peak=1,1,1 -o d200.h5
   mpiexec -n 2 prammol simulate s.xyz --flux 1e20 --temperature 300 -o warm.h5
 """
@@ -71,6 +71,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wavelength", type=positive, default=1.24, metavar="A", help="wavelength [Å] [1.24]"
     )
+    parser.add_argument(
+        "--background",
+        action="append",
+        default=[],
+        metavar="B",
+        help="photons per point that the crystal didn't scatter: a number or a .npy file with an "
+        "array; once for all patches or once for each [0]",
+    )
     dynamics = parser.add_argument_group("dynamics")
     dynamics.add_argument("--temperature", type=positive, metavar="K", help="temperature [K]")
     dynamics.add_argument(
@@ -92,6 +100,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Simulate on all ranks, write on the first."""
     from prammol.io import provenance, read_atoms, require_absent, write_diffraction
+    from prammol.io_arrays import read_background
     from prammol.simulate import simulate
 
     def inputs() -> Atoms:
@@ -100,11 +109,12 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
 
     atoms = on_root(comm, inputs)
     potential = _potential(options, atoms)
+    patches = _patches(options, atoms, potential)
     data = simulate(
         atoms,
         options.flux,
         options.seed,
-        patches=_patches(options, atoms, potential),
+        patches=patches,
         temperature=options.temperature,
         wavelength=options.wavelength,
         potential=potential,
@@ -112,6 +122,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
         equilibrate=options.equilibrate,
         steps=options.steps,
         every=options.every,
+        background=on_root(comm, lambda: read_background(options.background, patches)),
     )
 
     def write() -> None:
