@@ -1,6 +1,7 @@
 # What the rules share: names of conditions, seeds, and which files a target needs.
 import hashlib
 import re
+import subprocess
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
@@ -244,6 +245,14 @@ def check_results():
 def claim_results():
     OWNER.parent.mkdir(exist_ok=True)
     OWNER.write_text(config["name"] + "\n")
+
+
+def write_trials_page():
+    """List the trials, and why some have no result."""
+    script = Path(workflow.basedir) / "workflow/scripts/trials_page.py"
+    command = [sys.executable, script, "-o", "results/trials.html", *all_trials()]
+    subprocess.run(command, check=True)
+    print("results/trials.html lists the trials without a result", file=sys.stderr)
 
 
 check_samples()

