@@ -17,12 +17,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from prammol.defaults import MEASUREMENT
 from prammol.errors import InputError
 from prammol.patches import BraggPatch
 
 ELECTRON_RADIUS = 2.8179403205e-9
 """Classical electron radius [um] (CODATA 2022)."""
-PAPER_WAVELENGTH = 1.24
+PAPER_WAVELENGTH: float = MEASUREMENT["wavelength"]
 """10 keV [Å]."""
 
 

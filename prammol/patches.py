@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prammol.comm import Communicator, share
+from prammol.defaults import MEASUREMENT
 from prammol.errors import DataError, InputError
 
 PAPER_LATTICE_CONSTANT = 4.05
@@ -154,7 +155,7 @@ def cubic_patch(
 
 
 def paper_patches(
-    points: int = 50,
+    points: int = MEASUREMENT["points"],
     lattice_constant: float = PAPER_LATTICE_CONSTANT,
     peaks: Sequence[Sequence[float]] = PAPER_PEAKS,
     half_width: float = 0.6,

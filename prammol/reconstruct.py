@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from prammol.atoms import Atoms
 from prammol.comm import Communicator
+from prammol.defaults import RECONSTRUCTION
 from prammol.diffraction import Diffraction, local_shard
 from prammol.likelihood import poisson_log_likelihood
 from prammol.md import Cluster
@@ -29,7 +30,7 @@ def reconstruct(
     data: Diffraction,
     support: Support,
     potential: Potential | None = None,
-    preset: str | Preset = "default",
+    preset: str | Preset = RECONSTRUCTION["preset"],
     seed: int = 0,
     comm: Communicator | None = None,
     settings: Mapping[str, Any] | None = None,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from prammol.atoms import Atoms
 from prammol.comm import Communicator
+from prammol.defaults import DYNAMICS
 from prammol.diffraction import Background, Diffraction, background_arrays
 from prammol.errors import DataError, InputError
 from prammol.flux import PAPER_WAVELENGTH, scale_from_flux
@@ -30,9 +31,9 @@ def simulate(
     wavelength: float = PAPER_WAVELENGTH,
     potential: Potential | None = None,
     comm: Communicator | None = None,
-    equilibrate: int = 10_000,
-    steps: int = 100_000,
-    every: int = 100,
+    equilibrate: int = DYNAMICS["equilibrate"],
+    steps: int = DYNAMICS["steps"],
+    every: int = DYNAMICS["every"],
     remove_rigid_motion: bool = True,
     background: Background = 0.0,
 ) -> Diffraction:
@@ -165,9 +166,9 @@ def mean_structure_factor(
     patches: Sequence[BraggPatch],
     potential: Potential | None = None,
     comm: Communicator | None = None,
-    equilibrate: int = 10_000,
-    steps: int = 100_000,
-    every: int = 100,
+    equilibrate: int = DYNAMICS["equilibrate"],
+    steps: int = DYNAMICS["steps"],
+    every: int = DYNAMICS["every"],
     remove_rigid_motion: bool = True,
 ) -> NDArray[np.complex128]:
     """Return the mean of Omega over snapshots of canonical dynamics (paper Eq. 12).

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from prammol.atoms import Atoms
+from prammol.defaults import SUPPORT
 from prammol.errors import InputError
 
 
@@ -69,7 +70,7 @@ class Support:
         return self.origin + np.argwhere(self.inside) @ self.voxel
 
 
-def support_from_truth(atoms: Atoms, resolution: float = 5.0) -> Support:
+def support_from_truth(atoms: Atoms, resolution: float = SUPPORT["resolution"]) -> Support:
     """Coarse-grain a known crystal: voxels that hold an atom are inside.
 
     Parameters

@@ -181,25 +181,35 @@ def test_a_wrong_configuration_is_refused(tmp_path, changes, complaint):
     assert complaint in run.stdout + run.stderr
 
 
-def test_defaults_of_the_schema_are_those_of_the_command_line():
-    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
-    parts = schema["properties"]
-    study = parts["studies"]["additionalProperties"]["properties"]
-
-    def defaults(properties):
-        return {name: p["default"] for name, p in properties.items()}
-
+def test_what_is_not_configured_is_the_default_of_the_command_line(tmp_path):
+    config = small()
+    del config["measurement"]
+    other = {"sample": "vacancy", "flux": "1e20", "trials": 1}
+    config["studies"]["warm"] = {"kind": "temperature", "temperature": [300], **other}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    target = "results/warm/300K/trial-01/support.h5"
+    targets = [target, target.replace("support.h5", "reconstruction.h5"), TRIAL]
+    arguments = ["--configfile", tmp_path / "config.yaml", "--nocolor"]
+    ran = snakemake(tmp_path, "-n", "-p", *targets, *arguments)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
     parser = build_parser()
-    simulate = vars(parser.parse_args(["simulate", "s", "--flux", "1", "-o", "d"]))
-    for name, value in {
-        **defaults(parts["measurement"]["properties"]),
-        **defaults(study["dynamics"]["properties"]),
-    }.items():
-        assert simulate[name] == value, name
-    resolution = inspect.signature(support_from_truth).parameters["resolution"].default
-    assert resolution == parts["support"]["properties"]["resolution"]["default"]
+    simulate = parser.parse_args(["simulate", "s", "--flux", "1", "-o", "d"])
+    for name in ("points", "wavelength", "equilibrate", "steps", "every"):
+        assert f" --{name} {getattr(simulate, name)} " in ran.stdout + ran.stderr, name
     reconstruct = parser.parse_args(["reconstruct", "d", "--support", "u", "-o", "r"])
-    assert reconstruct.preset == study["preset"]["default"]
+    assert f" --preset {reconstruct.preset} " in ran.stdout + ran.stderr
+    resolution = inspect.signature(support_from_truth).parameters["resolution"].default
+    assert f" --resolution {resolution} " in ran.stdout + ran.stderr
+
+
+def test_a_default_is_written_down_once():
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    study = schema["properties"]["studies"]["additionalProperties"]
+    shared = "../../prammol/data/settings.schema.json#/$defs/"
+    assert schema["properties"]["measurement"]["$ref"] == shared + "measurement"
+    assert schema["properties"]["support"]["$ref"] == shared + "support"
+    assert study["properties"]["dynamics"]["$ref"] == shared + "dynamics"
+    assert study["$ref"] == shared + "reconstruction"
 
 
 # Scripts

@@ -34,6 +34,7 @@ from prammol.commands.common import (
     require_element,
     seed,
 )
+from prammol.defaults import RECONSTRUCTION
 
 if TYPE_CHECKING:
     from prammol.checkpoint import Checkpoint
@@ -76,7 +77,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "another run is refused, with --force it is replaced",
     )
     parser.add_argument(
-        "--preset", default="default", metavar="NAME", help="default or paper [default]"
+        "--preset",
+        default=RECONSTRUCTION["preset"],
+        metavar="NAME",
+        help="default or paper [%(default)s]",
     )
     parser.add_argument(
         "--seed",

@@ -23,6 +23,7 @@ from prammol.commands.common import (
     potential_of,
     seed,
 )
+from prammol.defaults import DYNAMICS, MEASUREMENT
 
 if TYPE_CHECKING:
     from prammol.atoms import Atoms
@@ -52,7 +53,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=seed, default=0, help="seed of the counts [0]")
     parser.add_argument(
-        "--points", type=count, default=50, metavar="N", help="points along each edge [50]"
+        "--points",
+        type=count,
+        default=MEASUREMENT["points"],
+        metavar="N",
+        help="points along each edge [%(default)s]",
     )
     parser.add_argument(
         "--peak",
@@ -69,7 +74,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="half the edge of a cube in reciprocal lattice units [0.6]",
     )
     parser.add_argument(
-        "--wavelength", type=positive, default=1.24, metavar="A", help="wavelength [Å] [1.24]"
+        "--wavelength",
+        type=positive,
+        default=MEASUREMENT["wavelength"],
+        metavar="A",
+        help="wavelength [Å] [%(default)s]",
     )
     parser.add_argument(
         "--background",
@@ -81,19 +90,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     dynamics = parser.add_argument_group("dynamics")
     dynamics.add_argument("--temperature", type=positive, metavar="K", help="temperature [K]")
-    dynamics.add_argument(
-        "--equilibrate",
-        type=count,
-        default=10_000,
-        metavar="N",
-        help="steps of 1 fs before [10000]",
-    )
-    dynamics.add_argument(
-        "--steps", type=count, default=100_000, metavar="N", help="steps with snapshots [100000]"
-    )
-    dynamics.add_argument(
-        "--every", type=count, default=100, metavar="N", help="steps between two snapshots [100]"
-    )
+    for name, text in (
+        ("equilibrate", "steps of 1 fs before"),
+        ("steps", "steps with snapshots"),
+        ("every", "steps between two snapshots"),
+    ):
+        dynamics.add_argument(
+            f"--{name}",
+            type=count,
+            default=DYNAMICS[name],
+            metavar="N",
+            help=f"{text} [%(default)s]",
+        )
     add_potential(parser)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from prammol.commands.common import add_output, command_line, count, positive, seed
+from prammol.defaults import SUPPORT
 
 if TYPE_CHECKING:
     from prammol.diffraction import Diffraction
@@ -51,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--resolution",
         type=positive,
         metavar="A",
-        help="with --from-truth: edge of the cubic voxels [Å] [5]",
+        help=f"with --from-truth: edge of the cubic voxels [Å] [{SUPPORT['resolution']}]",
     )
     parser.add_argument(
         "--starts",
@@ -185,7 +186,7 @@ def _coarse(options: argparse.Namespace, data: Diffraction) -> Support:
             f"but {options.diffraction} is about {element}"
         )
         raise InputError(msg)
-    return support_from_truth(truth, options.resolution or 5.0)
+    return support_from_truth(truth, options.resolution or SUPPORT["resolution"])
 
 
 def _retrieved(options: argparse.Namespace, data: Diffraction) -> Support:

@@ -1,0 +1,21 @@
+"""Defaults of the settings that the command line, the functions and the workflow share.
+
+They are written down in ``data/settings.schema.json`` and nowhere else; the schema of the
+workflow's configuration refers to that file.
+"""
+
+import json
+from importlib.resources import files
+from typing import Any
+
+
+def _defaults(section: str) -> dict[str, Any]:
+    properties = _SCHEMA["$defs"][section]["properties"]
+    return {name: setting["default"] for name, setting in properties.items()}
+
+
+_SCHEMA = json.loads(files("prammol").joinpath("data/settings.schema.json").read_text("utf-8"))
+MEASUREMENT = _defaults("measurement")
+SUPPORT = _defaults("support")
+RECONSTRUCTION = _defaults("reconstruction")
+DYNAMICS = _defaults("dynamics")
