@@ -7,7 +7,7 @@ import matplotlib as mpl
 import numpy as np
 from drawing import BLUE, COLUMN, RED, STYLE, letter, new_figure, save
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from tables import logged
 
 from prammol.io import read_atoms, read_reconstruction
@@ -40,6 +40,8 @@ def figure(rows: Sequence[Mapping[str, Any]], n_true: int) -> Figure:
         misfit.plot(step, np.where(below > 0, below, np.nan), **line)
         if (below > 0).any():
             misfit.set_yscale("log")
+            misfit.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=8))
+            misfit.yaxis.set_minor_formatter(NullFormatter())
         misfit.set(ylabel="log-likelihood\nbelow its best", xlabel="iteration")
         misfit.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         for axes, name in zip((scale, atoms, misfit), "abc", strict=True):

@@ -14,7 +14,8 @@ def main(job) -> None:
     config.write_text(json.dumps(job.config, indent=2) + "\n", encoding="utf-8")
     command = [sys.executable, "-m", "snakemake", "--snakefile", job.params.snakefile]
     # This run holds the lock; the report only reads.
-    command += ["--configfile", str(config), "--nolock", "--report", job.output[0], "all"]
+    command += ["--configfile", str(config), "--nolock", "--report", job.output[0]]
+    command += ["--report-stylesheet", job.input.style, "--", "all"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     print(done.stdout, done.stderr)
     done.check_returncode()

@@ -84,11 +84,11 @@ def figure(table: Sequence[Mapping[str, Any]], sweep: Sweep) -> Figure:
         middle.axhline(1, color=GREY, lw=0.8, ls=(0, (1, 2)))
         middle.annotate(
             "1 Å",
-            (0, 1),
-            (3, 2),
+            (1, 1),
+            (-3, 2),
             ("axes fraction", "data"),
             "offset points",
-            ha="left",
+            ha="right",
             color=GREY,
         )
         _log_axis(middle, "resolution π/q$_c$ (Å)")
