@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 from prammol.comm import Communicator
 from prammol.misfit import AmplitudeMisfit
 from prammol.scattering import StructureFactor
-from prammol.synthesis import apart
+from prammol.spacing import apart
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class DifferenceMap:
             p = p + step * np.minimum(1.0, 0.1 * d / np.maximum(length, 1e-12))
         g = self(p)
         p, g = p[g < threshold], g[g < threshold]
-        keep = apart(p, -g, 0.4 * d)
+        keep = apart(p, 0.4 * d, -g)
         p, g = p[keep], g[keep]
         order = np.argsort(g, kind="stable")
         return p[order], g[order]

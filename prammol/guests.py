@@ -9,16 +9,15 @@ LAMMPS when they are so far apart that no host atom has two of them within the c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from prammol.eam import GuestEnergy, read_setfl
-
-if TYPE_CHECKING:
-    from prammol.md import Cluster
+from prammol.potentials import Potential
+from prammol.spacing import groups_apart
 
 Floats = NDArray[np.float64]
 # Numbers and positions of some guests -> energy and force of each.
@@ -30,28 +29,21 @@ _SMALLEST_RADIUS = 1e-5
 _FIRST_CURVATURE = 2.0
 
 
-def apart(x: Floats, distance: float) -> list[NDArray[np.int_]]:
-    """Split points into groups whose members are more than a distance apart.
+class Energies(Protocol):
+    """What is asked of LAMMPS here; a :class:`prammol.md.Cluster`."""
 
-    Greedy: each point joins the first group where it fits.
+    @property
+    def potential(self) -> Potential:
+        """The interatomic potential."""
 
-    Parameters
-    ----------
-    x : (n, 3) ndarray
-        Points [Å].
-    distance : float
-        Smallest distance within a group [Å].
+    def atom_energies(self, x: Floats) -> Floats:
+        """Return the energy of each atom, (n,) [eV]."""
 
-    Returns
-    -------
-    list of int ndarray
-        Indices of the members of each group, ascending; together all points.
-    """
-    group = np.full(len(x), -1)
-    for i, others in enumerate(cKDTree(x).query_ball_point(x, distance)):
-        taken = set(group[others].tolist())
-        group[i] = next(g for g in range(len(x)) if g not in taken)
-    return [np.flatnonzero(group == g) for g in range(group.max() + 1)]
+    def atom_energies_forces(self, x: Floats) -> tuple[Floats, Floats]:
+        """Return the energy of each atom, (n,) [eV], and the forces, (n, 3) [eV/Å]."""
+
+    def cutoff(self) -> float:
+        """Return the distance beyond which two atoms don't feel each other [Å]."""
 
 
 def minimise_each(
@@ -137,7 +129,7 @@ def _bfgs(hessian: Floats, step: Floats, change: Floats) -> Floats:
 
 
 def relax_guests(
-    cluster: Cluster,
+    cluster: Energies,
     host: Floats,
     guests: Floats,
     force_tolerance: float,
@@ -160,7 +152,7 @@ def relax_guests(
     pending = np.arange(len(x))
     for _ in range(1 + max_iterations // 10):
         far = []
-        for members in apart(x[pending], 2 * (cutoff + margin)):
+        for members in groups_apart(x[pending], 2 * (cutoff + margin)):
             chosen = pending[members]
             # A host atom counts if it feels a guest or is felt by one that does.
             near = cKDTree(x[chosen]).query(host)[0] < 2 * cutoff + margin
@@ -175,7 +167,7 @@ def relax_guests(
     return x, energy
 
 
-def _lammps_energies(cluster: Cluster, host: Floats, alone: Floats, start: Floats) -> Evaluate:
+def _lammps_energies(cluster: Energies, host: Floats, alone: Floats, start: Floats) -> Evaluate:
     """Return a function for the energies and forces of guests that can't feel each other."""
     x, cutoff, n = start.copy(), cluster.cutoff(), len(host)
     tree = cKDTree(host) if n else None

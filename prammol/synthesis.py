@@ -21,6 +21,7 @@ from prammol.comm import Communicator
 from prammol.patches import shard
 from prammol.phasing import PhasedPatch, bulk_amplitude
 from prammol.scattering import StructureFactor
+from prammol.spacing import apart
 from prammol.support import Support
 
 
@@ -107,7 +108,7 @@ def synthesise(
     wave = waves(x)
     amplitude = (np.abs(wave) / bulk).mean(axis=1)
     arrived = np.abs(np.angle(wave)).max(axis=1) < 0.5
-    return x[arrived & apart(x, amplitude, 0.6 * neighbour_distance)]
+    return x[arrived & apart(x, 0.6 * neighbour_distance, amplitude)]
 
 
 def _starts(
@@ -134,15 +135,3 @@ def merge(x: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
     total = np.zeros((count, 3))
     np.add.at(total, label, x)
     return total / np.bincount(label, minlength=count)[:, None]
-
-
-def apart(x: NDArray[np.float64], merit: NDArray[np.float64], distance: float) -> NDArray[np.bool_]:
-    """Select points, best first, none closer than a distance to a better one."""
-    tree = cKDTree(x)
-    keep = np.ones(len(x), dtype=bool)
-    for i in np.argsort(-merit, kind="stable"):
-        if keep[i]:
-            close = tree.query_ball_point(x[i], distance)
-            keep[close] = False
-            keep[i] = True
-    return keep

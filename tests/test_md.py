@@ -13,9 +13,9 @@ from small_crystal import fcc_ball, relaxed_ball
 
 from prammol.eam import GuestEnergy, read_setfl
 from prammol.errors import PotentialError, SimulationError
-from prammol.guests import apart
 from prammol.md import Cluster
 from prammol.potentials import Potential, aluminium
+from prammol.spacing import groups_apart
 
 BOLTZMANN = 8.617333e-5  # eV/K
 JOULE_PER_M2 = 16.02177  # of one eV/Å^2
@@ -301,7 +301,7 @@ def test_guests_of_another_potential_against_a_closed_form(rng):
     assert c.cutoff() == pytest.approx(cutoff, abs=0.11)
     x = fcc_ball(16.0)
     g = guests_around(x, rng, 30)
-    groups = apart(g, 2 * (c.cutoff() + 1.5))
+    groups = groups_apart(g, 2 * (c.cutoff() + 1.5))
     assert 1 < len(groups) < len(g)  # some share an evaluation
 
     found, energies = c.relax_guests(x, g)
@@ -334,7 +334,7 @@ def test_no_guests_and_no_host(cluster):
 
 def test_groups_are_apart_and_complete(rng):
     x = rng.uniform(-20, 20, (200, 3))
-    groups = apart(x, 9.0)
+    groups = groups_apart(x, 9.0)
     assert sorted(np.concatenate(groups).tolist()) == list(range(200))
     assert len(groups) < 100
     for g in groups:

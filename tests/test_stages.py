@@ -17,11 +17,11 @@ from prammol.diffraction import Diffraction, local_shard
 from prammol.errors import InputError
 from prammol.presets import PRESETS, get_preset, stage_name
 from prammol.scattering import direct_structure_factor
+from prammol.spacing import apart
 from prammol.stages.estimate import Estimate, NegativeLogLikelihood, training_points
 from prammol.stages.generate import (
     Generate,
     along_forces,
-    apart,
     circumcentres,
     filtered,
     near_support,

@@ -22,9 +22,10 @@ from prammol.phasing import (
     support_mask,
 )
 from prammol.scattering import StructureFactor, direct_structure_factor
+from prammol.spacing import apart
 from prammol.stages.synthesise import independent_patches
 from prammol.support import support_from_truth
-from prammol.synthesis import Waves, apart, merge, synthesise
+from prammol.synthesis import Waves, merge, synthesise
 
 # In an order in which the matrix isn't symmetric: a transpose must be noticed.
 ORDER = ((1, 1, -1), (-1, 1, 1), (1, -1, 1))
@@ -161,7 +162,7 @@ def test_the_true_shift_of_the_lattice_ranks_first(crystal, exact):
 def test_merge_and_apart():
     x = np.array([[0, 0, 0], [0.4, 0, 0], [0.8, 0, 0], [5, 0, 0]], dtype=float)
     assert np.allclose(sorted(merge(x, 0.5)[:, 0]), [0.4, 5.0])
-    keep = apart(x, np.array([1.0, 3.0, 2.0, 0.0]), 0.5)
+    keep = apart(x, 0.5, np.array([1.0, 3.0, 2.0, 0.0]))
     assert keep.tolist() == [False, True, False, True]
 
 

@@ -15,8 +15,8 @@ from prammol.occupancies import fit_occupancies
 from prammol.pull import pull
 from prammol.rigid import align_rotation
 from prammol.scattering import StructureFactor
+from prammol.spacing import apart
 from prammol.state import Problem, State
-from prammol.synthesis import apart
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ class Complete:
         if found is None and state.wrong < self.nearly * len(x):
             y = pull(misfit, problem.cluster, x, self.stiffness, self.pulls)
             y, new = self._relaxed(problem, misfit, factor, y)
-            # A hundredth of what a missing atom costs is more than rounding ever gives.
-            if new < value - 0.01 * misfit.cost_of_one(state.scale):
+            # Worth going on for: a hundredth of what is left, or of what a missing atom costs.
+            if new < value - 0.01 * max(1.0, state.wrong) * misfit.cost_of_one(state.scale):
                 return replace(state, positions=y, selected=True)
             found = chosen(self._one_by_one(sites, weights, was, distance))
         return replace(state, positions=x) if found is None else found
@@ -107,7 +107,7 @@ class Complete:
         """Yield the sites above each threshold; of close ones the heaviest."""
         for threshold in self.thresholds:
             keep = weights > threshold
-            keep[keep] = apart(sites[keep], weights[keep], 0.6 * distance)
+            keep[keep] = apart(sites[keep], 0.6 * distance, weights[keep])
             yield keep
 
     def _one_by_one(
@@ -152,7 +152,7 @@ class Complete:
         distance = problem.cluster.potential.neighbour_distance
         rng = problem.rng("complete", state.iteration)
         difference = difference_map(misfit, factor, problem.comm, x)
-        surface = on_surface(x, distance)
+        surface = on_surface(x, distance, problem.cluster.potential.lattice.shells)
         sites, _ = difference.minima(
             x, x[surface], -self.depth, distance, rng, self.points * int(surface.sum())
         )
@@ -163,7 +163,9 @@ class Complete:
         return every, fit_occupancies(misfit, every, start, free, self.iterations)
 
 
-def on_surface(x: NDArray[np.float64], neighbour_distance: float) -> NDArray[np.bool_]:
-    """Tell which atoms have fewer neighbours than most within 1.22 neighbour distances."""
-    count = cKDTree(x).query_ball_point(x, 1.22 * neighbour_distance, return_length=True)
+def on_surface(
+    x: NDArray[np.float64], neighbour_distance: float, shells: float = 1.22
+) -> NDArray[np.bool_]:
+    """Tell which atoms have fewer neighbours than most within some neighbour distances."""
+    count = cKDTree(x).query_ball_point(x, shells * neighbour_distance, return_length=True)
     return np.asarray(count < np.median(count))

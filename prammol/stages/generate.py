@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import Delaunay, QhullError, cKDTree
 
+from prammol.spacing import apart
 from prammol.state import Problem, State
 from prammol.support import Support
 
@@ -188,15 +189,3 @@ def near_support(x: Positions, support: Support, slack: float) -> NDArray[np.boo
         for way in np.array([w for w in np.ndindex(3, 3, 3) if w != (1, 1, 1)]) - 1.0:
             inside |= support.contains(x + slack * way / np.linalg.norm(way))
     return inside
-
-
-def apart(x: Positions, distance: float) -> NDArray[np.bool_]:
-    """Tell which positions to keep so that no two are closer than a distance; the first stay."""
-    keep = np.ones(len(x), dtype=bool)
-    if len(x) == 0:
-        return keep
-    pairs = cKDTree(x).query_pairs(distance, output_type="ndarray")
-    for a, b in pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]:
-        if keep[a]:
-            keep[b] = False
-    return keep

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from prammol.stages.generate import apart
+from prammol.spacing import apart
 from prammol.state import Problem, State
 
 
