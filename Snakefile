@@ -60,6 +60,7 @@ rule film:
 rule report:
     input:
         rules.all.input,
+        style=workflow.source_path("workflow/report/report.css"),
     output:
         "results/report.html",
     log:
