@@ -17,6 +17,8 @@ from prammol.misfit import AmplitudeMisfit
 from prammol.phasing import PhasedPatch, bulk_amplitude
 from prammol.synthesis import Waves
 
+WHOLE = 0.5  # the bulk's amplitude at a flat surface halfway between two layers
+
 
 def weights_of_amplitude(amplitude: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return first occupancies: 0 below a quarter of the bulk's amplitude, 1 above three.
@@ -61,7 +63,9 @@ def rank_shifts(
     tried = []
     for turn in product(np.arange(steps) / steps, repeat=3):
         shift = inverse @ (2 * np.pi * (np.array(turn) - 0.5))
-        weights = weights_of_amplitude((np.abs(waves(sites + shift)) / bulk).mean(axis=1))
-        tried.append((misfit(sites, weights).value, weights))
+        amplitude = (np.abs(waves(sites + shift)) / bulk).mean(axis=1)
+        # Compared as whole atoms: soft weights blur the surface that tells the shifts apart.
+        value = misfit(sites[amplitude > WHOLE]).value
+        tried.append((value, weights_of_amplitude(amplitude)))
     order = np.argsort([value for value, _ in tried], kind="stable")
     return np.array([tried[i][1] for i in order[:keep]])
