@@ -12,7 +12,7 @@ READY_BENCH := $(VENV)/.ready-bench
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-mpi test-slow smoke check format bench clean
+.PHONY: help demo test test-mpi test-slow test-slurm smoke check format bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -21,13 +21,16 @@ demo: $(READY)  ## simulate and reconstruct the paper's vacancy crystal, 4679 at
 	$(BIN)/python -m prammol.demo results/demo
 
 test: $(READY)  ## the test-suite, within 10 minutes on two cores
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not slurm"
 
 test-mpi: $(READY)  ## only the tests that start several processes
 	$(BIN)/python -m pytest -m "mpi and not slow"
 
 test-slow: $(READY)  ## only the tests that take minutes each
 	$(BIN)/python -m pytest -m slow
+
+test-slurm: $(READY)  ## the workflow on a SLURM brought up for it; needs root, installs packages
+	$(BIN)/python -m pytest -m slurm
 
 smoke: $(READY)  ## the workflow on small crystals, all figures, in results/smoke
 	@mkdir -p results/smoke

@@ -91,6 +91,7 @@ def down(folder: Path, keep: bool = False) -> None:
         os.kill(pid, signal.SIGKILL)
     if conf.exists() and not keep:
         shutil.rmtree(folder)
+    del os.environ["SLURM_CONF"]
 
 
 def refuse(folder: Path) -> None:
