@@ -14,8 +14,9 @@ from prammol.defaults import DYNAMICS
 from prammol.diffraction import Background, Diffraction, background_arrays
 from prammol.errors import DataError, InputError
 from prammol.flux import PAPER_WAVELENGTH, scale_from_flux
+from prammol.lattices import LATTICES
 from prammol.md import Cluster
-from prammol.patches import BraggPatch, paper_patches
+from prammol.patches import PAPER_LATTICE_CONSTANT, BraggPatch, paper_patches
 from prammol.potentials import Potential, aluminium
 from prammol.scattering import StructureFactor
 
@@ -97,6 +98,52 @@ def simulate(
         meta.update(temperature=float(temperature), remove_rigid_motion=remove_rigid_motion)
         meta.update(equilibrate=equilibrate, snapshots=steps // every, every=every)
     return draw_counts(omega, patches, atoms.element, flux, seed, wavelength, meta, background)
+
+
+def innermost_patches(
+    atoms: Atoms,
+    points: int,
+    lattice_constant: float | None = None,
+    structure: str | None = None,
+    peaks: Sequence[Sequence[float]] | None = None,
+    half_width: float = 0.6,
+) -> list[BraggPatch]:
+    """Return cubes around three of the innermost peaks of a crystal, cube axes along x, y, z.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        The crystal; its ``info`` may have ``lattice_constant`` and ``structure``. For
+        aluminium without them they are those of the paper.
+    points : int
+        Points along each edge.
+    lattice_constant : float, optional
+        Edge of the cubic cell [Å].
+    structure : str, optional
+        ``"fcc"`` or ``"bcc"``.
+    peaks : (p, 3) sequence of float, optional
+        Other peaks [r.l.u.].
+    half_width : float
+        Half the edge of a cube [r.l.u.].
+
+    Raises
+    ------
+    InputError
+        If the lattice constant or the structure isn't known.
+    """
+    edge = lattice_constant or atoms.info.get("lattice_constant")
+    structure = structure or atoms.info.get("structure")
+    if atoms.element == "Al":
+        edge, structure = edge or PAPER_LATTICE_CONSTANT, structure or "fcc"
+    if not isinstance(edge, float | int) or not edge > 0:
+        msg = f"where are the peaks of {atoms.element}? Give --lattice-constant or --potential"
+        raise InputError(msg)
+    if peaks is None:
+        if structure not in LATTICES:
+            msg = f"which peaks of {atoms.element}? Give --structure, or --peak three times"
+            raise InputError(msg)
+        peaks = LATTICES[structure].peaks
+    return paper_patches(points, float(edge), peaks, half_width)
 
 
 def draw_counts(

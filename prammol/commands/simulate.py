@@ -174,24 +174,15 @@ def _patches(
     options: argparse.Namespace, atoms: Atoms, potential: Potential | None
 ) -> list[BraggPatch]:
     from prammol.errors import InputError
-    from prammol.lattices import LATTICES
-    from prammol.patches import PAPER_LATTICE_CONSTANT, paper_patches
+    from prammol.simulate import innermost_patches
 
     edge, structure = options.lattice_constant, options.structure
     if potential is not None:
         edge, structure = potential.lattice_constant, potential.structure
-    edge = edge or atoms.info.get("lattice_constant")
-    structure = structure or atoms.info.get("structure")
-    if atoms.element == "Al":
-        edge, structure = edge or PAPER_LATTICE_CONSTANT, structure or "fcc"
-    if not isinstance(edge, float | int) or not edge > 0:
-        msg = (
-            f"{options.crystal}: where are the peaks of {atoms.element}? "
-            "Give --lattice-constant or --potential"
+    try:
+        return innermost_patches(
+            atoms, options.points, edge, structure, options.peak, options.half_width
         )
-        raise InputError(msg)
-    if options.peak is None and structure not in LATTICES:
-        msg = f"{options.crystal}: which peaks? Give --peak three times, or --structure"
-        raise InputError(msg)
-    peaks = options.peak or LATTICES[structure].peaks
-    return paper_patches(options.points, edge, peaks, options.half_width)
+    except InputError as error:
+        msg = f"{options.crystal}: {error}"
+        raise InputError(msg) from None

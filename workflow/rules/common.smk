@@ -1,6 +1,7 @@
 # What the rules share: names of conditions, seeds, and which files a target needs.
 import hashlib
 import re
+import shlex
 import subprocess
 
 from snakemake.exceptions import WorkflowError
@@ -126,7 +127,22 @@ def crystal_options(wildcards):
     for name in ("atoms", "seed"):
         if settings[name] is not None:
             options += [f"--{name}", str(settings[name])]
+    return options + potential_options(wildcards.sample)
+
+
+def potential_options(sample):
+    """Options that describe the potential of a crystal, quoted for the shell."""
+    options = []
+    for name, value in config["samples"][sample]["potential"].items():
+        option = "--potential" if name == "file" else "--" + name.replace("_", "-")
+        for text in value if isinstance(value, list) else [value]:
+            options.append(f"{option}={shlex.quote(str(text))}")
     return options
+
+
+def potential_of(wildcards):
+    """The same for the crystal of a condition."""
+    return potential_options(sample_of(wildcards))
 
 
 def settings_of(wildcards):

@@ -80,6 +80,7 @@ rule dynamics:
         equilibrate=lookup(dpath="studies/{study}/dynamics/equilibrate", within=config),
         steps=lookup(dpath="studies/{study}/dynamics/steps", within=config),
         every=lookup(dpath="studies/{study}/dynamics/every", within=config),
+        potential=potential_of,
     message:
         "Dynamics at {wildcards.condition} on {resources.tasks} ranks"
     shell:
@@ -87,7 +88,7 @@ rule dynamics:
         " ${{launch:+$launch -n {resources.tasks}}} python {input.script} {input.crystal}"
         " --temperature {params.temperature} --seed {params.seed} --points {params.points}"
         " --equilibrate {params.equilibrate} --steps {params.steps} --every {params.every}"
-        " -o {output} > {log} 2>&1"
+        " {params.potential} -o {output} > {log} 2>&1"
 
 
 rule simulate_warm:

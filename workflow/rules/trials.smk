@@ -61,6 +61,7 @@ rule reconstruct:
     params:
         preset=lookup(dpath="studies/{study}/preset", within=config),
         settings=settings_of,
+        potential=potential_of,
         seed=seed_of_reconstruction,
     message:
         "Reconstruct on {resources.tasks} ranks: {wildcards.study} {wildcards.condition},"
@@ -69,6 +70,7 @@ rule reconstruct:
         'export OMP_NUM_THREADS=1 PRAMMOL_RANKS={resources.tasks}; launch="{resources.mpi}";'
         " ${{launch:+$launch -n {resources.tasks}}} python -m prammol reconstruct {input.diffraction}"
         " --support {input.support} --preset {params.preset} {params.settings}"
+        " {params.potential}"
         " --seed {params.seed} -o {output.result} --resume --force > {log} 2>&1"
         " || [ $? -eq 3 ]"
 

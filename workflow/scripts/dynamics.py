@@ -11,10 +11,10 @@ import json
 import numpy as np
 
 from prammol.comm import abort_on_exception, world
+from prammol.commands.common import add_potential, potential_of
 from prammol.io import read_atoms
 from prammol.io_files import replacing
-from prammol.patches import paper_patches
-from prammol.simulate import mean_structure_factor
+from prammol.simulate import innermost_patches, mean_structure_factor
 
 
 def main() -> None:
@@ -26,6 +26,7 @@ def main() -> None:
     for name in ("points", "equilibrate", "steps", "every"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("-o", "--output", required=True)
+    add_potential(parser)
     options = parser.parse_args()
     comm = world()
     abort_on_exception(comm)
@@ -34,7 +35,8 @@ def main() -> None:
         atoms,
         options.temperature,
         options.seed,
-        paper_patches(options.points),
+        innermost_patches(atoms, options.points),
+        potential_of(options, atoms.element),
         comm=comm,
         equilibrate=options.equilibrate,
         steps=options.steps,
