@@ -114,7 +114,8 @@ class TestWithoutAccounting:
     accounting = False
 
     @pytest.fixture(scope="class")
-    def finished(self, slurm, tmp_path_factory):
+    @classmethod
+    def finished(cls, slurm, tmp_path_factory):
         """A folder with the whole smoke study, smaller still, made with two ranks."""
         folder = tmp_path_factory.mktemp("study")
         study = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text())
@@ -265,9 +266,11 @@ class TestFailures:
         os.kill(self.ranks(5)[-1], signal.SIGKILL)
 
     @pytest.fixture(scope="class")
-    def swept(self, request, slurm, tmp_path_factory):
+    @classmethod
+    def swept(cls, slurm, tmp_path_factory):
         """A sweep of five trials after the troubles, and how snakemake ended."""
-        folder = request.cls.folder = tmp_path_factory.mktemp("failures").resolve()
+        folder = cls.folder = tmp_path_factory.mktemp("failures").resolve()
+        self = cls()
         study = {
             "name": "failures",
             "samples": {"vacancy": {"kind": "bulk", "atoms": 200, "seed": 5}},
