@@ -22,6 +22,7 @@ _HOME = {
     "Atoms": "atoms",
     "BraggPatch": "patches",
     "Diffraction": "diffraction",
+    "Diffractometer": "geometry",
     "Metrics": "evaluate",
     "Potential": "potentials",
     "PrammolError": "errors",
@@ -31,6 +32,7 @@ _HOME = {
     "choose_potential": "potential_options",
     "evaluate": "evaluate",
     "make_crystal": "crystals",
+    "orientation_from_peaks": "geometry",
     "paper_patches": "patches",
     "plot_reconstruction": "plot",
     "read_atoms": "io",
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
     from prammol.errors import PrammolError as PrammolError
     from prammol.evaluate import Metrics as Metrics
     from prammol.evaluate import evaluate as evaluate
+    from prammol.geometry import Diffractometer as Diffractometer
+    from prammol.geometry import orientation_from_peaks as orientation_from_peaks
     from prammol.io import read_atoms as read_atoms
     from prammol.io import read_diffraction as read_diffraction
     from prammol.io import read_reconstruction as read_reconstruction

@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 
 from prammol import __version__
+from prammol.curved import CurvedPatch
 from prammol.diffraction import Diffraction
 from prammol.errors import InputError
 from prammol.io_files import PathLike
@@ -117,7 +118,8 @@ def identity(
     points: list[Any] = []
     for patch, counts, valid in zip(data.patches, data.counts, data.valid, strict=True):
         seen = np.asarray(valid, dtype=bool)
-        points += [patch.origin, patch.step, np.where(seen, counts, 0.0), seen]
+        points += [patch.q()] if isinstance(patch, CurvedPatch) else [patch.origin, patch.step]
+        points += [np.where(seen, counts, 0.0), seen]
     points += [np.where(v, b, 0.0) for b, v in zip(data.background, data.valid, strict=False)]
     commands = (
         f"{potential.element} {potential.pair_style} {potential.pair_coeff} {potential.mass!r} "

@@ -126,8 +126,9 @@ class Diffraction:
             )
             index = np.asarray(np.mgrid[box]).reshape(3, -1).T
             weight = seen[box].ravel()
-            mean = weight @ index / weight.sum() if weight.sum() > 0 else np.array(top, float)
-            out[k] = p.origin + mean @ p.step
+            if weight.sum() == 0:
+                weight = (index == np.array(top)).all(axis=1).astype(float)
+            out[k] = weight @ p.at(index) / weight.sum()
         return out
 
     def require_three_dimensions(self) -> None:

@@ -15,8 +15,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from prammol.curved import CurvedPatch, patch_of_points
 from prammol.diffraction import Diffraction
-from prammol.errors import DataError, InputError
+from prammol.errors import InputError
 from prammol.io_files import PathLike
 from prammol.io_hdf5 import (
     LARGEST,
@@ -40,7 +41,6 @@ INVALID = 0x1
 UNUSABLE = 0x7DF
 
 _GRID = "q = origin + i step[0] + j step[1] + k step[2], q includes 2 pi"
-_COORDINATES_TOLERANCE = 0.05  # of a step
 
 
 def write_diffraction(
@@ -90,9 +90,12 @@ def write_diffraction(
             if data.background:
                 store(image, "background", _constant(data.background[k - 1]), "counts")
             store(image, "image_size", patch.shape, "pixel")
-            grid = group(image, "reciprocal_grid", "NXcollection", convention=_GRID)
-            store(grid, "origin", patch.origin, "1/angstrom")
-            store(grid, "step", patch.step, "1/angstrom")
+            if isinstance(patch, CurvedPatch):
+                store(image, "reciprocal_coordinates", patch.points, "1/angstrom")
+            else:
+                grid = group(image, "reciprocal_grid", "NXcollection", convention=_GRID)
+                store(grid, "origin", patch.origin, "1/angstrom")
+                store(grid, "step", patch.step, "1/angstrom")
             _show(entry, "image_1/data", "photons")
         _process(file["entry_1"], meta, provenance if provenance is not None else kept)
 
@@ -101,9 +104,9 @@ def read_diffraction(path: PathLike) -> Diffraction:
     """Read what :func:`write_diffraction` wrote, or a CXI file of the same layout.
 
     A patch needs ``/entry_k/image_1/data`` and either ``reciprocal_grid/origin`` and ``step``
-    or ``reciprocal_coordinates`` of shape (n1, n2, n3, 3) [1/Å, with 2 pi], which
-    must be an affine grid to 5 % of a step. ``mask`` and ``background`` are optional; the
-    latter is one number or an array as the counts.
+    or ``reciprocal_coordinates`` of shape (n1, n2, n3, 3) [1/Å, with 2 pi]: an affine grid
+    to 5 % of a step, or a bent one, :class:`prammol.curved.CurvedPatch`. ``mask`` and
+    ``background`` are optional; the latter is one number or an array as the counts.
 
     Returns
     -------
@@ -278,7 +281,7 @@ def _patch(image: h5py.Group, shape: tuple[int, ...]) -> BraggPatch:
         step = load_array(image, "reciprocal_grid/step", (3, 3))
     elif "reciprocal_coordinates" in image:
         q = load_array(image, "reciprocal_coordinates", (*shape, 3)).astype(float)
-        origin, step = _fit_grid(q, where)
+        return patch_of_points(q, f"{where}/reciprocal_coordinates")
     else:
         msg = f"{where} has neither reciprocal_grid nor reciprocal_coordinates, expected one"
         raise InputError(msg)
@@ -287,23 +290,3 @@ def _patch(image: h5py.Group, shape: tuple[int, ...]) -> BraggPatch:
     except InputError as error:
         msg = f"{where}: {error}"
         raise InputError(msg) from None
-
-
-def _fit_grid(
-    q: NDArray[np.float64], where: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return origin and step of the affine grid that given points lie on."""
-    if min(q.shape[:3]) < 2 or not np.isfinite(q).all():
-        msg = f"{where}/reciprocal_coordinates needs finite numbers and 2 points along each axis"
-        raise InputError(msg)
-    origin = q[0, 0, 0]
-    last = np.stack([q[-1, 0, 0], q[0, -1, 0], q[0, 0, -1]])
-    step = (last - origin) / (np.array(q.shape[:3]) - 1)[:, None]
-    off = np.abs(q - origin - np.moveaxis(np.indices(q.shape[:3]), 0, -1) @ step).max()
-    if off > _COORDINATES_TOLERANCE * np.linalg.norm(step, axis=1).min():
-        msg = (
-            f"{where}/reciprocal_coordinates is off an affine grid by {off:.3g} 1/Å, "
-            "expected a regular grid"
-        )
-        raise DataError(msg)
-    return origin, step

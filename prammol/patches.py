@@ -78,6 +78,15 @@ class BraggPatch:
         """Scattering vector of the point with index ``shape // 2`` [1/Å]."""
         return self.origin + (np.array(self.shape) // 2) @ self.step
 
+    @property
+    def affine(self) -> BraggPatch:
+        """The patch itself, or of one that isn't quite affine the grid it is nearest to."""
+        return self
+
+    def at(self, index: NDArray[np.int_]) -> NDArray[np.float64]:
+        """Return the scattering vectors of points, (m, 3) [1/Å], by their indices, (m, 3)."""
+        return np.asarray(self.origin + index @ self.step)
+
     def q(self) -> NDArray[np.float64]:
         """Return the scattering vectors of all points, (size, 3) [1/Å], C order."""
         index = np.indices(self.shape, dtype=float).reshape(3, -1).T

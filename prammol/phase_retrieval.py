@@ -150,7 +150,7 @@ def _from_patch(
     known: Shape | None = None,
 ) -> Shape:
     """Phase patch k, in the shape another patch gave if there is one, and say so."""
-    patch = data.patches[k]
+    patch = data.patches[k].affine
     inside = None
     if known is not None:
         amplitude = _sampled(known, patch, 1, np.zeros(3))

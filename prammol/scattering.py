@@ -9,7 +9,8 @@ and its adjoint, for values v on the points,
     (adjoint v)_j = sum_q v(q) exp(+i q . x_j).
 
 On an affine grid both are non-uniform Fourier transforms, done by ducc0 in
-O(n + N log N). :func:`direct_structure_factor` is the plain sum: the reference.
+O(n + N log N); on a curved patch transforms between two non-uniform sets, about ten
+times slower. :func:`direct_structure_factor` is the plain sum: the reference.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import ducc0
 import numpy as np
 from numpy.typing import NDArray
 
+from prammol.curved import CurvedPatch
 from prammol.patches import BraggPatch
 
 Positions = NDArray[np.float64]
@@ -114,6 +116,16 @@ class StructureFactor:
             phase = np.exp(-1j * (x @ patch.middle))
             if weights is not None:
                 phase *= weights
+            if isinstance(patch, CurvedPatch):
+                out[part] = ducc0.nufft.experimental.nu2nu(
+                    points_in=phase.astype(self._complex, copy=False),
+                    coord_in=x.astype(self._real),
+                    coord_out=(patch.q() - patch.middle).astype(self._real),
+                    forward=True,
+                    epsilon=self.epsilon,
+                    nthreads=self.threads,
+                )
+                continue
             ducc0.nufft.nu2u(
                 points=phase.astype(self._complex, copy=False),
                 coord=self._coordinates(patch, x),
@@ -154,8 +166,20 @@ class StructureFactor:
         if len(x) == 0:
             return total
         for patch, part in zip(self.patches, self._slices, strict=True):
-            coord = self._coordinates(patch, x)
             phase = np.exp(1j * (x @ patch.middle))
+            if isinstance(patch, CurvedPatch):
+                offset = (patch.q() - patch.middle).astype(self._real)
+                for k, field in enumerate(fields):
+                    total[k] += phase * ducc0.nufft.experimental.nu2nu(
+                        points_in=field[part].astype(self._complex, copy=False),
+                        coord_in=offset,
+                        coord_out=x.astype(self._real),
+                        forward=False,
+                        epsilon=self.epsilon,
+                        nthreads=self.threads,
+                    )
+                continue
+            coord = self._coordinates(patch, x)
             for k, field in enumerate(fields):
                 total[k] += phase * ducc0.nufft.u2nu(
                     grid=field[part].reshape(patch.shape).astype(self._complex, copy=False),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from prammol.curved import CurvedPatch
 from prammol.ranking import single_atom_gains
 from prammol.state import Problem, State
 
@@ -232,6 +233,9 @@ def plane_wave(problem: Problem, x: NDArray[np.float64]) -> NDArray[np.complex64
     """
     parts = [np.empty(0, dtype=np.complex64)]
     for patch in problem.shard.patches:
+        if isinstance(patch, CurvedPatch):
+            parts.append(np.exp(-1j * (patch.q() @ x)).astype(np.complex64))
+            continue
         a, b, c = (
             np.exp(-1j * (step @ x) * np.arange(count)).astype(np.complex64)
             for step, count in zip(patch.step, patch.shape, strict=True)

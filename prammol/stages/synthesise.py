@@ -90,7 +90,7 @@ class Synthesise:
         def run(
             k: int, mask: NDArray[np.bool_], wave: NDArray[np.complex64], iterations: int
         ) -> PhasedPatch:
-            patch, valid = data.patches[k], data.valid[k]
+            patch, valid = data.patches[k].affine, data.valid[k]
             return phase_patch(
                 patch, data.signal(k), valid, peaks[k], width, mask, centre, wave, iterations
             )
