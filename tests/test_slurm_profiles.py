@@ -1,0 +1,50 @@
+"""The profiles for SLURM: what can be checked without one."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+PROFILES = ROOT / "profiles"
+
+
+def settings(name, version="config.v8+"):
+    return yaml.safe_load((PROFILES / name / f"{version}.yaml").read_text())
+
+
+@pytest.mark.parametrize("name", ["slurm", "slurm-one-rank"])
+def test_snakemake_8_and_9_read_the_same(name):
+    assert settings(name) == settings(name, "profile.v9+")
+
+
+def test_one_rank_differs_only_in_the_trials():
+    several, one = settings("slurm"), settings("slurm-one-rank")
+    of_trials = {"set-threads", "set-resources"}
+    assert {k: v for k, v in several.items() if k not in of_trials} == {
+        k: v for k, v in one.items() if k not in of_trials
+    }
+
+
+def test_threads_and_tasks_are_the_same_number_of_ranks():
+    profile = settings("slurm")
+    for rule, ranks in profile["set-threads"].items():
+        assert profile["set-resources"][rule]["tasks"] == ranks > 1
+
+
+@pytest.mark.parametrize(("name", "ranks"), [("slurm", 4), ("slurm-one-rank", 1)])
+def test_trials_of_a_profile(tmp_path, name, ranks):
+    command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "-d", tmp_path]
+    command += ["--profile", PROFILES / name, "--dry-run", "--nocolor"]
+    run = subprocess.run(
+        [*map(str, command), "results/flux/1e18/trial-01/metrics.json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert re.search(rf"Reconstruct on {ranks} ranks", run.stdout + run.stderr)
