@@ -123,8 +123,7 @@ class TestWithoutAccounting:
             sample["atoms"] = 200
         study["measurement"]["points"] = 24
         for settings in study["studies"].values():
-            settings["settings"] = ["max_iterations=1"]
-            settings["trials"] = 1
+            settings.update(preset="paper", settings=["max_iterations=2"], trials=1)
         study["studies"]["flux"].update(flux=["1e20"], trials=2)
         study["studies"]["temperature"].update(
             temperature=[300], dynamics={"equilibrate": 200, "steps": 400, "every": 20}
