@@ -183,7 +183,7 @@ class TestWithoutAccounting:
     def test_launchers(self, slurm, tmp_path, launch, nodes, expected):
         beside = Path(sys.executable).parent
         program = f'PATH={beside}:$PATH; {launch} -n 2 {sys.executable} -c "{WHERE}"'
-        options = ["-p", "all", "-n", "2", f"-N{nodes}", f"--ntasks-per-node={2 // nodes}"]
+        options = ["-p", "both", "-n", "2", f"-N{nodes}", f"--ntasks-per-node={2 // nodes}"]
         script = tmp_path / "job.sh"
         script.write_text(f"#!/bin/bash\n{AS_IN_A_JOB}{program}\n")
         subprocess.run(
@@ -194,16 +194,6 @@ class TestWithoutAccounting:
             capture_output=True,
         )
         assert expected in (tmp_path / "out").read_text()
-
-
-def wait_for(what, seconds=400):
-    """Poll until a function returns something true, and return that."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := what():
-            return found
-        time.sleep(0.2)
-    pytest.fail(f"{what.__name__} waited {seconds} s")
 
 
 class TestFailures:
@@ -223,7 +213,11 @@ class TestFailures:
                         return int(job["JobId"])
             return None
 
-        return wait_for(job_with_a_checkpoint)
+        while self.sweep.poll() is None:
+            if found := job_with_a_checkpoint():
+                return found
+            time.sleep(0.2)
+        return pytest.fail(f"no trial {trial}: {(self.folder / 'snakemake.log').read_text()}")
 
     def iterations(self, trial):
         """The number of iterations that the running reconstruction has recorded."""
@@ -291,9 +285,10 @@ class TestFailures:
         run = snakemake(folder, "--cores", "2", *configuration, "--", *supports)
         assert run.returncode == 0, run.stdout + run.stderr
         self.damage(folder / supports[1])
-        use = ["--profile", profile(folder, slurm_partition="all"), *configuration, "--", "all"]
+        use = ["--profile", profile(folder, slurm_partition="both"), *configuration, "--", "all"]
         with (folder / "snakemake.log").open("w") as log, ThreadPoolExecutor() as pool:
             sweep = subprocess.Popen(command(folder, *use), cwd=ROOT, stdout=log, stderr=log)
+            cls.sweep = sweep
             try:
                 troubles = [
                     pool.submit(t)
@@ -375,7 +370,7 @@ class TestFailures:
     def test_one_command_does_them_and_what_hangs_on_them(self, swept):
         folder, configuration, _ = swept
         (folder / self.trials.format(2) / "support.h5").unlink()
-        use = ["--profile", profile(folder, slurm_partition="all"), *configuration]
+        use = ["--profile", profile(folder, slurm_partition="both"), *configuration]
         one = f"{self.trials.format(2)}/metrics.json"
         only = snakemake(folder, *use, "--dry-run", "--", one)
         assert rules_of(only) == {"support": 1, "reconstruct": 1, "evaluate": 1}

@@ -209,7 +209,7 @@ def start_slurm(folder: Path) -> None:
             call("slurmd", "-N", name)
 
     def ready() -> bool:
-        states = call("sinfo", "-h", "-N", "-p", "all", "-o", "%t").split()
+        states = call("sinfo", "-h", "-N", "-p", "both", "-o", "%t").split()
         return len(states) == len(names) and {*states} <= {"idle", "mix", "alloc", "comp"}
 
     wait("slurmd", folder, ready)

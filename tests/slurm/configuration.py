@@ -59,7 +59,7 @@ _NODE = (
 # there are cores take minutes for seconds.
 _PARTITIONS = """\
 PartitionName=one Nodes=n1 Default=YES MaxTime=1-00:00:00 DefaultTime=00:30:00 State=UP
-PartitionName=all Nodes=ALL MaxTime=1-00:00:00 DefaultTime=00:30:00 State=UP
+PartitionName=both Nodes=ALL MaxTime=1-00:00:00 DefaultTime=00:30:00 State=UP
 """
 _SLURMDBD = """\
 AuthType=auth/munge
