@@ -32,10 +32,10 @@ test-slow: $(READY)  ## only the tests that take minutes each
 test-slurm: $(READY)  ## the workflow on a SLURM brought up for it; needs root, installs packages
 	$(BIN)/python -m pytest -m slurm
 
-smoke: $(READY)  ## the workflow on small crystals, all figures, in results/smoke
+smoke: $(READY)  ## the workflow on small crystals, all figures and the report, in results/smoke
 	@mkdir -p results/smoke
 	$(BIN)/snakemake --profile profiles/local --configfile config/smoke.yaml \
-	  --directory results/smoke all
+	  --directory results/smoke -- report
 
 check: $(READY_DEV)  ## style, format and types
 	$(BIN)/ruff check .
