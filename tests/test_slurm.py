@@ -4,6 +4,7 @@ Needs root and Debian's packages (installed if apt-get can); elsewhere all of it
 """
 
 import csv
+import fcntl
 import json
 import os
 import re
@@ -44,7 +45,9 @@ WHERE = (
 
 @pytest.fixture(scope="class")
 def slurm(request):
-    """A running SLURM, with accounting if the class says so."""
+    """A running SLURM, with accounting if the class says so; one at a time on a machine."""
+    lock = FOLDER.with_suffix(".lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
     try:
         down(FOLDER)  # what a killed test left
         up(FOLDER, nodes=2, cpus=2, accounting=request.cls.accounting, install=True)
@@ -58,6 +61,7 @@ def slurm(request):
     assert not LINK.is_symlink()
     assert not FOLDER.exists()
     assert processes_of(FOLDER / "etc" / "slurm.conf") == []
+    lock.close()
 
 
 def profile(folder, name="slurm", ranks=2, **changes):
