@@ -36,6 +36,7 @@ LINK = Path("/etc/slurm/slurm.conf")
 POLICY = Path("/usr/sbin/policy-rc.d")
 PROGRAMS = ("munged", "slurmctld", "slurmd")
 ACCOUNTING_PROGRAMS = ("mariadbd", "slurmdbd")
+DAEMONS = PROGRAMS + ACCOUNTING_PROGRAMS
 PACKAGES = ("slurm-wlm", "munge")
 ACCOUNTING_PACKAGES = ("slurmdbd", "mariadb-server")
 SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -60,13 +61,13 @@ def up(folder: Path, nodes: int, cpus: int, accounting: bool, install: bool) -> 
         (folder / name).mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)  # munged and slurmd refuse folders that others can write to
     (folder / "munge").chmod(0o700)
-    start_munge(folder)
     conf = folder / "etc" / "slurm.conf"
+    os.environ["SLURM_CONF"] = str(conf)
+    start_munge(folder)
     if not conf.exists():
         ports = free_ports(3 + nodes)
         conf.write_text(slurm_conf(folder, nodes, cpus, ports, accounting))
         (folder / "etc" / "ports").write_text(" ".join(map(str, ports)))
-    os.environ["SLURM_CONF"] = str(conf)
     LINK.parent.mkdir(exist_ok=True)
     if not LINK.is_symlink():
         LINK.symlink_to(conf)
@@ -106,7 +107,7 @@ def refuse(folder: Path) -> None:
     if "SLURM_JOB_ID" in os.environ:
         msg = "this is a job of a SLURM, which is left alone"
         raise UnsuitableError(msg)
-    ours = {read_pid(p) for p in (folder / "run").glob("*.pid")}
+    ours = {read_pid(p) for p in (folder / "run").glob("*.pid")} | {*processes_of(conf)}
     for pid, command in running_commands():
         if Path(command[0]).name in ("slurmctld", "slurmd", "slurmdbd") and pid not in ours:
             msg = f"{command[0]} (process {pid}) is not ours: this machine's SLURM is left alone"
@@ -175,12 +176,12 @@ def start_accounting(folder: Path) -> None:
         )
     if not alive(run / "mariadbd.pid"):
         with (folder / "log" / "mariadbd.log").open("a") as log:
-            subprocess.Popen(
-                ["mariadbd", *mariadb_options(folder, database_port)],
+            subprocess.run(
+                ["setsid", "--fork", "mariadbd", *mariadb_options(folder, database_port)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
+                check=True,
             )
     sql = ["mariadb", "--no-defaults", "-uroot", f"--socket={run}/mysql.socket", "-e"]
     wait("mariadbd", folder, lambda: quiet(*sql, "select 1"))
@@ -242,15 +243,17 @@ def stop(path: Path) -> None:
 
 
 def processes_of(conf: Path) -> list[int]:
-    """Return the processes that jobs of the cluster left behind."""
+    """Return the daemons of the cluster and what its jobs left behind."""
     found = []
+    daemons = {p for p, c in running_commands() if Path(c[0]).name in DAEMONS}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             environment = (folder / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
         job = any(v.startswith(b"SLURM_JOB_ID=") for v in environment)
-        if job and f"SLURM_CONF={conf}".encode() in environment:
+        ours = f"SLURM_CONF={conf}".encode() in environment
+        if ours and (job or int(folder.name) in daemons):
             found.append(int(folder.name))
     return found
 
