@@ -285,7 +285,8 @@ class TestFailures:
         }
         (folder / "study.yaml").write_text(yaml.safe_dump(study))
         supports = [f"{self.trials.format(n)}/support.h5" for n in range(1, 6)]
-        configuration = ["--configfile", folder / "study.yaml"]
+        # Of the paper's studies nothing is to be left.
+        configuration = ["--replace-workflow-config", "--configfile", folder / "study.yaml"]
         run = snakemake(folder, "--cores", "2", *configuration, "--", *supports)
         assert run.returncode == 0, run.stdout + run.stderr
         self.damage(folder / supports[1])

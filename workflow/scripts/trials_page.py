@@ -117,6 +117,13 @@ def failure_of(trial: str) -> Failure:
     )
 
 
+def is_begun(trial: str) -> bool:
+    """Tell whether a trial without a result has got as far as a file or a log."""
+    folder = Path(trial)
+    logs = folder.parents[2] / "logs" / Path(*folder.parts[-3:])
+    return any(p.exists() and any(p.iterdir()) for p in (folder, logs))
+
+
 def last_iteration(checkpoint: Path) -> int | None:
     """Return the iteration a reconstruction would continue after, None if it would start."""
     from prammol.checkpoint import read_checkpoint
@@ -128,8 +135,10 @@ def last_iteration(checkpoint: Path) -> int | None:
         return None
 
 
-def page(table: Sequence[Mapping[str, Any]], failed: Sequence[Failure]) -> str:
-    """Return the page of the rows of trials and of those that have no result."""
+def page(
+    table: Sequence[Mapping[str, Any]], failed: Sequence[Failure], waiting: Sequence[str] = ()
+) -> str:
+    """Return the page of the rows of trials, of those without a result and those not begun."""
     lines = []
     for row in table:
         bad = not row["converged"] or row["n_missing"] or row["n_extra"]
@@ -138,6 +147,7 @@ def page(table: Sequence[Mapping[str, Any]], failed: Sequence[Failure]) -> str:
     done = sum(bool(r["converged"]) for r in table)
     hours = sum(r["core_s"] for r in table) / 3600
     without = f", {len(failed)} without a result" if failed else ""
+    without += f", {len(waiting)} not begun" if waiting else ""
     return PAGE.format(
         summary=f"{len(table)} trials{without}, {done} converged, "
         f"{hours:.3g} core hours of reconstruction",
@@ -155,7 +165,7 @@ def _failures(failed: Sequence[Failure]) -> str:
         if f.text:
             why = f"<code>{html.escape(f.log)}</code><pre>{html.escape(f.text)}</pre>"
         else:
-            why = "no log: not begun, or what it needs is missing"
+            why = "not begun, or stopped before it said anything"
         rows.append(
             f"<tr><td>{html.escape(f.trial)}</td><td>{f.step}</td><td>{kept}</td><td>{why}</td></tr>"
         )
@@ -190,8 +200,9 @@ def write(output: str, trials: Sequence[str]) -> None:
     rows = [
         trial_row(str(Path(t) / "metrics.json"), None, len(trials)) for t in trials if is_done(t)
     ]
-    failed = [failure_of(t) for t in trials if not is_done(t)]
-    Path(output).write_text(page(rows, failed), encoding="utf-8")
+    failed = [failure_of(t) for t in trials if not is_done(t) and is_begun(t)]
+    waiting = [t for t in trials if not is_done(t) and not is_begun(t)]
+    Path(output).write_text(page(rows, failed, waiting), encoding="utf-8")
 
 
 def main() -> None:
