@@ -134,7 +134,7 @@ def potential_options(sample):
     """Options that describe the potential of a crystal, quoted for the shell."""
     options = []
     for name, value in config["samples"][sample]["potential"].items():
-        option = "--potential" if name == "file" else "--" + name.replace("_", "-")
+        option = "--potential" if name == "file" else f"--{name.replace('_', '-')}"
         for text in value if isinstance(value, list) else [value]:
             options.append(f"{option}={shlex.quote(str(text))}")
     return options
