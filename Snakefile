@@ -68,7 +68,7 @@ rule report:
     benchmark:
         "results/benchmarks/report.tsv"
     conda:
-        "environment.yml"
+        environment
     resources:
         mem_mb=2000,
         runtime=30,

@@ -19,6 +19,17 @@ os.environ.update(
     OMP_NUM_THREADS="1",
 )
 
+
+def environment(wildcards):
+    """The conda environment of every rule, with `--software-deployment-method conda`, else none.
+
+    Snakemake 8 hangs when a job fails that has one and there is no conda.
+    """
+    methods = workflow.deployment_settings.deployment_method
+    wanted = any(method.name == "CONDA" for method in methods)
+    return os.path.join(workflow.basedir, "environment.yml") if wanted else None
+
+
 TRIAL = "results/{study}/{condition}/trial-{trial}"
 LOG = "results/logs/{study}/{condition}/trial-{trial}"
 BENCHMARK = "results/benchmarks/{study}/{condition}/trial-{trial}"

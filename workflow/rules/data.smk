@@ -9,7 +9,7 @@ rule crystal:
     benchmark:
         "results/benchmarks/samples/{sample}.tsv"
     conda:
-        "../../environment.yml"
+        environment
     resources:
         mem_mb=1000,
         runtime=30,
@@ -33,7 +33,7 @@ rule simulate:
     wildcard_constraints:
         study=any_of(studies_of_kind("flux", "samples")),
     conda:
-        "../../environment.yml"
+        environment
     resources:
         mem_mb=1000,
         runtime=10,
@@ -65,7 +65,7 @@ rule dynamics:
     wildcard_constraints:
         study=any_of(studies_of_kind("temperature")),
     conda:
-        "../../environment.yml"
+        environment
     threads: 1
     resources:
         tasks=ranks,
@@ -104,7 +104,7 @@ rule simulate_warm:
     wildcard_constraints:
         study=any_of(studies_of_kind("temperature")),
     conda:
-        "../../environment.yml"
+        environment
     resources:
         mem_mb=1000,
         runtime=10,

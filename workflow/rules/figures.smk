@@ -19,7 +19,7 @@ rule draw_fig2:
     benchmark:
         "results/benchmarks/figures/fig2.tsv"
     conda:
-        "../../environment.yml"
+        environment
     resources:
         mem_mb=1500,
         runtime=15,
@@ -46,7 +46,7 @@ rule draw_fig3:
     benchmark:
         "results/benchmarks/figures/fig3.tsv"
     conda:
-        "../../environment.yml"
+        environment
     resources:
         mem_mb=1500,
         runtime=15,
@@ -73,7 +73,7 @@ rule draw_fig4:
     benchmark:
         "results/benchmarks/figures/fig4.tsv"
     conda:
-        "../../environment.yml"
+        environment
     resources:
         mem_mb=1500,
         runtime=15,
@@ -103,7 +103,7 @@ rule draw_fig5:
     benchmark:
         "results/benchmarks/figures/fig5.tsv"
     conda:
-        "../../environment.yml"
+        environment
     resources:
         mem_mb=1500,
         runtime=15,
@@ -131,7 +131,7 @@ rule draw_fig6:
     benchmark:
         "results/benchmarks/figures/fig6.tsv"
     conda:
-        "../../environment.yml"
+        environment
     resources:
         mem_mb=1500,
         runtime=15,
@@ -161,7 +161,7 @@ rule draw_fig7:
     benchmark:
         "results/benchmarks/figures/fig7.tsv"
     conda:
-        "../../environment.yml"
+        environment
     resources:
         mem_mb=1500,
         runtime=15,
@@ -191,7 +191,7 @@ rule draw_fig8:
     benchmark:
         "results/benchmarks/figures/fig8.tsv"
     conda:
-        "../../environment.yml"
+        environment
     resources:
         mem_mb=1500,
         runtime=15,

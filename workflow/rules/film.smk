@@ -15,7 +15,7 @@ rule trajectory:
     benchmark:
         f"{BENCHMARK}/trajectory.tsv"
     conda:
-        "../../environment.yml"
+        environment
     threads: 1
     resources:
         tasks=ranks,
@@ -56,7 +56,7 @@ rule draw_film:
     benchmark:
         "results/benchmarks/figures/film.tsv"
     conda:
-        "../../environment.yml"
+        environment
     resources:
         mem_mb=1500,
         runtime=15,

@@ -12,7 +12,7 @@ rule resolution:
     benchmark:
         "results/benchmarks/{study}/{condition}/resolution.tsv"
     conda:
-        "../../environment.yml"
+        environment
     resources:
         mem_mb=2000,
         runtime=60,
@@ -38,7 +38,7 @@ rule table:
     benchmark:
         "results/benchmarks/{study}/table.tsv"
     conda:
-        "../../environment.yml"
+        environment
     resources:
         mem_mb=500,
         runtime=10,
@@ -65,7 +65,7 @@ rule trials_page:
     benchmark:
         "results/benchmarks/trials_page.tsv"
     conda:
-        "../../environment.yml"
+        environment
     resources:
         mem_mb=500,
         runtime=10,

@@ -18,7 +18,7 @@ rule support:
     benchmark:
         f"{BENCHMARK}/support.tsv"
     conda:
-        "../../environment.yml"
+        environment
     resources:
         mem_mb=1000,
         runtime=10,
@@ -50,7 +50,7 @@ rule reconstruct:
     benchmark:
         f"{BENCHMARK}/reconstruct.tsv"
     conda:
-        "../../environment.yml"
+        environment
     threads: 1
     resources:
         tasks=ranks,
@@ -87,7 +87,7 @@ rule evaluate:
     benchmark:
         f"{BENCHMARK}/evaluate.tsv"
     conda:
-        "../../environment.yml"
+        environment
     resources:
         mem_mb=2000,
         runtime=20,
