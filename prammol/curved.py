@@ -3,19 +3,21 @@
 The points of a rocking scan lie on planes that turn about the origin of reciprocal space,
 each of them bent like the Ewald sphere. Near the Bragg peak that is an affine grid; far
 from it the points can be off by more than a step. They are then kept one by one. The
-structure factor is computed at the points themselves; nothing is interpolated.
+structure factor is computed at the points themselves; nothing that is fitted is interpolated.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 
 from prammol.errors import DataError, InputError
 from prammol.patches import BraggPatch
 
 FloatArray = NDArray[np.float64]
 AFFINE = 0.05  # of a step: below it a patch counts as affine
+_NEWTON = 6
 _ROUGH = 0.5  # of a step: neighbouring steps of a scan differ by much less
 
 
@@ -82,6 +84,42 @@ class CurvedPatch(BraggPatch):
     def planes(self, start: int, stop: int) -> BraggPatch:
         """Return the slab ``start <= i < stop`` along the first axis."""
         return _Slab(super().planes(start, stop), self.points[start:stop])
+
+    def regridded(
+        self, values: FloatArray, valid: NDArray[np.bool_]
+    ) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Interpolate values at the points to the affine grid: good for a start, not for a fit.
+
+        Parameters
+        ----------
+        values : (n1, n2, n3) ndarray
+            Values, at least 0, such as counts.
+        valid : (n1, n2, n3) bool ndarray
+            Which of them are known.
+
+        Returns
+        -------
+        values : (n1, n2, n3) ndarray
+            By cubic splines through the roots of the values.
+        valid : (n1, n2, n3) bool ndarray
+            False outside of the points and beside one that isn't known.
+        """
+        target = BraggPatch.q(self)
+        index = np.indices(self.shape, dtype=float).reshape(3, -1)
+        parts = [np.ascontiguousarray(self.points[..., a]) for a in range(3)]
+        # Newton's method with the steps in the middle: the points are nearly a grid.
+        inverse = np.linalg.inv(self.step)
+        top = np.array(self.shape)[:, None] - 1.0
+        for _ in range(_NEWTON):
+            inside = np.clip(index, 0, top)
+            here = np.stack([map_coordinates(p, inside, order=1) for p in parts], axis=1)
+            index = inside + ((target - here) @ inverse).T
+        known = ((index > -0.01) & (index < top + 0.01)).all(axis=0)
+        roots = np.sqrt(np.where(valid, np.maximum(values, 0.0), 0.0))
+        out = map_coordinates(roots, index, order=3, mode="nearest")
+        known &= map_coordinates(valid.astype(float), index, order=1, mode="nearest") > 0.999
+        out = np.where(known, np.maximum(out, 0.0) ** 2, 0.0)
+        return out.reshape(self.shape), known.reshape(self.shape)
 
 
 class _Slab(CurvedPatch):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.comm import Communicator
+from prammol.curved import CurvedPatch
 from prammol.errors import DataError, InputError
 from prammol.patches import BraggPatch, require_independent, shard
 
@@ -105,6 +106,16 @@ class Diffraction:
         if not self.background:
             return self.counts[k]
         return np.maximum(self.counts[k] - self.background[k], 0.0)
+
+    def gridded(self, k: int) -> tuple[BraggPatch, NDArray[np.float64], NDArray[np.bool_]]:
+        """Return patch k, its signal and mask on an affine grid, for phase retrieval.
+
+        They are those of the detector, unless the patch is curved: then interpolated.
+        """
+        patch = self.patches[k]
+        if isinstance(patch, CurvedPatch):
+            return patch.affine, *patch.regridded(self.signal(k), self.valid[k])
+        return patch, self.signal(k), self.valid[k]
 
     @property
     def total_counts(self) -> float:

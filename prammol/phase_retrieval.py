@@ -150,14 +150,14 @@ def _from_patch(
     known: Shape | None = None,
 ) -> Shape:
     """Phase patch k, in the shape another patch gave if there is one, and say so."""
-    patch = data.patches[k].affine
+    patch, signal, valid = data.gridded(k)
     inside = None
     if known is not None:
         amplitude = _sampled(known, patch, 1, np.zeros(3))
         bulk = bulk_amplitude(amplitude.reshape(-1, 1))[0]
         inside = ndimage.binary_dilation(amplitude > _LOOSE * bulk)
     name = f"{data.source}: patch {k + 1}"
-    shape = retrieve_shape(patch, data.signal(k), data.valid[k], starts, seed, name, inside)
+    shape = retrieve_shape(patch, signal, valid, starts, seed, name, inside)
     if report is not None:
         errors = ", ".join(f"{e:.4f}" for e in shape.errors)
         again = "" if known is None else ", again in the best patch's shape"

@@ -15,7 +15,7 @@ from prammol.scattering import direct_structure_factor
 
 WAVELENGTH = 0.5  # Å
 DISTANCE = 0.033  # m
-PIXEL = 150e-6  # m
+PIXEL = 195e-6  # m
 MOUNTED = Rotation.from_rotvec([0.7, -1.1, 0.4]).as_matrix()  # q_sample = MOUNTED q_crystal
 PEAKS = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
 SAMPLE_AXES = ("y-", "x+", "z-")  # eta, chi, phi

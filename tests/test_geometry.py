@@ -213,3 +213,19 @@ def test_angles_that_do_not_fit():
         MACHINE.points((3, 2, 2), (np.arange(4.0), 0.0, 0.0), (0.0, 10.0))
     with pytest.raises(InputError, match="finite"):
         MACHINE.points((3, 2, 2), (np.nan, 0.0, 0.0), (0.0, 10.0))
+
+
+def test_regridding_for_a_start(scans, atoms):
+    """Amplitudes on the affine grid against direct sums there; what isn't known is masked."""
+    patch = CurvedPatch(scans[0].q)
+    counts = 900 * np.abs(direct_structure_factor(patch.q(), atoms @ rocking.MOUNTED.T)) ** 2
+    valid = np.ones(patch.shape, dtype=bool)
+    valid[4, 5, 4] = False
+    values, known = patch.regridded(counts.reshape(patch.shape), valid)
+    exact = 30 * np.abs(direct_structure_factor(patch.affine.q(), atoms @ rocking.MOUNTED.T))
+    error = np.sqrt(values) - exact.reshape(patch.shape)
+    good = known.copy()
+    good[3:6, 4:7, 3:6] = False  # splines ring beside the gap
+    assert np.linalg.norm(error[good]) < 0.03 * np.linalg.norm(exact.reshape(patch.shape)[good])
+    assert 0.7 < known.mean() < 1.0
+    assert not known[4, 5, 4]

@@ -90,9 +90,9 @@ class Synthesise:
         def run(
             k: int, mask: NDArray[np.bool_], wave: NDArray[np.complex64], iterations: int
         ) -> PhasedPatch:
-            patch, valid = data.patches[k].affine, data.valid[k]
+            patch, signal, valid = data.gridded(k)
             return phase_patch(
-                patch, data.signal(k), valid, peaks[k], width, mask, centre, wave, iterations
+                patch, signal, valid, peaks[k], width, mask, centre, wave, iterations
             )
 
         def first(k: int) -> PhasedPatch:
