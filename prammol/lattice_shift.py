@@ -7,14 +7,13 @@ The intensities far from the Bragg peaks tell one shift from another.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prammol.misfit import AmplitudeMisfit
-from prammol.phasing import PhasedPatch, bulk_amplitude
+from prammol.phasing import bulk_amplitude
 from prammol.synthesis import Waves
 
 WHOLE = 0.5  # the bulk's amplitude at a flat surface halfway between two layers
@@ -29,7 +28,7 @@ def weights_of_amplitude(amplitude: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def rank_shifts(
-    phased: Sequence[PhasedPatch],
+    cell: NDArray[np.float64],
     waves: Waves,
     sites: NDArray[np.float64],
     misfit: AmplitudeMisfit,
@@ -40,10 +39,10 @@ def rank_shifts(
 
     Parameters
     ----------
-    phased : sequence of PhasedPatch
-        The three patches.
+    cell : (3, 3) ndarray
+        Rows are primitive vectors of the lattice [Å].
     waves : Waves
-        Their waves.
+        The waves of the three patches.
     sites : (n, 3) ndarray
         Sites from the patches' origin [Å].
     misfit : AmplitudeMisfit
@@ -58,11 +57,10 @@ def rank_shifts(
     (keep, n) ndarray
         Occupancies in [0, 1], best shift first.
     """
-    inverse = np.linalg.inv(np.array([p.peak for p in phased]))
     bulk = bulk_amplitude(np.abs(waves(sites)))
     tried = []
     for turn in product(np.arange(steps) / steps, repeat=3):
-        shift = inverse @ (2 * np.pi * (np.array(turn) - 0.5))
+        shift = (np.array(turn) - 0.5) @ cell
         amplitude = (np.abs(waves(sites + shift)) / bulk).mean(axis=1)
         # Compared as whole atoms: soft weights blur the surface that tells the shifts apart.
         value = misfit(sites[amplitude > WHOLE]).value

@@ -66,6 +66,7 @@ def synthesise(
     margin: float = 1.75,
     steps: int = 8,
     threshold: float = 0.1,
+    spacing: float | None = None,
 ) -> NDArray[np.float64]:
     """Return the sites where the waves are in phase.
 
@@ -80,17 +81,19 @@ def synthesise(
     centre : (3,) ndarray
         Origin of the waves [Å].
     neighbour_distance : float
-        Nearest-neighbour distance of the metal [Å]; scales the lengths below.
+        Nearest-neighbour distance of the metal [Å].
     rng : Generator
         Draws the starting points.
     density : float
-        Starting points per neighbour distance cubed.
+        Starting points per spacing cubed.
     margin : float
         How far around the support to start [neighbour distances].
     steps : int
         Newton steps x -= G^-1 phase.
     threshold : float
         Keep sites where the mean amplitude is above this fraction of the bulk's.
+    spacing : float, optional
+        Least distance of two sites [Å], if that isn't the neighbour distance.
 
     Returns
     -------
@@ -99,16 +102,17 @@ def synthesise(
     """
     inverse = np.linalg.inv(peaks).T
     reach = margin * neighbour_distance
-    x = _starts(support, reach, density / neighbour_distance**3, rng) - centre
+    spacing = spacing or neighbour_distance
+    x = _starts(support, reach, density / spacing**3, rng) - centre
     for _ in range(steps):
         x = x - np.angle(waves(x)) @ inverse
     size = np.abs(waves(x))
     bulk = bulk_amplitude(size)
-    x = merge(x[(size / bulk).mean(axis=1) > threshold], 0.25 * neighbour_distance)
+    x = merge(x[(size / bulk).mean(axis=1) > threshold], 0.25 * spacing)
     wave = waves(x)
     amplitude = (np.abs(wave) / bulk).mean(axis=1)
     arrived = np.abs(np.angle(wave)).max(axis=1) < 0.5
-    return x[arrived & apart(x, 0.6 * neighbour_distance, amplitude)]
+    return x[arrived & apart(x, 0.6 * spacing, amplitude)]
 
 
 def _starts(

@@ -117,11 +117,14 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     settings = parse_settings(options.preset, options.set)
     data, support, potential, saved = on_root(comm, lambda: _inputs(options, outputs, settings))
     _warn_of_oversubscription(comm, options.threads)
+    note = _lattice_note(data, potential, options.preset, settings)
     needs = estimate(data, support, potential, comm, options.preset, options.threads)
     if comm.is_root:
         ranks = f"{comm.size} rank{'s' if comm.size > 1 else ''}"
         print(f"preset {options.preset}, seed {options.seed}, {ranks}", file=sys.stderr)
         print(needs.text(), file=sys.stderr)
+        if note is not None:
+            print(f"prammol: note: {note}", file=sys.stderr)
     with (
         Termination(comm) as termination,
         Progress(outputs["jsonl"], comm.is_root) as progress,
@@ -233,6 +236,19 @@ def _trajectory(
         raise InputError(msg)
     force = options.force or saved.replace
     return Trajectory(path, potential.element, saved, comm, options.resume, force)
+
+
+def _lattice_note(
+    data: Diffraction, potential: Potential, preset: str, settings: dict[str, Any]
+) -> str | None:
+    """Say so if the peaks don't fix the lattice, before anything is computed."""
+    from prammol.presets import get_preset
+    from prammol.stages.synthesise import Synthesise, lattice_note
+
+    for stage in get_preset(preset).with_settings(settings).start:
+        if isinstance(stage, Synthesise):
+            return lattice_note(data, potential, stage.sublattice)
+    return None
 
 
 def _warn_of_oversubscription(comm: Communicator, threads: int) -> None:

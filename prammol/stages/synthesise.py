@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -10,12 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.comm import Communicator
+from prammol.diffraction import Diffraction
 from prammol.lattice_shift import rank_shifts
 from prammol.misfit import AmplitudeMisfit, peak_window
 from prammol.phasing import PhasedPatch, envelope_mask, phase_patch, support_mask
+from prammol.potentials import Potential
 from prammol.scattering import StructureFactor
 from prammol.state import Problem, State
+from prammol.sublattice import choose_sublattice, explain, on_sublattice
 from prammol.synthesis import Waves, synthesise
+
+_WIDE = 0.2  # determinant of unit Bragg vectors below which they are nearly in one plane
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,8 @@ class Synthesise:
     """Phase the patches by HIO/ER and find the sites where their waves are in phase.
 
     Lattice constant, orientation, defects and number of atoms come from the data
-    alone; the potential only gives the unit of length.
+    alone; the potential only gives the unit of length, and chooses if the peaks allow
+    several lattices (:mod:`prammol.sublattice`).
 
     Attributes
     ----------
@@ -46,6 +52,9 @@ class Synthesise:
         The best of them handed on.
     floor : float
         Relative error allowed to the model's amplitude in that comparison.
+    sublattice : int
+        Which lattice to take if the peaks allow several, from 1, the one most like the
+        potential's first; 0 is the potential's.
     """
 
     blur: float = 0.75
@@ -56,6 +65,7 @@ class Synthesise:
     shift_steps: int = 4
     shifts: int = 4
     floor: float = 0.05
+    sublattice: int = 0
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return a state with all sites and, for each of the best shifts, occupancies."""
@@ -63,6 +73,7 @@ class Synthesise:
         phased = self._phase(problem, 1.0 / (self.blur * distance), state.start)
         waves = Waves(phased, problem.comm)
         peaks = np.array([p.peak for p in phased])
+        lattice = choose_sublattice(peaks, problem.cluster.potential, self.sublattice)
         rng = problem.rng("synthesise", state.start)
         sites = synthesise(
             waves,
@@ -72,11 +83,13 @@ class Synthesise:
             distance,
             rng,
             threshold=self.threshold,
+            spacing=lattice.spacing if lattice.index > 1 else distance,
         )
+        sites = sites[on_sublattice(sites, lattice)]
         factor = StructureFactor(problem.shard.patches, 1e-4, problem.factor.threads)
         window = peak_window(problem.shard, problem.data.peaks(), self.shift_blur * distance)
         misfit = AmplitudeMisfit(problem.shard, factor, window, self.floor)
-        weights = rank_shifts(phased, waves, sites, misfit, self.shift_steps, self.shifts)
+        weights = rank_shifts(lattice.cell, waves, sites, misfit, self.shift_steps, self.shifts)
         return replace(state, positions=sites + phased[0].centre, occupancies=weights)
 
     def _phase(self, problem: Problem, width: float, start: int) -> list[PhasedPatch]:
@@ -125,14 +138,32 @@ def _spread(
 def independent_patches(peaks: NDArray[np.float64], height: list[float]) -> list[int]:
     """Choose the three patches that fix positions best.
 
-    The triple with the largest determinant of unit Bragg vectors; among equals the
-    brightest.
+    Of the triples that aren't nearly in one plane, those that generate the finest
+    reciprocal lattice, so that it is the crystal's if any triple's is; of these the one with
+    the largest determinant of unit Bragg vectors; among equals the brightest.
     """
-    unit = peaks / np.linalg.norm(peaks, axis=1, keepdims=True)
+    length = np.linalg.norm(peaks, axis=1)
+    triples = list(combinations(range(len(peaks)), 3))
+    cells = [abs(float(np.linalg.det(peaks[list(t)]))) for t in triples]
+    volumes = [c / float(np.prod(length[list(t)])) for c, t in zip(cells, triples, strict=True)]
+    wide = min(_WIDE, max(volumes))
+    finest = min(c for c, v in zip(cells, volumes, strict=True) if v >= wide)
 
-    def merit(triple: Iterable[int]) -> tuple[float, float]:
-        triple = list(triple)
-        volume = abs(float(np.linalg.det(unit[triple])))
-        return round(volume, 3), float(np.sum(np.log1p([height[k] for k in triple])))
+    def merit(n: int) -> tuple[bool, int, float, float]:
+        bright = float(np.sum(np.log1p([height[k] for k in triples[n]])))
+        return volumes[n] >= wide, -round(cells[n] / finest), round(volumes[n], 3), bright
 
-    return list(max(combinations(range(len(peaks)), 3), key=merit))
+    return list(triples[max(range(len(triples)), key=merit)])
+
+
+def lattice_note(data: Diffraction, potential: Potential, sublattice: int) -> str | None:
+    """Return a sentence if the peaks don't fix the lattice, None if they do.
+
+    Raises
+    ------
+    DataError
+        If neither the potential nor the setting `sublattice` settles it.
+    """
+    peaks = data.peaks()
+    chosen = independent_patches(peaks, [float(c.max()) for c in data.counts])
+    return explain(peaks[chosen], potential, sublattice)
