@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ SlurmdParameters=config_overrides
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SchedulerType=sched/backfill
+# never the same numbers again: MPICH names its shared memory after the job, and what a
+# killed one has left of that ends the next of this name when it starts
+FirstJobId={first}
 # few jobs: each is scheduled when it arrives
 SchedulerParameters=batch_sched_delay=0,sched_interval=5,bf_interval=5
 # how long a finished job is remembered without accounting [s]
@@ -95,7 +99,8 @@ def slurm_conf(folder: Path, nodes: int, cpus: int, ports: Sequence[int], accoun
         With slurmdbd or without.
     """
     host = socket.gethostname().split(".")[0]
-    text = _SLURM.format(host=host, port=ports[0], folder=folder)
+    first = 1 + secrets.randbelow(60_000_000)
+    text = _SLURM.format(host=host, port=ports[0], folder=folder, first=first)
     text += _ACCOUNTING.format(port=ports[2], folder=folder) if accounting else _NO_ACCOUNTING
     # Memory is counted but not enforced; enough for two trials on each node of a small machine.
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
