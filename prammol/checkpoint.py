@@ -37,9 +37,9 @@ from prammol.presets import Preset
 from prammol.state import State
 from prammol.support import Support
 
-FORMAT = 1
+FORMAT = 2
 _GROUP = "entry_1/checkpoint"
-_ARRAYS = ("positions", "occupancies", "candidates")
+_ARRAYS = ("positions", "occupancies", "candidates", "displacements")
 # `training` is of use within an iteration only.
 _SCALARS = [f.name for f in fields(State) if f.name not in (*_ARRAYS, "scale", "training")]
 # Identity of a run -> how a message names it.
@@ -281,6 +281,7 @@ def _checksum(made: h5py.Group) -> str:
         "positions": (None, 3),
         "occupancies": (None,) * len(occupancies.shape),
         "candidates": (None, 3),
+        "displacements": (None,),
     }
     return _digest(
         *(load_array(made, name, shapes[name]) for name in _ARRAYS),

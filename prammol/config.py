@@ -52,7 +52,7 @@ def settings_of(preset: Preset) -> list[Setting]:
     out: dict[str, Setting] = {}
     for prefix, owner, names in (
         ("", preset, list(OWN_SETTINGS)),
-        *((f"{stage_name(s)}.", s, None) for s in (*preset.start, *preset.loop)),
+        *((f"{stage_name(s)}.", s, None) for s in preset.stages),
     ):
         kinds = get_type_hints(type(owner), include_extras=True)
         texts = _attribute_texts(type(owner))

@@ -2,8 +2,9 @@
 
 ``paper`` is Algorithm 1 of Meziere et al. 2024; ``default`` is the best we know:
 phase the patches, synthesise the sites, fit their occupancies, then complete the
-object by difference synthesis. Every setting is a field of a
-stage and is changed by name, ``{"estimate.fraction": 0.01, "patience": 20}``.
+object by difference synthesis, and at the end let the data move the atoms. Every
+setting is a field of a stage and is changed by name, ``{"estimate.fraction": 0.01,
+"patience": 20}``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from prammol.stages.occupy import Occupy
 from prammol.stages.refine import Refine
 from prammol.stages.relax import Relax
 from prammol.stages.select import Select
+from prammol.stages.settle import Settle
 from prammol.stages.start import FillLattice
 from prammol.stages.synthesise import Synthesise
 from prammol.state import Stage
@@ -41,6 +43,8 @@ class Preset:
         Stages run once, before the first iteration.
     loop : tuple of Stage
         Stages of one iteration, in order.
+    finish : tuple of Stage
+        Stages run once, after the last iteration.
     patience : int
         Stop after so many iterations in a row in which no new model was selected.
     max_iterations : int
@@ -57,16 +61,22 @@ class Preset:
     name: str
     start: tuple[Stage, ...]
     loop: tuple[Stage, ...]
+    finish: tuple[Stage, ...] = ()
     patience: int = 100
     max_iterations: int = 1000
     judges: bool = False
     starts: int = 1
     good_start: float = 0.25
 
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """All stages, in the order they run."""
+        return (*self.start, *self.loop, *self.finish)
+
     def settings(self) -> dict[str, Any]:
         """Return every setting by its name, ``stage.field``."""
         out: dict[str, Any] = {name: getattr(self, name) for name in OWN_SETTINGS}
-        for stage in (*self.start, *self.loop):
+        for stage in self.stages:
             for field in _settings_of(stage):
                 out[f"{stage_name(stage)}.{field}"] = getattr(stage, field)
         return out
@@ -96,6 +106,7 @@ class Preset:
             self,
             start=tuple(_changed(s, changes) for s in self.start),
             loop=tuple(_changed(s, changes) for s in self.loop),
+            finish=tuple(_changed(s, changes) for s in self.finish),
             **own,
         )
 
@@ -158,6 +169,7 @@ DEFAULT = Preset(
     name="default",
     start=(Synthesise(), Occupy(), Refine()),
     loop=(Complete(), Refine()),
+    finish=(Settle(),),
     patience=2,
     max_iterations=50,
     judges=True,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from prammol.atoms import Atoms
 from prammol.comm import Communicator
+from prammol.debye_waller import mean_structure_factor
 from prammol.defaults import RECONSTRUCTION
 from prammol.diffraction import Diffraction, local_shard
 from prammol.likelihood import poisson_log_likelihood
@@ -115,12 +116,14 @@ def reconstruct(
 
     try:
         state, history, reason = _run(problem, plan, resume, clock, visit, on_start)
-        energies = problem.cluster.atom_energies(state.positions)
+        columns = {"energy": problem.cluster.atom_energies(state.positions)}
+        if len(state.displacements):
+            columns["mean_square_displacement"] = state.displacements
     finally:
         problem.cluster.close()
     wall, core = clock.read()
     return Reconstruction(
-        atoms=Atoms(state.positions, potential.element, columns={"energy": energies}),
+        atoms=Atoms(state.positions, potential.element, columns=columns),
         scale=state.scale,
         history=history,
         converged=reason == "converged" or (reason == "patience" and not plan.judges),
@@ -174,22 +177,26 @@ def _run(
 ) -> tuple[State, list[Record], str]:
     """Run the stages until there is a reason to stop; return it with the state and history."""
 
-    def report(state: State, stages: dict[str, float]) -> None:
+    def report(state: State, stages: dict[str, float]) -> State:
+        idle = 0 if not history or state.selected else _idle(history) + 1
+        if _reason_to_stop(plan, state, idle):
+            state, more = _apply(plan.finish, problem, state)
+            stages = {**stages, **more}
         history.append(_record(problem, state, stages, clock.lap()))
         problem.cluster.forget()  # so that a resumed run has the same bits
         visit(state, history)
+        return state
 
     if resume is not None:
         state, history = resume[0], list(resume[1])
     else:
         history = []
         state, seconds = _best_start(plan, problem, on_start)
-        report(state, seconds)
-    while not (reason := _reason_to_stop(plan, state, history)):
+        state = report(state, seconds)
+    while not (reason := _reason_to_stop(plan, state, _idle(history))):
         state = replace(state, added=0, removed=0, selected=False)
         state, seconds = _apply(plan.loop, problem, state)
-        state = replace(state, iteration=state.iteration + 1, training=None)
-        report(state, seconds)
+        state = report(replace(state, iteration=state.iteration + 1, training=None), seconds)
     return state, history, reason
 
 
@@ -239,18 +246,14 @@ def _as_stored(state: State) -> State:
         positions=np.ascontiguousarray(state.positions),
         occupancies=np.ascontiguousarray(state.occupancies),
         candidates=np.ascontiguousarray(state.candidates),
+        displacements=np.ascontiguousarray(state.displacements),
     )
 
 
-def _reason_to_stop(plan: Preset, state: State, history: list[Record]) -> str:
+def _reason_to_stop(plan: Preset, state: State, idle: int) -> str:
     """Return why the reconstruction ends, or an empty string."""
     if state.converged:
         return "converged"
-    idle = 0
-    for record in reversed(history[1:]):
-        if record["selected"]:
-            break
-        idle += 1
     if idle >= plan.patience:
         return "patience"
     if state.iteration >= plan.max_iterations:
@@ -258,10 +261,15 @@ def _reason_to_stop(plan: Preset, state: State, history: list[Record]) -> str:
     return ""
 
 
+def _idle(history: list[Record]) -> int:
+    """Return how many iterations in a row have selected nothing; the start isn't one."""
+    return next((n for n, r in enumerate(reversed(history[1:])) if r["selected"]), len(history) - 1)
+
+
 def _record(problem: Problem, state: State, stages: dict[str, float], seconds: float) -> Record:
     """Return what is known after an iteration; the log-likelihood is over all valid points."""
     x, valid = state.positions, problem.shard.valid
-    omega = problem.factor.forward(x)
+    omega = mean_structure_factor(problem.factor, x, state.displacements)
     energy, _ = problem.cluster.energy_forces(x)
     known = {"excess": state.excess, "wrong": state.wrong} if np.isfinite(state.excess) else {}
     return {

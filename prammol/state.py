@@ -85,6 +85,8 @@ class State:
         Atoms put in and taken out in the current iteration.
     candidates : (m, 3) ndarray
         Positions proposed for new atoms [Å].
+    displacements : (n,) ndarray
+        Mean square displacement of each atom along one axis [Å^2]; empty if it isn't fitted.
     converged : bool
         Set by a stage that finds nothing left to do.
     training : (m,) bool ndarray, optional
@@ -103,6 +105,7 @@ class State:
     added: int = 0
     removed: int = 0
     candidates: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
+    displacements: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     converged: bool = False
     training: NDArray[np.bool_] | None = None
 

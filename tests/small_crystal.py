@@ -38,15 +38,29 @@ def relaxed_ball(radius: float = 8.5) -> NDArray[np.float64]:
 
 
 def simulate(
-    x: NDArray[np.float64], points: int = 24, scale: float = 1.9, seed: int = 1
+    x: NDArray[np.float64],
+    points: int = 24,
+    scale: float = 1.9,
+    seed: int = 1,
+    displacements: NDArray[np.float64] | None = None,
 ) -> Diffraction:
-    """Poisson counts on small versions of the paper's patches, by direct summation."""
+    """Poisson counts on small versions of the paper's patches, by direct summation.
+
+    Atoms may move: their mean square displacements along one axis, (n,) [Å^2].
+    """
+    u = np.zeros(len(x)) if displacements is None else displacements
     patches = paper_patches(points)
     rng = np.random.default_rng(seed)
+
+    def amplitude(q: NDArray[np.float64]) -> NDArray[np.complex128]:
+        square = np.sum(q**2, axis=1)
+        parts = [
+            np.exp(-0.5 * square * v) * direct_structure_factor(q, x[u == v]) for v in np.unique(u)
+        ]
+        return np.sum(parts, axis=0)
+
     counts = [
-        rng.poisson(np.abs(scale * direct_structure_factor(p.q(), x)) ** 2)
-        .reshape(p.shape)
-        .astype(float)
+        rng.poisson(np.abs(scale * amplitude(p.q())) ** 2).reshape(p.shape).astype(float)
         for p in patches
     ]
     return Diffraction(patches, counts, meta={"element": "Al", "scale": scale})

@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 from small_crystal import relaxed_ball, simulate
 
+from prammol.alignment import align_rotation, align_strained
 from prammol.comm import Communicator
 from prammol.difference import difference_map
 from prammol.diffraction import local_shard
@@ -15,7 +16,6 @@ from prammol.misfit import AmplitudeMisfit
 from prammol.occupancies import fit_occupancies
 from prammol.potentials import aluminium
 from prammol.pull import pull
-from prammol.rigid import align_rotation
 from prammol.scattering import StructureFactor
 from prammol.stages.complete import on_surface
 
@@ -100,6 +100,28 @@ def test_rotation_is_undone(case):
         assert value < misfit(y).value
         ends.append(turned + shift)
     assert np.abs(ends[0] - ends[1]).max() < 1e-6
+
+
+def test_an_even_strain_is_found(case):
+    """As of a warm crystal: the energy knows nothing of it."""
+    x, misfit, factor = case
+    strain = np.array([[4e-3, 1e-3, 0.0], [1e-3, 3e-3, -5e-4], [0.0, -5e-4, 5e-3]])
+    c = x.mean(axis=0)
+    y = c + (x - c) @ np.linalg.inv(np.eye(3) + strain)
+    rng = np.random.default_rng(2)
+    for seen in (y, x + rng.normal(0, 0.05, x.shape)):
+        found, value = align_strained(misfit, factor, COMM, y, seen)
+        shift = (x - found).mean(axis=0)
+        assert np.abs(found + shift - x).max() < 2e-3 < np.abs(y - x).max()
+        assert value == pytest.approx(misfit(found).value)
+
+
+def test_no_strain_is_fitted_to_noise(case):
+    x, misfit, factor = case
+    turned, value = align_rotation(misfit, factor, COMM, x)
+    same, lower = align_strained(misfit, factor, COMM, x, x)
+    assert np.array_equal(turned, same)
+    assert lower == value
 
 
 def test_atoms_are_pulled_to_where_the_data_want_them(case):

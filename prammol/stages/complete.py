@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from prammol.alignment import align_strained
 from prammol.difference import difference_map
 from prammol.misfit import AmplitudeMisfit
 from prammol.occupancies import fit_occupancies
 from prammol.pull import pull
-from prammol.rigid import align_rotation
 from prammol.scattering import StructureFactor
 from prammol.spacing import apart
 from prammol.state import Problem, State
@@ -50,6 +50,9 @@ class Complete:
         Starting points of the search for minima, per atom of the surface.
     force_tolerance : float
         Relaxation stops when the norm of all forces is below this [eV/Å].
+    final_tolerance : float
+        The same for what has passed the first test: off the minimum the data may still be
+        fitted a little better, again and again.
     epsilon : float
         Accuracy of the Fourier transforms.
     """
@@ -63,6 +66,7 @@ class Complete:
     iterations: int = 25
     points: int = 40
     force_tolerance: float = 1e-2
+    final_tolerance: float = 1e-6
     epsilon: float = 1e-6
 
     def __call__(self, problem: Problem, state: State) -> State:
@@ -73,10 +77,13 @@ class Complete:
         omega = factor.forward(x)
         floor = exact.floor_for(omega, exact.scale(omega))
         misfit = AmplitudeMisfit(problem.shard, factor, floor=floor)
-        value = misfit(x).value
+        # The floor changes which strain is best: compare like with like.
+        x, value = align_strained(misfit, factor, problem.comm, x, x)
         sites, weights = self._weigh(problem, state, misfit, factor, x)
         was = np.arange(len(sites)) < len(x)
         tried = [was.tobytes()]
+        # Swapping an atom for a site that relaxes to the same place gains next to nothing.
+        gain = 0.01 * misfit.cost_of_one(state.scale)
 
         def chosen(proposals: Iterator[NDArray[np.bool_]]) -> State | None:
             """The state of the first proposal that lowers the misfit."""
@@ -84,19 +91,27 @@ class Complete:
                 if keep.tobytes() in tried:
                     continue
                 tried.append(keep.tobytes())
-                y, new = self._relaxed(problem, misfit, factor, sites[keep])
-                if new < value:
+                y = better(sites[keep], gain)
+                if y is not None:
                     added, removed = int((keep & ~was).sum()), int((was & ~keep).sum())
                     return replace(state, positions=y, added=added, removed=removed, selected=True)
             return None
 
+        def better(y: NDArray[np.float64], gain: float) -> NDArray[np.float64] | None:
+            """Relaxed positions, if their misfit is lower: loosely relaxed and tightly, too."""
+            for tolerance in (self.force_tolerance, self.final_tolerance):
+                y, new = self._relaxed(problem, misfit, factor, y, tolerance)
+                if new > value - gain:
+                    return None
+            return y
+
         distance = problem.cluster.potential.neighbour_distance
         found = chosen(self._all_at_once(sites, weights, distance))
         if found is None and state.wrong < self.nearly * len(x):
-            y = pull(misfit, problem.cluster, x, self.stiffness, self.pulls)
-            y, new = self._relaxed(problem, misfit, factor, y)
+            pulled = pull(misfit, problem.cluster, x, self.stiffness, self.pulls)
             # Worth going on for: a hundredth of what is left, or of what a missing atom costs.
-            if new < value - 0.01 * max(1.0, state.wrong) * misfit.cost_of_one(state.scale):
+            y = better(pulled, gain * max(1.0, state.wrong))
+            if y is not None:
                 return replace(state, positions=y, selected=True)
             found = chosen(self._one_by_one(sites, weights, was, distance))
         return replace(state, positions=x) if found is None else found
@@ -135,10 +150,11 @@ class Complete:
         misfit: AmplitudeMisfit,
         factor: StructureFactor,
         x: NDArray[np.float64],
+        force_tolerance: float,
     ) -> tuple[NDArray[np.float64], float]:
-        """Relax all atoms and turn them as the data want; return them with their misfit."""
-        y, _, _ = problem.cluster.relax(x, force_tolerance=self.force_tolerance)
-        return align_rotation(misfit, factor, problem.comm, y)
+        """Relax all atoms, turn and strain them as the data want; also return their misfit."""
+        y, _, _ = problem.cluster.relax(x, force_tolerance=force_tolerance)
+        return align_strained(misfit, factor, problem.comm, y, x)
 
     def _weigh(
         self,

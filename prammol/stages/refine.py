@@ -1,18 +1,21 @@
-"""Refine the object: energy minimum, orientation, scale; and does it explain the data?"""
+"""Refine the object: energy minimum, orientation, strain, scale; and does it explain the data?"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.alignment import align_strained
 from prammol.likelihood import poisson_scale
 from prammol.misfit import AmplitudeMisfit
-from prammol.rigid import align_rotation
 from prammol.state import Problem, State
 
 
 @dataclass(frozen=True)
 class Refine:
-    """Relax all atoms tightly, turn the object as the data want, take the Poisson scale.
+    """Relax all atoms tightly, turn and strain it as the data want, take the Poisson scale.
 
     The positions are those of the minimum of the energy nearest to where the data put the
     atoms: the potential is trusted within a basin, the data choose the basin.
@@ -31,20 +34,29 @@ class Refine:
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with refined positions and scale."""
-        shard = problem.shard
         x, _, _ = problem.cluster.relax(state.positions, force_tolerance=self.force_tolerance)
-        misfit = AmplitudeMisfit(shard, problem.factor)
-        x, _ = align_rotation(misfit, problem.factor, problem.comm, x)
+        misfit = AmplitudeMisfit(problem.shard, problem.factor)
+        x, _ = align_strained(misfit, problem.factor, problem.comm, x, state.positions)
         omega = problem.factor.forward(x)
-        seen = shard.valid
-        background = shard.background_at(seen)
-        scale = poisson_scale(shard.counts[seen], omega[seen], problem.comm, background)
-        excess, wrong = misfit.excess(omega, scale)
-        return replace(
-            state,
-            positions=x,
-            scale=scale,
-            excess=excess,
-            wrong=wrong,
-            converged=excess < self.significance,
-        )
+        return judged(problem, replace(state, positions=x), omega, self.significance)
+
+
+def judged(
+    problem: Problem, state: State, omega: NDArray[np.complex128], significance: float
+) -> State:
+    """Return the state with the Poisson scale, and whether it explains the data.
+
+    Parameters
+    ----------
+    problem : Problem
+    state : State
+    omega : (m,) complex ndarray
+        Its structure factor on this rank's points.
+    significance : float
+        See :class:`Refine`.
+    """
+    shard, valid = problem.shard, problem.shard.valid
+    background = shard.background_at(valid)
+    scale = poisson_scale(shard.counts[valid], omega[valid], problem.comm, background)
+    excess, wrong = AmplitudeMisfit(shard, problem.factor).excess(omega, scale)
+    return replace(state, scale=scale, excess=excess, wrong=wrong, converged=excess < significance)

@@ -1,0 +1,86 @@
+"""Thermal motion, against sums over atoms that really move."""
+
+import numpy as np
+import pytest
+from small_crystal import relaxed_ball, simulate
+
+from prammol.comm import Communicator
+from prammol.debye_waller import (
+    ThermalStructureFactor,
+    fit_displacements,
+    mean_structure_factor,
+    neighbour_classes,
+    thermal_weights,
+)
+from prammol.diffraction import local_shard
+from prammol.misfit import AmplitudeMisfit
+from prammol.patches import paper_patches
+from prammol.scattering import StructureFactor, direct_structure_factor
+
+COMM = Communicator()
+LENGTH = 2 * np.pi * np.sqrt(3) / 4.05
+
+
+@pytest.fixture(scope="module")
+def patches():
+    return paper_patches(16)
+
+
+def test_mean_over_gaussian_motion(patches):
+    """Averaged over many random displacements; its error falls as one over the root of them."""
+    x = relaxed_ball(5.0)
+    rng = np.random.default_rng(5)
+    u = np.where(np.arange(len(x)) % 2, 0.01, 0.03)
+    q = np.concatenate([p.q() for p in patches])[::97]
+    number = 4000
+    mean = np.zeros(len(q), dtype=complex)
+    for _ in range(number):
+        mean += direct_structure_factor(q, x + rng.normal(size=x.shape) * np.sqrt(u)[:, None])
+    mean /= number
+    factor = StructureFactor(patches, 1e-9)
+    expected = mean_structure_factor(factor, x, u)[::97]
+    noise = np.sqrt(len(x) * 0.15 / number)
+    assert np.abs(mean - expected).max() < 5 * noise
+    assert np.abs(mean - factor.forward(x)[::97]).max() > 10 * noise
+
+
+def test_transform_of_moving_atoms_has_its_adjoint(patches):
+    x = relaxed_ball(5.0)
+    rng = np.random.default_rng(6)
+    factor = ThermalStructureFactor(patches, 0.02, 1e-10)
+    v = rng.normal(size=factor.size) + 1j * rng.normal(size=factor.size)
+    w = rng.normal(size=len(x))
+    left = np.vdot(v, factor.forward(x, w))
+    assert left == pytest.approx(np.conj(factor.adjoint(v, x)) @ w, rel=1e-7)
+    moments = factor.adjoint_moments(v, x)
+    for axis in range(3):
+        assert moments[:, axis] == pytest.approx(factor.adjoint(v * factor.q[:, axis], x), rel=1e-6)
+    damped = direct_structure_factor(factor.q, x) * np.exp(-0.01 * np.sum(factor.q**2, axis=1))
+    assert np.abs(factor.forward(x) - damped).max() < 1e-6
+
+
+def test_classes_go_from_the_bulk_outwards():
+    x = relaxed_ball(10.0)
+    classes = neighbour_classes(x, 1.22 * 2.864, fewest=5)
+    distance = np.linalg.norm(x[:, None] - x[None], axis=2)
+    count = (distance < 1.22 * 2.864).sum(axis=1)
+    assert (classes[count >= np.median(count)] == 0).all()
+    order = np.argsort(-count)
+    assert (np.diff(classes[order]) >= 0).all()
+    assert (np.bincount(classes) >= 5).all()
+    assert classes.max() >= 2
+
+
+def test_displacements_are_found_from_counts():
+    x = relaxed_ball(10.0)
+    classes = neighbour_classes(x, 1.22 * 2.864, fewest=30)
+    truth = 0.01 + 0.008 * np.arange(classes.max() + 1)
+    data = simulate(x, points=24, displacements=truth[classes])
+    shard = local_shard(data, COMM)
+    factor = StructureFactor(shard.patches, 1e-9)
+    found = fit_displacements(AmplitudeMisfit(shard, factor), factor, COMM, x, classes)
+    assert np.abs(found - truth).max() < 1e-3
+    moving = ThermalStructureFactor(shard.patches, found[0], 1e-9)
+    weights = thermal_weights(found, classes, LENGTH)
+    still, best = AmplitudeMisfit(shard, factor)(x), AmplitudeMisfit(shard, moving)(x, weights)
+    assert best.value < still.value
