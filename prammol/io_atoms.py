@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from prammol.atoms import Atoms
 from prammol.errors import InputError
-from prammol.io_files import PathLike, replacing
+from prammol.io_files import PathLike, naming, replacing
 
 _LIMIT = 200_000_000
 _PAIR = re.compile(r'([^\s="]+)\s*=\s*("(?:[^"\\]|\\.)*"|\S+)')
@@ -112,11 +112,8 @@ def read_frame(path: Path, file: IO[str]) -> Atoms:
     if len(elements) != 1 or not _SYMBOL.match(elements[0]):
         msg = f"{path}: holds {', '.join(elements)}, expected atoms of one element"
         raise InputError(msg)
-    try:
+    with naming(path):
         return Atoms(columns.pop("pos"), elements[0], columns, info)
-    except InputError as error:
-        msg = f"{path}: {error}"
-        raise InputError(msg) from None
 
 
 def write_lammps_data(path: PathLike, atoms: Atoms, mass: float, force: bool = False) -> None:

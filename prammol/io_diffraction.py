@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from prammol.curved import CurvedPatch, patch_of_points
 from prammol.diffraction import Diffraction
 from prammol.errors import InputError
-from prammol.io_files import PathLike
+from prammol.io_files import PathLike, naming
 from prammol.io_hdf5 import (
     LARGEST,
     create,
@@ -203,11 +203,8 @@ def read_support(path: PathLike) -> Support:
     if not (np.isfinite(origin).all() and np.isfinite(voxel).all() and np.linalg.det(voxel)):
         msg = f"{Path(path)}: real_grid isn't three finite, independent edges of a voxel"
         raise InputError(msg)
-    try:
+    with naming(Path(path)):
         return Support(origin, voxel, inside != 0)
-    except InputError as error:
-        msg = f"{Path(path)}: {error}"
-        raise InputError(msg) from None
 
 
 def _entry(file: h5py.File, number: int, title: str) -> h5py.Group:
@@ -285,8 +282,5 @@ def _patch(image: h5py.Group, shape: tuple[int, ...]) -> BraggPatch:
     else:
         msg = f"{where} has neither reciprocal_grid nor reciprocal_coordinates, expected one"
         raise InputError(msg)
-    try:
+    with naming(where):
         return BraggPatch(origin, step, shape)
-    except InputError as error:
-        msg = f"{where}: {error}"
-        raise InputError(msg) from None

@@ -82,6 +82,16 @@ def replacing(path: PathLike, force: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def naming(where: object) -> Iterator[None]:
+    """Put the name of a file, or a place in it, before the sentence of an InputError."""
+    try:
+        yield
+    except InputError as error:
+        msg = f"{where}: {error}"
+        raise type(error)(msg) from None
+
+
 def _flush(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

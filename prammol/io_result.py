@@ -12,7 +12,7 @@ import numpy as np
 
 from prammol.atoms import Atoms
 from prammol.errors import InputError
-from prammol.io_files import PathLike
+from prammol.io_files import PathLike, naming
 from prammol.io_hdf5 import (
     create,
     group,
@@ -161,11 +161,8 @@ def _read_atoms(path: Path, parent: h5py.Group) -> tuple[Atoms, list[Any]]:
             msg = f"{path}: {parent.name}/frames/atoms doesn't add up to its positions"
             raise InputError(msg)
         frames = np.split(together, np.cumsum(numbers)[:-1])
-    try:
+    with naming(path):
         return Atoms(positions, element, columns, load_json(parent, "info")), frames
-    except InputError as error:
-        msg = f"{path}: {error}"
-        raise InputError(msg) from None
 
 
 def _write_history(parent: h5py.Group, history: Sequence[Mapping[str, Any]]) -> None:
