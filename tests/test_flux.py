@@ -32,6 +32,14 @@ def test_form_factor_forward_is_the_number_of_electrons(element, electrons):
     assert form_factor(element, 0.0) == pytest.approx(electrons, rel=2e-3)
 
 
+@pytest.mark.parametrize("element", ["Al", "Fe", "Ni", "Cu", "Nb", "Ta", "W", "Pt", "Au"])
+def test_form_factors_are_those_of_another_program(element):
+    elements = pytest.importorskip("xrayutilities").materials.elements
+    for q in (0.0, 2.7, 3.5, 6.0):
+        theirs = float(np.squeeze(getattr(elements, element).f0(q)))
+        assert form_factor(element, q) == pytest.approx(theirs, rel=1e-3)
+
+
 def test_paper_calibration():
     patches = paper_patches()
     for p in patches:
