@@ -179,6 +179,7 @@ def write_checkpoint(path: PathLike, saved: Checkpoint, force: bool = False) -> 
         store(made, "scale", float(state.scale), "sqrt(photons)")
         store(made, "occupancies", state.occupancies)
         store(made, "candidates", state.candidates, "angstrom")
+        store(made, "displacements", state.displacements, "angstrom^2")
         made["state"] = to_json(_scalars(state))
         made["history"] = to_json(saved.history)
         made["identity"] = to_json(dict(saved.identity))
@@ -257,6 +258,7 @@ def _read_state(made: h5py.Group) -> State:
         scale=load_number(made, "scale"),
         occupancies=load_array(made, "occupancies", (None,) * axes),
         candidates=load_array(made, "candidates", (None, 3)),
+        displacements=load_array(made, "displacements", (None,)),
     )
     scalars = json.loads(load_text(made, "state"))
     if set(scalars) != set(_SCALARS):

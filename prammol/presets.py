@@ -1,6 +1,7 @@
 """Presets: named lists of stages with their settings.
 
-``paper`` is Algorithm 1 of Meziere et al. 2024; ``default`` is the best we know:
+``paper`` is Algorithm 1 of Meziere et al. 2024, ``paper-random`` the same from a random
+number of atoms at random places; ``default`` is the best we know:
 phase the patches, synthesise the sites, fit their occupancies, then complete the
 object by difference synthesis, and at the end let the data move the atoms. Every
 setting is a field of a stage and is changed by name, ``{"estimate.fraction": 0.01,
@@ -24,7 +25,7 @@ from prammol.stages.refine import Refine
 from prammol.stages.relax import Relax
 from prammol.stages.select import Select
 from prammol.stages.settle import Settle
-from prammol.stages.start import FillLattice
+from prammol.stages.start import FillAtRandom, FillLattice
 from prammol.stages.synthesise import Synthesise
 from prammol.state import Stage
 
@@ -165,6 +166,8 @@ PAPER = Preset(
     loop=(Estimate(), Generate(), Select(), Relax()),
 )
 
+PAPER_RANDOM = replace(PAPER, name="paper-random", start=(FillAtRandom(),))
+
 DEFAULT = Preset(
     name="default",
     start=(Synthesise(), Occupy(), Refine()),
@@ -176,4 +179,4 @@ DEFAULT = Preset(
     starts=4,
 )
 
-PRESETS: dict[str, Preset] = {"default": DEFAULT, "paper": PAPER}
+PRESETS: dict[str, Preset] = {p.name: p for p in (DEFAULT, PAPER, PAPER_RANDOM)}

@@ -160,6 +160,7 @@ def saved(rng):
         added=3,
         removed=1,
         candidates=rng.normal(size=(4, 3)),
+        displacements=rng.random(7),
         converged=True,
     )
     history = [{"iteration": i, "selected": bool(i % 2), "energy": -0.1 * i} for i in range(6)]
@@ -169,10 +170,11 @@ def saved(rng):
 def test_reading_gives_back_what_was_written_to_the_bit(saved, tmp_path):
     write_checkpoint(tmp_path / "c.h5", saved)
     found = read_checkpoint(tmp_path / "c.h5")
-    for name in ("positions", "occupancies", "candidates"):
+    arrays = ("positions", "occupancies", "candidates", "displacements")
+    for name in arrays:
         np.testing.assert_array_equal(getattr(found.state, name), getattr(saved.state, name))
-    arrays = {"positions": None, "occupancies": None, "candidates": None}
-    assert replace(found.state, **arrays) == replace(saved.state, **arrays)
+    none = dict.fromkeys(arrays)
+    assert replace(found.state, **none) == replace(saved.state, **none)
     assert replace(found, state=None) == replace(saved, state=None)
 
 

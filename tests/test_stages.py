@@ -29,7 +29,7 @@ from prammol.stages.generate import (
 )
 from prammol.stages.relax import Relax
 from prammol.stages.select import Select
-from prammol.stages.start import FillLattice
+from prammol.stages.start import FillAtRandom, FillLattice
 from prammol.state import State
 from prammol.support import Support, support_from_truth
 
@@ -435,3 +435,26 @@ def test_a_rank_without_points_takes_part(data):
     np.testing.assert_array_equal(gradient, np.zeros(x.size))
     after = Select()(problem, State(x[1:], 1.9, candidates=x[:1]))
     np.testing.assert_array_equal(after.positions, x[1:])
+
+
+def test_random_start_is_in_the_support_and_not_a_lattice():
+    x = relaxed_ball(10.0)
+    data = simulate(x, points=16)
+    support = support_from_truth(Atoms(x, "Al"), 3.0)
+    numbers = set()
+    for seed in (1, 2):
+        problem = make_problem(data, support, seed, cluster=True)
+        found = FillAtRandom()(problem, State(np.empty((0, 3)), 1.0))
+        again = FillAtRandom()(problem, State(np.empty((0, 3)), 1.0))
+        problem.cluster.close()
+        assert np.array_equal(found.positions, again.positions)
+        y = found.positions
+        near = np.linalg.norm(y[:, None] - x[None], axis=2).min(axis=1)
+        assert near.max() < 6.0
+        # A lattice would have most atoms within some tenths of an angstrom.
+        assert np.median(near) > 0.4
+        gap = np.linalg.norm(y[:, None] - y[None], axis=2) + 10 * np.eye(len(y))
+        assert gap.min() > 2.0
+        assert found.scale > 0
+        numbers.add(len(y))
+    assert len(numbers) == 2

@@ -1,4 +1,4 @@
-"""The first atoms: a perfect lattice in the support."""
+"""The first atoms: a perfect lattice in the support, or atoms at random."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from prammol.errors import InputError
 from prammol.likelihood import amplitude_scale
+from prammol.spacing import apart
 from prammol.state import Problem, State
 from prammol.support import Support
 
@@ -84,3 +85,50 @@ def lattice_in_support(
     cells = np.indices(tuple(count)).reshape(3, -1).T + low
     points = (cells[:, None, :] + basis + shift).reshape(-1, 3) @ cell
     return points[support.contains(points)]
+
+
+@dataclass(frozen=True)
+class FillAtRandom:
+    """Put a random number of atoms at random places in the support (paper, "Results").
+
+    The harder of the paper's starts: nothing is known of the lattice.
+
+    Attributes
+    ----------
+    fewest, most : float
+        The number of atoms is drawn evenly between these parts of what the support
+        holds at the density of the perfect crystal.
+    apart : float
+        No two atoms are closer than this [neighbour distances]; so dense a packing as the
+        crystal's can't be reached by chance, and fewer atoms are placed when no gap is found.
+    force_tolerance : float
+        The atoms are relaxed until the norm of all forces is below this [eV/Å].
+    """
+
+    fewest: float = 0.5
+    most: float = 1.0
+    apart: float = 0.75
+    force_tolerance: float = 1.0
+
+    def __call__(self, problem: Problem, state: State) -> State:
+        """Return the state with random atoms, whatever atoms it had."""
+        potential = problem.cluster.potential
+        rng = problem.rng("fill_at_random", state.start)
+        support = problem.support
+        cell = support.voxel
+        capacity = len(support.centres()) * abs(np.linalg.det(cell)) / potential.atomic_volume
+        number = int(rng.uniform(self.fewest, self.most) * capacity)
+        if number < 1:
+            msg = "the support has room for less than one atom"
+            raise InputError(msg)
+        centres = support.centres()
+        tries = 20 * number
+        points = (
+            centres[rng.integers(0, len(centres), tries)] + (rng.random((tries, 3)) - 0.5) @ cell
+        )
+        points = points[apart(points, self.apart * potential.neighbour_distance)][:number]
+        x, _, _ = problem.cluster.relax(points, force_tolerance=self.force_tolerance)
+        omega = problem.factor.forward(x)
+        valid = problem.shard.valid
+        scale = amplitude_scale(problem.shard.signal[valid], omega[valid], problem.comm)
+        return replace(state, positions=x, scale=scale)
