@@ -72,13 +72,7 @@ def choose_potential(
     """
     given = (file, pair_style, pair_coeff, mass, structure, lattice_constant)
     if all(v is None for v in given):
-        if element in (None, "Al"):
-            return aluminium()
-        msg = (
-            f"the built-in potential is for Al; for {element} give --potential FILE, for example "
-            "--potential Cu_mishin1.eam.alloy, which comes with LAMMPS"
-        )
-        raise PotentialError(msg)
+        return _built_in(element)
     path = find_potential(file) if file is not None else None
     style, names_element = _style_of(path, pair_style)
     header = _header(path, style)
@@ -89,21 +83,11 @@ def choose_potential(
         raise PotentialError(msg)
     if pair_coeff is None and path is not None and element is not None:
         pair_coeff = f"* * {{file}} {element}" if names_element else "* * {file}"
-    missing = [
-        name
-        for name, value in (
-            ("--element", element),
-            ("--pair-style", style),
-            ("--pair-coeff", pair_coeff),
-        )
-        if value is None
-    ]
-    if missing:
-        msg = f"{file or style}: the potential doesn't say everything, give {' and '.join(missing)}"
+    if element is None or style is None or pair_coeff is None:
+        needed = {"--element": element, "--pair-style": style, "--pair-coeff": pair_coeff}
+        missing = " and ".join(name for name, value in needed.items() if value is None)
+        msg = f"{file or style}: the potential doesn't say everything, give {missing}"
         raise PotentialError(msg)
-    assert element is not None
-    assert style is not None
-    assert pair_coeff is not None
     atom = known_element(element)
     coefficients = [pair_coeff] if isinstance(pair_coeff, str) else list(pair_coeff)
     texts, more = _with_files([style, *coefficients])
@@ -120,11 +104,19 @@ def choose_potential(
     if structure is not None and lattice_constant is not None:
         return potential
     bulk = bulk_at_rest(potential, [structure] if structure else list(LATTICES), atom.covalent_r)
-    return replace(
-        potential,
-        structure=bulk.structure,
-        lattice_constant=lattice_constant or bulk.lattice_constant,
+    edge = lattice_constant or bulk.lattice_constant
+    return replace(potential, structure=bulk.structure, lattice_constant=edge)
+
+
+def _built_in(element: str | None) -> Potential:
+    """Return the potential that comes with the package."""
+    if element in (None, "Al"):
+        return aluminium()
+    msg = (
+        f"the built-in potential is for Al; for {element} give --potential FILE, for example "
+        "--potential Cu_mishin1.eam.alloy, which comes with LAMMPS"
     )
+    raise PotentialError(msg)
 
 
 def known_element(symbol: str) -> gemmi.Element:
