@@ -60,6 +60,28 @@ def case(data, rng):
     return x + rng.normal(scale=0.1, size=x.shape), measured, shard
 
 
+class OneOfSeveral(Communicator):
+    """One rank of several, without MPI."""
+
+    def __init__(self, rank, size):
+        super().__init__()
+        self._rank, self._size = rank, size
+
+    rank = property(lambda self: self._rank)
+    size = property(lambda self: self._size)
+
+
+@pytest.mark.parametrize("size", [1, 3, 40])
+def test_shares_of_all_ranks_joined_are_the_whole(data, size):
+    """Also where a rank owns nothing; what is masked has no background."""
+    _, measured = data
+    shards = [local_shard(measured, OneOfSeveral(r, size)) for r in range(size)]
+    joined = np.concatenate([s.background for s in shards])
+    pairs = zip(measured.background, measured.valid, strict=True)
+    assert_allclose(joined, np.concatenate([np.where(v, b, 0).ravel() for b, v in pairs]))
+    assert all(len(s.background) == s.size for s in shards)
+
+
 def seen(measured):
     """Counts, background and q of the valid points, straight from the patches."""
     v = np.concatenate([v.ravel() for v in measured.valid])
