@@ -53,6 +53,8 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort={port}
 # slurmdbd is talked to through this socket, AuthInfo isn't asked
 AccountingStoragePass={folder}/run/munge.socket
+# the comment of a job says which rule and trial it is
+AccountingStoreFlags=job_comment
 """
 _NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none\n"
 _NODE = (
