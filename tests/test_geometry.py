@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -229,3 +230,13 @@ def test_regridding_for_a_start(scans, atoms):
     assert np.linalg.norm(error[good]) < 0.03 * np.linalg.norm(exact.reshape(patch.shape)[good])
     assert 0.7 < known.mean() < 1.0
     assert not known[4, 5, 4]
+
+
+def test_curved_patches_travel_between_processes(scans):
+    """MPI and checkpoints send them by pickle."""
+    patch = CurvedPatch(scans[0].q)
+    for original in (patch, patch.planes(2, 5)):
+        back = pickle.loads(pickle.dumps(original))
+        assert isinstance(back, CurvedPatch)
+        assert_allclose(back.q(), original.q(), atol=0)
+        assert_allclose(back.affine.q(), original.affine.q(), atol=0)
