@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
 
 METALS = {
     "Cu vacancy": ["vacancy", "--potential=Cu_mishin1.eam.alloy"],
@@ -60,3 +66,41 @@ def test_a_note_says_that_the_peaks_leave_the_lattice_open(prammol, small, tmp_p
     lost = prammol(*run, "--force", *few, *bcc, "--element=Al", "--lattice-constant=3.2145")
     assert lost.returncode == 2
     assert "none of them is bcc as the potential" in lost.stderr
+
+
+def plan(folder, **potential):
+    """What the workflow would run for a tungsten crystal, as text."""
+    sample = {"kind": "bulk", "atoms": 400, "potential": potential}
+    study = {"kind": "samples", "samples": ["metal"], "flux": 1e20, "trials": 1}
+    config = {"name": "metals", "samples": {"metal": sample}, "studies": {"metals": study}}
+    (folder / "metals.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "-d", folder]
+    command += ["--configfile", folder / "metals.yaml", "--dry-run", "--printshellcmds"]
+    done = subprocess.run(
+        [*map(str, command), "results/metals/metal/trial-01/metrics.json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_workflow_hands_the_potential_on(tmp_path):
+    coefficients = ["1 1 zbl 73 73", "* * snap Ta06A.snapcoeff Ta06A.snapparam Ta"]
+    style = "hybrid/overlay zbl 4 4.8 snap"
+    code, text = plan(tmp_path, element="Ta", pair_style=style, pair_coeff=coefficients)
+    assert code == 0, text
+    options = (
+        "--element=Ta --pair-style='hybrid/overlay zbl 4 4.8 snap' --pair-coeff='1 1 zbl 73 73'"
+        " --pair-coeff='* * snap Ta06A.snapcoeff Ta06A.snapparam Ta'"
+    )
+    lines = [line for line in text.splitlines() if options in line]
+    assert sum("prammol crystal" in line for line in lines) == 1
+    assert sum("prammol reconstruct" in line for line in lines) == 1
+
+
+def test_the_workflow_refuses_other_commands(tmp_path):
+    code, text = plan(tmp_path, file="W_zhou.eam.alloy", pair_coeff="* * {file} W\nshell ls")
+    assert code != 0
+    assert "ValidationError" in text
