@@ -30,6 +30,8 @@ examples:
   prammol crystal vacancy -o s.xyz
   prammol crystal bulk --atoms 600 --seed 5 -o small.xyz
   prammol crystal bulk --atoms 2000 --potential Cu_mishin1.eam.alloy -o copper.xyz
+  prammol crystal bulk --atoms 2000 --element Nb --pair-style 'uf3 3' \\
+      --pair-coeff '* * Nb.uf3 Nb' -o niobium.xyz
 """
 
 
