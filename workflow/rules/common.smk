@@ -235,7 +235,7 @@ FIGURES = {
 
 
 def figure_files(name):
-    suffixes = ("gif", "csv") if name == "film" else ("png", "pdf", "csv")
+    suffixes = ("png", "gif", "csv") if name == "film" else ("png", "pdf", "csv")
     return [f"results/figures/{name}.{suffix}" for suffix in suffixes]
 
 
@@ -279,7 +279,6 @@ def write_trials_page():
     script = Path(workflow.basedir) / "workflow/scripts/trials_page.py"
     command = [sys.executable, script, "-o", "results/trials.html", *all_trials()]
     subprocess.run(command, check=True)
-    print("results/trials.html lists the trials without a result", file=sys.stderr)
 
 
 check_samples()

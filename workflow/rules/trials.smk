@@ -1,6 +1,12 @@
-# The page of all trials is also there when some have failed: then its rule can't run.
+# The page of all trials is also there when some have failed: then its rule can't run. What
+# was done since, without the rule, is brought up to date.
 onerror:
     write_trials_page()
+
+
+onsuccess:
+    if os.path.exists("results/trials.html"):
+        write_trials_page()
 
 
 # One trial: where atoms may be, the reconstruction, the comparison with the truth. All its

@@ -7,6 +7,7 @@ python trials_page.py -o results/trials.html results/flux/1e18/trial-01 ...
 import argparse
 import html
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -196,13 +197,17 @@ def _versions() -> list[str]:
 
 
 def write(output: str, trials: Sequence[str]) -> None:
-    """Write the page of the trials with these folders."""
+    """Write the page of the trials with these folders; leave it alone if nothing is new."""
     rows = [
         trial_row(str(Path(t) / "metrics.json"), None, len(trials)) for t in trials if is_done(t)
     ]
     failed = [failure_of(t) for t in trials if not is_done(t) and is_begun(t)]
     waiting = [t for t in trials if not is_done(t) and not is_begun(t)]
-    Path(output).write_text(page(rows, failed, waiting), encoding="utf-8")
+    text, path = page(rows, failed, waiting), Path(output)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+    if failed:
+        print(f"{len(failed)} trials have no result: {output}", file=sys.stderr)
 
 
 def main() -> None:
