@@ -103,7 +103,7 @@ def align_strained(
     if np.abs(np.linalg.svd(even, compute_uv=False) - 1.0).max() < _LARGEST_STRAIN:
         candidates.append(x.mean(axis=0) + arm @ even)
     start = min(candidates, key=lambda y: misfit(y).value)
-    strained, lower = _align(misfit, factor, comm, start, LINEAR_MAPS, steps)
+    strained, lower = _align(misfit, factor, comm, start, LINEAR_MAPS, steps, _SIGNIFICANT)
     return (strained, lower) if lower < value - _SIGNIFICANT else (turned, value)
 
 
@@ -114,8 +114,12 @@ def _align(
     x: NDArray[np.float64],
     generators: NDArray[np.float64],
     steps: int,
+    least: float = 1e-3,
 ) -> tuple[NDArray[np.float64], float]:
-    """Gauss-Newton on the coefficients of the generators, (k, 3, 3), and the scale."""
+    """Gauss-Newton on the coefficients of the generators, (k, 3, 3), and the scale.
+
+    It ends when a step promises to lower the misfit by less than `least`.
+    """
     omega = factor.forward(x)
     value, scale, _ = misfit.field(omega)
     centre = x.mean(axis=0)
@@ -127,9 +131,11 @@ def _align(
         residual = model - misfit.measured
         system = comm.allreduce((slope * misfit.weight) @ slope.T)
         right = comm.allreduce((slope * misfit.weight) @ residual)
-        change = -np.linalg.lstsq(system, right, rcond=None)[0][:-1]
+        change = -np.linalg.lstsq(system, right, rcond=None)[0]
+        if -2.0 * change @ right < least:  # what the step would gain
+            break
         for halving in range(_HALVINGS):
-            turn = expm(np.tensordot(change / 2**halving, generators, axes=1))
+            turn = expm(np.tensordot(change[:-1] / 2**halving, generators, axes=1))
             moved = centre + (x - centre) @ turn.T
             omega_new = factor.forward(moved)
             new, scale_new, _ = misfit.field(omega_new, scale)
@@ -137,10 +143,7 @@ def _align(
                 break
         else:
             break
-        gain = value - new
         x, value, omega, scale = moved, new, omega_new, scale_new
-        if gain < 0.1:
-            break
     return x, value
 
 
