@@ -68,10 +68,11 @@ def test_of_many_iterations_some_are_shown_the_first_and_the_last_among_them(fil
     assert (steps[0], steps[-1]) == (0, 199)
 
 
-def test_the_film_has_a_picture_for_each_frame(film, tmp_path):
+@pytest.mark.parametrize("name", ["film.gif", "film.png"])
+def test_the_film_has_a_picture_for_each_frame(film, tmp_path, name):
     pictures = film.pictures(trajectory(), TRUTH)
-    film.write_film(tmp_path / "film.gif", pictures, TRUTH)
-    with PIL_Image.open(tmp_path / "film.gif") as found:
+    film.write_film([tmp_path / name], pictures, TRUTH)
+    with PIL_Image.open(tmp_path / name) as found:
         assert found.n_frames == len(pictures)
         shown = []
         for i in range(found.n_frames):

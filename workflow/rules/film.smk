@@ -44,12 +44,14 @@ rule draw_film:
         trajectory=example_trajectory,
         crystal=example_crystal,
     output:
-        gif=report(
-            "results/figures/film.gif",
+        # Snakemake's report shows no GIF.
+        png=report(
+            "results/figures/film.png",
             caption="../report/film.rst",
             category="Figures",
             labels={"figure": "film", "shows": "A reconstruction converging"},
         ),
+        gif="results/figures/film.gif",
         csv="results/figures/film.csv",
     log:
         "results/logs/figures/film.log",

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 from tables import write_table
 
@@ -64,6 +64,16 @@ def save(figure: Figure, rows: Sequence[Mapping[str, Any]], outputs: Any) -> Non
 def letter(axes: Axes, text: str) -> None:
     """Name a panel."""
     axes.set_title(text, loc="left", fontweight="bold")
+
+
+def log_axis(axes: Axes, values: FloatArray) -> None:
+    """Make the vertical axis logarithmic, with few labels, for values of which some may be NaN."""
+    if not np.isfinite(values).any():
+        return
+    axes.set_yscale("log")
+    decades = np.log10(np.nanmax(values) / np.nanmin(values))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 3) if decades < 2 else (1,), numticks=6))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def planned(table: Sequence[Mapping[str, Any]]) -> str:

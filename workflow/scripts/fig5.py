@@ -5,9 +5,9 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from drawing import BLUE, COLUMN, RED, STYLE, letter, new_figure, save
+from drawing import BLUE, COLUMN, RED, STYLE, letter, log_axis, new_figure, save
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from tables import logged
 
 from prammol.io import read_atoms, read_reconstruction
@@ -38,10 +38,7 @@ def figure(rows: Sequence[Mapping[str, Any]], n_true: int) -> Figure:
         atoms.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         below = np.array([r["log_likelihood_below_best"] for r in rows])
         misfit.plot(step, np.where(below > 0, below, np.nan), **line)
-        if (below > 0).any():
-            misfit.set_yscale("log")
-            misfit.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=8))
-            misfit.yaxis.set_minor_formatter(NullFormatter())
+        log_axis(misfit, np.where(below > 0, below, np.nan))
         misfit.set(ylabel="log-likelihood\nbelow its best", xlabel="iteration")
         misfit.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         for axes, name in zip((scale, atoms, misfit), "abc", strict=True):

@@ -15,11 +15,12 @@ from drawing import (
     STYLE,
     draw_slice,
     frame,
+    log_axis,
     new_figure,
     slab,
 )
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 # matplotlib needs and brings it, too; the writers of matplotlib have one speed for all pictures
@@ -150,7 +151,7 @@ class Screen:
                 mark.set_visible(k == number)
         self.figure.canvas.draw()
         pixels = np.asarray(self.figure.canvas.buffer_rgba())[..., :3]
-        return Image.fromarray(np.ascontiguousarray(pixels)).quantize(255, dither=Image.Dither.NONE)
+        return Image.fromarray(np.ascontiguousarray(pixels))
 
     def _draw_slice(self, picture: Picture) -> Any:
         axes, plane = self._slice, PLANES[0]
@@ -196,10 +197,7 @@ class Screen:
         marks += [_curve(number, step, [r["atoms"] for r in rows], BLUE)]
         marks += [_curve(wrong, step, [r["missing"] for r in rows], RED, "missing")]
         marks += [_curve(wrong, step, [r["extra"] for r in rows], EXTRA["mec"], "extra")]
-        if np.isfinite(below).any():
-            misfit.set_yscale("log")
-            misfit.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=5))
-            misfit.yaxis.set_minor_formatter(NullFormatter())
+        log_axis(misfit, below)
         misfit.set_ylabel("log-likelihood\nbelow its best")
         number.axhline(len(self._truth), color=GREY, lw=0.8, ls=(0, (4, 3)), zorder=1)
         number.set_ylabel("atoms\n(dashed: true)")
@@ -245,25 +243,29 @@ def _curve(axes: Any, x: Any, y: Any, colour: str, label: str = "") -> list[Any]
     ]
 
 
-def write_film(path: str, film: Sequence[Picture], truth: Atoms) -> None:
-    """Write an animated GIF, which every browser shows."""
+def write_film(paths: Sequence[str], film: Sequence[Picture], truth: Atoms) -> None:
+    """Write animations of the format of each name, .gif or .png: every browser shows both."""
     with mpl.rc_context(STYLE):
         screen = Screen(film, truth)
         screen.figure.set_dpi(130)
         images = [screen.show(i) for i in range(len(film))]
+    # One palette: a PNG has no other for a later picture. Legend and colour bar have all colours.
+    palette = images[-1].quantize(255)
+    images = [i.quantize(palette=palette, dither=Image.Dither.NONE) for i in images]
     each = int(1000 * np.clip(SECONDS / len(film), 0.06, 1.0))
-    images[0].save(
-        path,
-        save_all=True,
-        append_images=images[1:],
-        loop=0,
-        duration=[each] * (len(images) - 1) + [3000],
-    )
+    for path in paths:
+        images[0].save(
+            path,
+            save_all=True,
+            append_images=images[1:],
+            loop=0,
+            duration=[each] * (len(images) - 1) + [3000],
+        )
 
 
 if "snakemake" in globals():
     with logged(snakemake):  # noqa: F821
         truth = read_atoms(snakemake.input.crystal)  # noqa: F821
         film = pictures(read_trajectory(snakemake.input.trajectory), truth)  # noqa: F821
-        write_film(snakemake.output.gif, film, truth)  # noqa: F821
+        write_film([snakemake.output.png, snakemake.output.gif], film, truth)  # noqa: F821
         write_table(snakemake.output.csv, [p.row() for p in film])  # noqa: F821
