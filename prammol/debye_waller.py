@@ -175,7 +175,7 @@ def thermal_weights(
     return np.asarray(np.exp(-0.5 * length**2 * (u - displacements[0])))
 
 
-def mean_structure_factor(
+def thermal_structure_factor(
     factor: StructureFactor, x: NDArray[np.float64], displacements: NDArray[np.float64]
 ) -> NDArray[np.complex128]:
     """Return the mean of Omega, one transform for each class.

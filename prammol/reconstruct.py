@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from prammol.atoms import Atoms
 from prammol.comm import Communicator
-from prammol.debye_waller import mean_structure_factor
+from prammol.debye_waller import thermal_structure_factor
 from prammol.defaults import RECONSTRUCTION
 from prammol.diffraction import Diffraction, local_shard
 from prammol.likelihood import poisson_log_likelihood
@@ -269,7 +269,7 @@ def _idle(history: list[Record]) -> int:
 def _record(problem: Problem, state: State, stages: dict[str, float], seconds: float) -> Record:
     """Return what is known after an iteration; the log-likelihood is over all valid points."""
     x, valid = state.positions, problem.shard.valid
-    omega = mean_structure_factor(problem.factor, x, state.displacements)
+    omega = thermal_structure_factor(problem.factor, x, state.displacements)
     energy, _ = problem.cluster.energy_forces(x)
     known = {"excess": state.excess, "wrong": state.wrong} if np.isfinite(state.excess) else {}
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -217,10 +217,12 @@ def mean_structure_factor(
     steps: int = DYNAMICS["steps"],
     every: int = DYNAMICS["every"],
     remove_rigid_motion: bool = True,
+    visit: Callable[[NDArray[np.float64]], None] | None = None,
 ) -> NDArray[np.complex128]:
     """Return the mean of Omega over snapshots of canonical dynamics (paper Eq. 12).
 
-    Parameters as in :func:`simulate`.
+    Parameters as in :func:`simulate`; `visit` is called with each snapshot's positions,
+    (n, 3) [Å], from which rigid motion was removed if asked for.
 
     Returns
     -------
@@ -253,6 +255,8 @@ def mean_structure_factor(
             x = x - x.mean(axis=0) + reference.mean(axis=0)
         total[:] += factor.forward(x)
         count += 1
+        if visit is not None:
+            visit(x)
 
     cluster = Cluster(potential, comm)
     try:

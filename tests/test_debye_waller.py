@@ -8,8 +8,8 @@ from prammol.comm import Communicator
 from prammol.debye_waller import (
     ThermalStructureFactor,
     fit_displacements,
-    mean_structure_factor,
     neighbour_classes,
+    thermal_structure_factor,
     thermal_weights,
 )
 from prammol.diffraction import local_shard
@@ -38,7 +38,7 @@ def test_mean_over_gaussian_motion(patches):
         mean += direct_structure_factor(q, x + rng.normal(size=x.shape) * np.sqrt(u)[:, None])
     mean /= number
     factor = StructureFactor(patches, 1e-9)
-    expected = mean_structure_factor(factor, x, u)[::97]
+    expected = thermal_structure_factor(factor, x, u)[::97]
     noise = np.sqrt(len(x) * 0.15 / number)
     assert np.abs(mean - expected).max() < 5 * noise
     assert np.abs(mean - factor.forward(x)[::97]).max() > 10 * noise

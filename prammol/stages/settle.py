@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from prammol.debye_waller import (
     ThermalStructureFactor,
     fit_displacements,
-    mean_structure_factor,
     neighbour_classes,
+    thermal_structure_factor,
     thermal_weights,
 )
 from prammol.md import Cluster
@@ -86,7 +86,7 @@ class Settle:
                 found = model.pull(found, np.ones(shard.counts.shape), stiffness, self.iterations)
         motion = model.displacements_of_atoms()
         settled = replace(state, positions=found, displacements=motion)
-        omega = mean_structure_factor(problem.factor, found, motion)
+        omega = thermal_structure_factor(problem.factor, found, motion)
         return judged(problem, settled, omega, self.significance)
 
 

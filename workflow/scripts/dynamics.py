@@ -14,6 +14,7 @@ from prammol.comm import abort_on_exception, world
 from prammol.commands.common import add_potential, potential_of
 from prammol.io import read_atoms
 from prammol.io_files import replacing
+from prammol.motion import Motion
 from prammol.simulate import innermost_patches, mean_structure_factor
 
 
@@ -31,16 +32,19 @@ def main() -> None:
     comm = world()
     abort_on_exception(comm)
     atoms = read_atoms(options.crystal)
+    potential = potential_of(options, atoms.element)
+    motion = Motion(atoms.positions, potential.neighbour_distance)
     omega = mean_structure_factor(
         atoms,
         options.temperature,
         options.seed,
         innermost_patches(atoms, options.points),
-        potential_of(options, atoms.element),
+        potential,
         comm=comm,
         equilibrate=options.equilibrate,
         steps=options.steps,
         every=options.every,
+        visit=motion.add,
     )
     if comm.is_root:
         # What the counts drawn from it will record.
@@ -53,8 +57,25 @@ def main() -> None:
             "dynamics_seed": options.seed,
         }
         with replacing(options.output) as path, open(path, "wb") as file:
-            np.savez(file, omega=omega, meta=json.dumps(meta))
+            np.savez(file, omega=omega, meta=json.dumps(meta), **kept(motion))
         print(f"{options.output}: mean of {meta['snapshots']} snapshots")
+        print(
+            f"mean square displacement along an axis, median "
+            f"{np.median(motion.displacements):.4f} Å^2; {motion.moved().sum()} of {len(atoms)} "
+            f"atoms hop or flow; gap between the first two shells {motion.order():.2f}"
+        )
+
+
+def kept(motion: Motion) -> dict[str, object]:
+    """Return what is kept of the trajectory besides the amplitude."""
+    distance, density = motion.shells()
+    return {
+        "mean_positions": motion.mean_positions,
+        "displacements": motion.displacements,
+        "moved": motion.moved(),
+        "shells": np.array([distance, density]),
+        "order": motion.order(),
+    }
 
 
 if __name__ == "__main__":
