@@ -250,7 +250,7 @@ def write_film(paths: Sequence[str], film: Sequence[Picture], truth: Atoms) -> N
         screen.figure.set_dpi(130)
         images = [screen.show(i) for i in range(len(film))]
     # One palette: a PNG has no other for a later picture. Legend and colour bar have all colours.
-    palette = images[-1].quantize(255)
+    palette = images[-1].quantize(255, method=Image.Quantize.MAXCOVERAGE)
     images = [i.quantize(palette=palette, dither=Image.Dither.NONE) for i in images]
     each = int(1000 * np.clip(SECONDS / len(film), 0.06, 1.0))
     for path in paths:
