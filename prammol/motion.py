@@ -75,14 +75,14 @@ class Motion:
         return middle, number / (volume * density)
 
     def order(self) -> float:
-        """Return how deep the gap between the first two shells is: 0 a crystal, towards 1 a melt.
+        """Return how filled the gap between the first two shells of fcc is: 0 a crystal.
 
-        The least of the radial distribution between 1.1 and 1.4 neighbour distances, the
-        place of the gap of fcc. A liquid metal has 0.5 to 0.7 there.
+        The mean of the radial distribution between 1.16 and 1.26 neighbour distances; a
+        liquid metal has 0.6 to 0.9 there.
         """
         r, g = self.shells()
-        gap = (r > 1.1 * self.neighbour_distance) & (r < 1.4 * self.neighbour_distance)
-        return float(g[gap].min())
+        gap = (r > 1.16 * self.neighbour_distance) & (r < 1.26 * self.neighbour_distance)
+        return float(g[gap].mean())
 
     def moved(self) -> NDArray[np.bool_]:
         """Tell which atoms have a mean half a neighbour distance from where they were, or a
