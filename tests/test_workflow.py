@@ -5,16 +5,19 @@ import json
 import re
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from prammol.atoms import Atoms
 from prammol.cli import build_parser
 from prammol.diffraction import Diffraction
 from prammol.flux import scale_from_flux
 from prammol.patches import paper_patches
+from prammol.presets import PRESETS
 from prammol.support import support_from_truth
 
 ROOT = Path(__file__).parent.parent
@@ -76,13 +79,36 @@ def configured(folder, **changes):
     return "--configfile", path, "--nocolor"
 
 
+WARM = "results/temperature/300K/trial-01/metrics.json"
+FIGURE = "results/figures/fig3.png"
+TARGETS = (TRIAL, WARM, FIGURE)
+HOT = {
+    "kind": "temperature",
+    "sample": "vacancy",
+    "flux": "1e20",
+    "temperature": [300],
+    "trials": 1,
+    "settings": ["max_iterations=1", "starts=1", "synthesise.iterations=20"],
+    "dynamics": {"equilibrate": 20, "steps": 40, "every": 20},
+}
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A folder in which one trial has run, and how that went."""
+    """A folder in which a cold trial, a warm one and a figure of the cold one are finished."""
     folder = tmp_path_factory.mktemp("workflow")
-    run = snakemake(folder, *configured(folder), TRIAL)
+    run = snakemake(folder, *configured(folder, **finished_with()), *TARGETS)
     assert run.returncode == 0, run.stdout + run.stderr
     return folder
+
+
+def finished_with(**changes):
+    """What the configuration of the finished folder has beyond :func:`small`."""
+    return {
+        "studies__temperature": deepcopy(HOT),
+        "figures__example": "flux/1e20/trial-01",
+        **changes,
+    }
 
 
 @pytest.fixture
@@ -127,37 +153,81 @@ def test_any_other_exit_code_is_a_failure(tmp_path):
     assert "Error in rule reconstruct" in run.stderr
     log = tmp_path / "results/logs/flux/1e20/trial-01/reconstruct.log"
     assert "no_such_setting" in log.read_text()
+    assert "no_such_setting" in (tmp_path / "results/trials.html").read_text()
 
 
-LATER = ["support", "reconstruct", "evaluate"]
+ONE = {"reconstruct": 1, "evaluate": 1}
+ONE_LATER = {"support": 1, **ONE}
+ALL_LATER = {"support": 2, "reconstruct": 2, "evaluate": 2}
 
 
 @pytest.mark.parametrize(
-    ("changes", "rules"),
+    ("changes", "count"),
     [
-        ({}, []),
-        ({"studies__flux__settings": ["max_iterations=2"]}, ["reconstruct", "evaluate"]),
-        ({"studies__flux__preset": "paper"}, ["reconstruct", "evaluate"]),
-        ({"support": {"resolution": 6}}, LATER),
-        ({"measurement__points": 26}, ["simulate", *LATER]),
-        ({"measurement__wavelength": 1.3}, ["simulate", *LATER]),
-        ({"seed": 1}, ["simulate", *LATER]),
-        ({"samples__vacancy__atoms": 210}, ["crystal", "simulate", *LATER]),
-        ({"studies__flux__trials": 5}, []),
-        ({"studies__flux__flux": ["1e20", "1e19"]}, []),
-        ({"samples__other": {"kind": "bulk"}}, []),
-        ({"figures": {"temperatures": [200]}}, []),
+        ({}, {}),
+        ({"studies__flux__settings": ["max_iterations=2"]}, ONE),
+        ({"studies__flux__preset": "paper"}, ONE),
+        ({"studies__temperature__preset": "paper"}, ONE),
+        ({"support": {"resolution": 6}}, ALL_LATER),
+        (
+            {"measurement__points": 26},
+            {"simulate": 1, "dynamics": 1, "simulate_warm": 1, "draw_fig3": 1, **ALL_LATER},
+        ),
+        (
+            {"measurement__wavelength": 1.3},
+            {"simulate": 1, "simulate_warm": 1, "draw_fig3": 1, **ALL_LATER},
+        ),
+        (
+            {"seed": 1},
+            {"simulate": 1, "dynamics": 1, "simulate_warm": 1, "draw_fig3": 1, **ALL_LATER},
+        ),
+        (
+            {"samples__vacancy__atoms": 210},
+            {
+                "crystal": 1,
+                "simulate": 1,
+                "dynamics": 1,
+                "simulate_warm": 1,
+                "draw_fig3": 1,
+                **ALL_LATER,
+            },
+        ),
+        (
+            {"studies__temperature__dynamics__steps": 60},
+            {"dynamics": 1, "simulate_warm": 1, **ONE_LATER},
+        ),
+        ({"studies__temperature__flux": "1e19"}, {"simulate_warm": 1, **ONE_LATER}),
+        ({"figures__example": "temperature/300K/trial-01"}, {"draw_fig3": 1}),
+        (
+            {
+                "studies__flux__trials": 5,
+                "studies__flux__flux": ["1e20", "1e19"],
+                "studies__temperature__temperature": [300, 400],
+                "samples__other": {"kind": "bulk"},
+                "figures__temperatures": [200],
+            },
+            {},
+        ),
     ],
 )
-def test_an_edit_reruns_only_what_depends_on_it(finished, changes, rules):
-    count = jobs(finished, *configured(finished, **changes), TRIAL)
-    assert count == dict.fromkeys(rules, 1)
+def test_an_edit_reruns_only_what_depends_on_it(finished, changes, count):
+    arguments = configured(finished, **finished_with(**changes))
+    assert jobs(finished, *arguments, *TARGETS) == count
 
 
 def test_more_ranks_rerun_nothing(finished):
-    arguments = configured(finished)
-    ranks = ["--set-threads", "reconstruct=2", "--cores", "2"]
-    assert jobs(finished, *arguments, TRIAL, *ranks) == {}
+    arguments = configured(finished, **finished_with())
+    ranks = ["--set-threads", "reconstruct=2", "dynamics=2", "--cores", "2"]
+    assert jobs(finished, *arguments, *TARGETS, *ranks) == {}
+
+
+@pytest.mark.parametrize(("cores", "ranks"), [("1", "1"), ("2", "2")])
+def test_a_trial_has_never_more_ranks_than_there_are_cores(tmp_path, cores, ranks):
+    """Snakemake starts jobs of no more threads than cores; ranks are threads, each has one."""
+    more = ["--set-threads", "reconstruct=2"]
+    run = snakemake(tmp_path, "-n", *configured(tmp_path), TRIAL, "--cores", cores, *more)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert re.findall(r"Reconstruct on (\d+) ranks", run.stdout + run.stderr) == [ranks]
 
 
 def test_results_of_another_configuration_are_not_replaced(finished):
@@ -209,7 +279,13 @@ def test_a_default_is_written_down_once():
     assert schema["properties"]["measurement"]["$ref"] == shared + "measurement"
     assert schema["properties"]["support"]["$ref"] == shared + "support"
     assert study["properties"]["dynamics"]["$ref"] == shared + "dynamics"
-    assert study["$ref"] == shared + "reconstruction"
+    assert {"$ref": shared + "reconstruction"} in study["allOf"]
+
+
+def test_every_preset_can_be_configured():
+    schema = json.loads((ROOT / "prammol/data/settings.schema.json").read_text())
+    preset = schema["$defs"]["reconstruction"]["properties"]["preset"]
+    assert preset["enum"] == list(PRESETS)
 
 
 # Scripts
@@ -277,7 +353,8 @@ def test_counts_of_a_temperature_follow_the_averaged_amplitude(tmp_path):
     omega = np.linspace(20, 40, size) * np.exp(1j * np.arange(size))
     np.savez(tmp_path / "a.npz", omega=omega, meta=json.dumps({"temperature": 300.0}))
     flux = 1e18
-    data = counts(tmp_path / "a.npz", "Al", 6, flux, 7, 1.24)
+    crystal = Atoms([[0.0, 0.0, 0.0]], "Al")
+    data = counts(tmp_path / "a.npz", crystal, 6, flux, 7, 1.24)
     assert isinstance(data, Diffraction)
     assert data.meta["temperature"] == 300.0
     expected = scale_from_flux(flux, patches, "Al", 1.24) ** 2 * np.abs(omega) ** 2
