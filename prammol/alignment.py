@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
-from prammol.comm import Communicator
 from prammol.misfit import AmplitudeMisfit
 from prammol.scattering import StructureFactor
 
@@ -33,7 +32,6 @@ _HALVINGS = 4
 def align_rotation(
     misfit: AmplitudeMisfit,
     factor: StructureFactor,
-    comm: Communicator,
     x: NDArray[np.float64],
     steps: int = 3,
 ) -> tuple[NDArray[np.float64], float]:
@@ -46,7 +44,6 @@ def align_rotation(
     ----------
     misfit : AmplitudeMisfit
     factor : StructureFactor
-    comm : Communicator
     x : (n, 3) ndarray
         Positions [Å].
     steps : int
@@ -59,13 +56,12 @@ def align_rotation(
     value : float
         Misfit there.
     """
-    return _align(misfit, factor, comm, x, ROTATIONS, steps)
+    return _align(misfit, factor, x, ROTATIONS, steps)
 
 
 def align_strained(
     misfit: AmplitudeMisfit,
     factor: StructureFactor,
-    comm: Communicator,
     x: NDArray[np.float64],
     data: NDArray[np.float64],
     steps: int = 6,
@@ -77,7 +73,7 @@ def align_strained(
 
     Parameters
     ----------
-    misfit, factor, comm
+    misfit, factor
         As for :func:`align_rotation`.
     x : (n, 3) ndarray
         Positions at a minimum of the energy [Å].
@@ -94,7 +90,7 @@ def align_strained(
     value : float
         Misfit there.
     """
-    turned, value = align_rotation(misfit, factor, comm, x)
+    turned, value = align_rotation(misfit, factor, x)
     arm = x - x.mean(axis=0)
     if np.linalg.matrix_rank(arm) < arm.shape[1]:
         return turned, value
@@ -103,14 +99,13 @@ def align_strained(
     if np.abs(np.linalg.svd(even, compute_uv=False) - 1.0).max() < _LARGEST_STRAIN:
         candidates.append(x.mean(axis=0) + arm @ even)
     start = min(candidates, key=lambda y: misfit(y).value)
-    strained, lower = _align(misfit, factor, comm, start, LINEAR_MAPS, steps, _SIGNIFICANT)
+    strained, lower = _align(misfit, factor, start, LINEAR_MAPS, steps, _SIGNIFICANT)
     return (strained, lower) if lower < value - _SIGNIFICANT else (turned, value)
 
 
 def _align(
     misfit: AmplitudeMisfit,
     factor: StructureFactor,
-    comm: Communicator,
     x: NDArray[np.float64],
     generators: NDArray[np.float64],
     steps: int,
@@ -124,18 +119,12 @@ def _align(
     value, scale, _ = misfit.field(omega)
     centre = x.mean(axis=0)
     for _ in range(steps):
-        derivative = _derivatives(factor, x, centre, generators)
-        model = misfit.model(omega, scale)
-        slope = scale**2 * (omega.conj() * derivative).real / model
-        slope = np.vstack([slope, scale * np.abs(omega) ** 2 / model])
-        residual = model - misfit.measured
-        system = comm.allreduce((slope * misfit.weight) @ slope.T)
-        right = comm.allreduce((slope * misfit.weight) @ residual)
-        change = -np.linalg.lstsq(system, right, rcond=None)[0]
-        if -2.0 * change @ right < least:  # what the step would gain
+        derivatives = _derivatives(factor, x, centre, generators)
+        change, gain = misfit.newton_step(omega, scale, derivatives)
+        if gain < least:
             break
         for halving in range(_HALVINGS):
-            turn = expm(np.tensordot(change[:-1] / 2**halving, generators, axes=1))
+            turn = expm(np.tensordot(change / 2**halving, generators, axes=1))
             moved = centre + (x - centre) @ turn.T
             omega_new = factor.forward(moved)
             new, scale_new, _ = misfit.field(omega_new, scale)

@@ -8,10 +8,10 @@ with the mean square displacement u_j of atom j along one axis (isotropic; Willi
 Pryor, Thermal Vibrations in Crystallography, 1975). Here u_j is one number for each
 class of atoms with equally many neighbours. While the atoms are moved,
 
-    exp(-q^2 u_j / 2) ~ exp(-q^2 u / 2) exp(-G^2 (u_j - u) / 2)
+    exp(-q^2 u_j / 2) ~ exp(-q^2 u / 2) w_j (1 - (q^2 - G^2) (u_j - u) / 2)
 
-near a Bragg peak G, u of the bulk: the first is a factor of the points, the second a
-weight of the atom, so that one transform serves all classes.
+near Bragg vectors of length G, with w_j = exp(-G^2 (u_j - u) / 2) and u of the bulk: two
+transforms whatever the number of classes, and an error of second order.
 """
 
 from __future__ import annotations
@@ -22,52 +22,66 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from prammol.comm import Communicator
 from prammol.misfit import AmplitudeMisfit
 from prammol.patches import BraggPatch
 from prammol.scattering import Positions, StructureFactor
 
 _SMALLEST_CLASS = 20
 _LARGEST = 1.0  # Å^2, beyond any solid
+_NEGLIGIBLE = 0.01
 
 
 class ThermalStructureFactor(StructureFactor):
-    """Mean structure factor of atoms that move.
+    """Mean structure factor of atoms that move, and its adjoint, for two transforms each.
 
     Parameters
     ----------
     patches, epsilon, threads
         As for :class:`~prammol.scattering.StructureFactor`.
-    displacement : float
-        Mean square displacement of a bulk atom along one axis [Å^2].
+    displacements : (n,) ndarray
+        Mean square displacement of each atom along one axis [Å^2].
+    length : float
+        Length of the Bragg vectors G [1/Å], around which the factors are expanded.
     """
 
     def __init__(
         self,
         patches: Sequence[BraggPatch],
-        displacement: float,
+        displacements: NDArray[np.float64],
+        length: float,
         epsilon: float = 1e-9,
         threads: int = 1,
     ) -> None:
         super().__init__(patches, epsilon, threads)
-        damping = np.exp(-0.5 * displacement * np.sum(self.q**2, axis=1))
-        self._damping = damping.astype(self._real)
+        bulk = float(np.median(displacements))
+        self._more = displacements - bulk
+        self._weights = np.exp(-0.5 * length**2 * self._more)
+        square = np.sum(self.q**2, axis=1)
+        self._damping = np.exp(-0.5 * bulk * square).astype(self._real)
+        self._slope = (-0.5 * (square - length**2)).astype(self._real)
 
     def forward(
         self, x: Positions, weights: NDArray[np.float64] | None = None
     ) -> NDArray[np.complex128]:
-        """Return the mean of Omega on all points."""
-        return self._damping * super().forward(x, weights)
+        """Return the mean of Omega on all points; x as many atoms as there are displacements."""
+        w = self._weights if weights is None else weights * self._weights
+        first = super().forward(x, w * self._more)
+        return self._damping * (super().forward(x, w) + self._slope * first)
 
     def adjoint(self, values: NDArray[np.complexfloating], x: Positions) -> NDArray[np.complex128]:
         """Return the adjoint of :meth:`forward`."""
-        return super().adjoint(self._damping * values, x)
+        v = self._damping * values
+        first = super().adjoint(self._slope * v, x)
+        return self._weights * (super().adjoint(v, x) + self._more * first)
 
     def adjoint_moments(
         self, values: NDArray[np.complexfloating], x: Positions
     ) -> NDArray[np.complex128]:
-        """Return the adjoint of q times the values."""
-        return super().adjoint_moments(self._damping * values, x)
+        """Return the adjoint of q times the values, (n, 3)."""
+        v = self._damping * values
+        first = super().adjoint_moments(self._slope * v, x)
+        both = super().adjoint_moments(v, x) + self._more[:, None] * first
+        return np.asarray(self._weights[:, None] * both)
 
 
 def neighbour_classes(
@@ -104,7 +118,6 @@ def neighbour_classes(
 def fit_displacements(
     misfit: AmplitudeMisfit,
     factor: StructureFactor,
-    comm: Communicator,
     x: NDArray[np.float64],
     classes: NDArray[np.intp],
     start: NDArray[np.float64] | None = None,
@@ -118,7 +131,6 @@ def fit_displacements(
         The misfit of the points that are fitted.
     factor : StructureFactor
         Transform without thermal motion.
-    comm : Communicator
     x : (n, 3) ndarray
         Positions [Å].
     classes : (n,) int ndarray
@@ -146,33 +158,18 @@ def fit_displacements(
     omega = one_by_one.sum(axis=0)
     value, scale, _ = misfit.field(omega)
     for _ in range(steps):
-        model = misfit.model(omega, scale)
-        slope = scale**2 * (omega.conj() * (-0.5 * square * one_by_one)).real / model
-        slope = np.vstack([slope, scale * np.abs(omega) ** 2 / model])
-        residual = model - misfit.measured
-        system = comm.allreduce((slope * misfit.weight) @ slope.T)
-        right = comm.allreduce((slope * misfit.weight) @ residual)
-        change = -np.linalg.lstsq(system, right, rcond=None)[0][:-1]
+        change, gain = misfit.newton_step(omega, scale, -0.5 * square * one_by_one)
+        if gain < _NEGLIGIBLE:
+            break
         tried = np.clip(displacements + change, 0.0, _LARGEST)
         new_terms = terms(tried)
         omega_new = new_terms.sum(axis=0)
         new, scale_new, _ = misfit.field(omega_new, scale)
         if new >= value:
             break
-        gain = value - new
         displacements, one_by_one, omega = tried, new_terms, omega_new
         value, scale = new, scale_new
-        if gain < 0.1:
-            break
     return displacements
-
-
-def thermal_weights(
-    displacements: NDArray[np.float64], classes: NDArray[np.intp], length: float
-) -> NDArray[np.float64]:
-    """Return what each atom scatters relative to one of the bulk, (n,)."""
-    u = displacements[classes]
-    return np.asarray(np.exp(-0.5 * length**2 * (u - displacements[0])))
 
 
 def thermal_structure_factor(

@@ -217,6 +217,36 @@ class AmplitudeMisfit:
         value = self._comm.sum(2.0 * float(self._weight @ residual**2))
         return value, c, (4.0 * c * c) * (self._weight * residual / model) * omega
 
+    def newton_step(
+        self,
+        omega: NDArray[np.complex128],
+        scale: float,
+        derivatives: NDArray[np.complex128],
+    ) -> tuple[NDArray[np.float64], float]:
+        """Return the Gauss-Newton step of some parameters, C free, and what J would lose.
+
+        Parameters
+        ----------
+        omega : (m,) complex ndarray
+            Structure factor on this rank's points.
+        scale : float
+            C.
+        derivatives : (k, m) complex ndarray
+            Its derivatives by the parameters.
+
+        Returns
+        -------
+        step : (k,) ndarray
+        gain : float
+        """
+        model = self.model(omega, scale)
+        slope = scale**2 * (omega.conj() * derivatives).real / model
+        slope = np.vstack([slope, scale * np.abs(omega) ** 2 / model])
+        system = self._comm.allreduce((slope * self._weight) @ slope.T)
+        right = self._comm.allreduce((slope * self._weight) @ (model - self._measured))
+        change = -np.linalg.lstsq(system, right, rcond=None)[0]
+        return change[:-1], float(-2.0 * change @ right)
+
     def __call__(
         self,
         x: NDArray[np.float64],

@@ -16,7 +16,6 @@ def pull(
     x: NDArray[np.float64],
     stiffness: float,
     iterations: int,
-    weights: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Lower misfit + stiffness * energy over the positions by L-BFGS.
 
@@ -35,8 +34,6 @@ def pull(
         Weight of the energy [1/eV].
     iterations : int
         L-BFGS iterations.
-    weights : (n,) ndarray, optional
-        Scattering weights; 1 if not given.
 
     Returns
     -------
@@ -48,7 +45,7 @@ def pull(
     def objective(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         nonlocal scale
         y = values.reshape(-1, 3)
-        result = misfit(y, weights, positions=True, scale=scale)
+        result = misfit(y, positions=True, scale=scale)
         scale = result.scale
         energy, forces = cluster.energy_forces(y)
         assert result.d_positions is not None

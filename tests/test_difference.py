@@ -92,7 +92,7 @@ def test_rotation_is_undone(case):
     ends = []
     for angles in ((1e-3, -2e-3, 5e-4), (0.0, 0.0, 4e-3)):
         y = Rotation.from_rotvec(angles).apply(x - x.mean(axis=0)) + x.mean(axis=0)
-        turned, value = align_rotation(misfit, factor, COMM, y, steps=6)
+        turned, value = align_rotation(misfit, factor, y, steps=6)
         shift = (x - turned).mean(axis=0)
         # The photons fix the orientation to some 1e-5 rad: 0.03 pm on the surface.
         assert np.abs(turned + shift - x).max() < 1e-3 < np.abs(y - x).max()
@@ -110,7 +110,7 @@ def test_an_even_strain_is_found(case):
     y = c + (x - c) @ np.linalg.inv(np.eye(3) + strain)
     rng = np.random.default_rng(2)
     for seen in (y, x + rng.normal(0, 0.05, x.shape)):
-        found, value = align_strained(misfit, factor, COMM, y, seen)
+        found, value = align_strained(misfit, factor, y, seen)
         shift = (x - found).mean(axis=0)
         assert np.abs(found + shift - x).max() < 2e-3 < np.abs(y - x).max()
         assert value == pytest.approx(misfit(found).value)
@@ -118,8 +118,8 @@ def test_an_even_strain_is_found(case):
 
 def test_no_strain_is_fitted_to_noise(case):
     x, misfit, factor = case
-    turned, value = align_rotation(misfit, factor, COMM, x)
-    same, lower = align_strained(misfit, factor, COMM, x, x)
+    turned, value = align_rotation(misfit, factor, x)
+    same, lower = align_strained(misfit, factor, x, x)
     assert np.array_equal(turned, same)
     assert lower == value
 

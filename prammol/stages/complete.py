@@ -78,7 +78,7 @@ class Complete:
         floor = exact.floor_for(omega, exact.scale(omega))
         misfit = AmplitudeMisfit(problem.shard, factor, floor=floor)
         # The floor changes which strain is best: compare like with like.
-        x, value = align_strained(misfit, factor, problem.comm, x, x)
+        x, value = align_strained(misfit, factor, x, x)
         sites, weights = self._weigh(problem, state, misfit, factor, x)
         was = np.arange(len(sites)) < len(x)
         tried = [was.tobytes()]
@@ -109,8 +109,8 @@ class Complete:
         found = chosen(self._all_at_once(sites, weights, distance))
         if found is None and state.wrong < self.nearly * len(x):
             pulled = pull(misfit, problem.cluster, x, self.stiffness, self.pulls)
-            # Worth going on for: a hundredth of what is left, or of what a missing atom costs.
-            y = better(pulled, gain * max(1.0, state.wrong))
+            # Worth going on for: a tenth of what is left, or of what a missing atom costs.
+            y = better(pulled, 10.0 * gain * max(1.0, state.wrong))
             if y is not None:
                 return replace(state, positions=y, selected=True)
             found = chosen(self._one_by_one(sites, weights, was, distance))
@@ -154,7 +154,7 @@ class Complete:
     ) -> tuple[NDArray[np.float64], float]:
         """Relax all atoms, turn and strain them as the data want; also return their misfit."""
         y, _, _ = problem.cluster.relax(x, force_tolerance=force_tolerance)
-        return align_strained(misfit, factor, problem.comm, y, x)
+        return align_strained(misfit, factor, y, x)
 
     def _weigh(
         self,

@@ -36,7 +36,7 @@ class Refine:
         """Return the state with refined positions and scale."""
         x, _, _ = problem.cluster.relax(state.positions, force_tolerance=self.force_tolerance)
         misfit = AmplitudeMisfit(problem.shard, problem.factor)
-        x, _ = align_strained(misfit, problem.factor, problem.comm, x, state.positions)
+        x, _ = align_strained(misfit, problem.factor, x, state.positions)
         omega = problem.factor.forward(x)
         return judged(problem, replace(state, positions=x), omega, self.significance)
 

@@ -12,7 +12,6 @@ from prammol.debye_waller import (
     fit_displacements,
     neighbour_classes,
     thermal_structure_factor,
-    thermal_weights,
 )
 from prammol.md import Cluster
 from prammol.misfit import AmplitudeMisfit
@@ -53,7 +52,7 @@ class Settle:
         As in :class:`~prammol.stages.refine.Refine`.
     """
 
-    softness: tuple[float, ...] = (100.0, 10.0, 1.0, 0.1, 0.01)
+    softness: tuple[float, ...] = (10.0, 1.0, 0.1, 0.01, 0.001)
     held_out: float = 0.1
     iterations: int = 30
     rounds: int = 2
@@ -68,17 +67,21 @@ class Settle:
         model = Model(problem, x)
         if self.debye_waller:
             model.fit_motion(x, 1.0 - held, held)
-        best, found, stiffness = model.misfit(held)(x, model.weights).value, x, 0.0
+        best, found, stiffness = model.misfit(held)(x).value, x, 0.0
         unit = curvature_of_data(problem, state.scale) / curvature_of_energy(
             problem.cluster, x, problem.rng("settle curvature", state.iteration)
         )
-        y = x
+        y, failures = x, 0
         for ratio in self.softness:
             y = model.pull(y, 1.0 - held, ratio * unit, self.iterations)
-            value = model.misfit(held)(y, model.weights).value
-            if value > best - _SIGNIFICANT:
-                break
-            best, found, stiffness = value, y, ratio * unit
+            value = model.misfit(held)(y).value
+            if value < best - _SIGNIFICANT:
+                best, found, stiffness = value, y, ratio * unit
+            else:
+                # One failure is forgiven: a stiff energy first undoes the strain.
+                failures += 1
+                if failures > 1:
+                    break
         if stiffness > 0:
             for _ in range(self.rounds):
                 if self.debye_waller:
@@ -91,7 +94,7 @@ class Settle:
 
 
 class Model:
-    """Atoms that move thermally: transform, weights and misfit that belong together.
+    """Atoms that move thermally: transform and misfit that belong together.
 
     Parameters
     ----------
@@ -108,7 +111,6 @@ class Model:
         self._length = float(np.linalg.norm(problem.data.peaks(), axis=1).mean())
         self._displacements = np.zeros(int(self._classes.max()) + 1)
         self.factor: StructureFactor = problem.factor
-        self.weights: NDArray[np.float64] | None = None
 
     def misfit(self, points: NDArray[np.float64] | None) -> AmplitudeMisfit:
         """Return the misfit of some points, weighted between 0 and 1."""
@@ -119,18 +121,17 @@ class Model:
     ) -> None:
         """Fit the displacements to some points; keep them if the others agree."""
         problem = self._problem
-        before = self.misfit(held)(x, self.weights).value
+        before = self.misfit(held)(x).value
         old = self._displacements
         new = fit_displacements(
             AmplitudeMisfit(problem.shard, problem.factor, train),
             problem.factor,
-            problem.comm,
             x,
             self._classes,
             old,
         )
         self._use(new)
-        if self.misfit(held)(x, self.weights).value > before - _SIGNIFICANT:
+        if self.misfit(held)(x).value > before - _SIGNIFICANT:
             self._use(old)
 
     def pull(
@@ -142,7 +143,7 @@ class Model:
     ) -> NDArray[np.float64]:
         """Minimise misfit + stiffness * energy over the positions."""
         misfit = self.misfit(points)
-        return pull(misfit, self._problem.cluster, x, stiffness, iterations, self.weights)
+        return pull(misfit, self._problem.cluster, x, stiffness, iterations)
 
     def displacements_of_atoms(self) -> NDArray[np.float64]:
         """Return the mean square displacement of each atom, (n,) [Å^2]; empty if it is 0."""
@@ -153,12 +154,11 @@ class Model:
         base = self._problem.factor
         self._displacements = displacements
         if not displacements.any():
-            self.factor, self.weights = base, None
+            self.factor = base
             return
         self.factor = ThermalStructureFactor(
-            base.patches, float(displacements[0]), base.epsilon, base.threads
+            base.patches, displacements[self._classes], self._length, base.epsilon, base.threads
         )
-        self.weights = thermal_weights(displacements, self._classes, self._length)
 
 
 def curvature_of_data(problem: Problem, scale: float) -> float:

@@ -1,0 +1,75 @@
+"""The data may move atoms off the minimum of the energy, but only if they are right."""
+
+import numpy as np
+import pytest
+from small_crystal import make_problem, relaxed_ball, simulate
+
+from prammol.debye_waller import neighbour_classes
+from prammol.stages.refine import Refine
+from prammol.stages.settle import Settle, curvature_of_data, curvature_of_energy
+from prammol.state import State
+
+
+def settled(truth, x, **arguments):
+    """State after refining and settling the atoms x against the counts of others."""
+    problem = make_problem(simulate(truth, points=24, **arguments), cluster=True)
+    before = Refine()(problem, State(x, 1.9))
+    after = Settle()(problem, before)
+    problem.cluster.close()
+    return before, after
+
+
+def test_right_potential_and_cold_crystal_nothing_moves():
+    x = relaxed_ball(8.5)
+    before, after = settled(x, x)
+    assert np.array_equal(before.positions, after.positions)
+    assert len(after.displacements) == 0
+    assert after.converged
+
+
+def test_atoms_off_the_minimum_are_found():
+    x = relaxed_ball(8.5)
+    truth = (
+        x + 0.03 * np.sin(x[:, [1, 2, 0]] / 3.0) + np.random.default_rng(1).normal(0, 0.02, x.shape)
+    )
+    before, after = settled(truth, x)
+
+    def off(y):
+        d = y - truth
+        return np.abs(d - d.mean(axis=0)).mean()
+
+    assert not before.converged
+    assert off(after.positions) < 0.4 * off(before.positions)
+    assert after.excess < 0.02 * before.excess
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_thermal_motion_lowers_the_misfit_and_the_surface_moves_more(seed):
+    x = relaxed_ball(10.0)
+    classes = neighbour_classes(x, 1.22 * 2.864)
+    u = 0.01 + 0.01 * classes
+    before, after = settled(x, x, displacements=u, seed=seed)
+    assert after.excess < 0.02 * before.excess
+    found = [after.displacements[classes == k].mean() for k in range(classes.max() + 1)]
+    assert np.diff(found) == pytest.approx(0.01, abs=2e-3)
+
+
+def test_curvatures_are_second_derivatives():
+    x = relaxed_ball(8.5)
+    problem = make_problem(simulate(x, points=16), cluster=True)
+    # J of one atom, away from all others, grows by curvature d^2 / 2 on average over places.
+    rng = np.random.default_rng(2)
+    omega = problem.factor.forward(x)
+    moved = []
+    for j in rng.integers(0, len(x), 30):
+        shift = 1e-3 * rng.normal(size=3)
+        one = problem.factor.forward(x[j] + np.array([[0, 0, 0], shift]), np.array([-1.0, 1.0]))
+        change = 1.9 * (np.abs(omega + one) - np.abs(omega))
+        moved.append(2 * np.sum(change**2) / np.sum(shift**2))
+    assert curvature_of_data(problem, 1.9) == pytest.approx(2 * np.mean(moved), rel=0.3)
+    energy = curvature_of_energy(problem.cluster, x, np.random.default_rng(3))
+    base = problem.cluster.energy_forces(x)[0]
+    shift = 0.01 * rng.normal(size=x.shape)
+    second = sum(problem.cluster.energy_forces(x + s * shift)[0] - base for s in (1, -1))
+    problem.cluster.close()
+    assert energy == pytest.approx(second / np.sum(shift**2), rel=0.15)
