@@ -25,6 +25,9 @@ LINEAR_MAPS = np.eye(9).reshape(9, 3, 3)
 
 # A map with six more parameters lowers J by 3 on average if there is no strain.
 _SIGNIFICANT = 30.0
+# While atoms are missing any map gains a little; one that doesn't explain this part of the
+# misfit would only take the atoms off the minimum of the energy.
+_WORTHWHILE = 0.05
 _LARGEST_STRAIN = 0.1
 _HALVINGS = 4
 
@@ -99,8 +102,9 @@ def align_strained(
     if np.abs(np.linalg.svd(even, compute_uv=False) - 1.0).max() < _LARGEST_STRAIN:
         candidates.append(x.mean(axis=0) + arm @ even)
     start = min(candidates, key=lambda y: misfit(y).value)
-    strained, lower = _align(misfit, factor, start, LINEAR_MAPS, steps, _SIGNIFICANT)
-    return (strained, lower) if lower < value - _SIGNIFICANT else (turned, value)
+    least = max(_SIGNIFICANT, _WORTHWHILE * value)
+    strained, lower = _align(misfit, factor, start, LINEAR_MAPS, steps, least)
+    return (strained, lower) if lower < value - least else (turned, value)
 
 
 def _align(
