@@ -55,7 +55,6 @@ rule simulate:
 rule dynamics:
     input:
         crystal=sample_file,
-        script=workflow.source_path("../scripts/dynamics.py"),
     output:
         "results/{study}/{condition}/amplitude.npz",
     log:
@@ -85,7 +84,7 @@ rule dynamics:
         "Dynamics at {wildcards.condition} on {resources.tasks} ranks"
     shell:
         'export OMP_NUM_THREADS=1 PRAMMOL_RANKS={resources.tasks}; launch="{resources.mpi}";'
-        " ${{launch:+$launch -n {resources.tasks}}} python {input.script} {input.crystal}"
+        " ${{launch:+$launch -n {resources.tasks}}} python -m prammol.dynamics {input.crystal}"
         " --temperature {params.temperature} --seed {params.seed} --points {params.points}"
         " --equilibrate {params.equilibrate} --steps {params.steps} --every {params.every}"
         " {params.potential} -o {output} > {log} 2>&1"

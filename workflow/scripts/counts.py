@@ -14,7 +14,7 @@ from prammol.simulate import draw_counts, innermost_patches
 def counts(
     amplitude: str, atoms: Atoms, points: int, flux: float, seed: int, wavelength: float
 ) -> Diffraction:
-    """Return counts of the scattering that dynamics.py wrote."""
+    """Return counts of the scattering that prammol.dynamics wrote."""
     with np.load(amplitude) as kept:
         omega, meta = kept["omega"], json.loads(str(kept["meta"]))
     patches = innermost_patches(atoms, points)

@@ -1,0 +1,88 @@
+"""Average the scattering of a crystal over canonical dynamics (paper Eq. 12).
+
+    python -m prammol.dynamics s.xyz --temperature 300 --seed 1 ... -o amplitude.npz
+
+alone or under mpiexec. A module, not a script of the workflow: a script is an input of its
+rule, and days of trajectories would be run again whenever one is edited.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import numpy as np
+
+from prammol.comm import abort_on_exception, world
+from prammol.commands.common import add_potential, potential_of
+from prammol.io import read_atoms
+from prammol.io_files import replacing
+from prammol.motion import Motion
+from prammol.simulate import innermost_patches, mean_structure_factor
+
+
+def main() -> None:
+    """Read the options, run on all ranks, write on the first."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("crystal")
+    parser.add_argument("--temperature", type=float, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    for name in ("points", "equilibrate", "steps", "every"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("-o", "--output", required=True)
+    add_potential(parser)
+    options = parser.parse_args()
+    comm = world()
+    abort_on_exception(comm)
+    atoms = read_atoms(options.crystal)
+    potential = potential_of(options, atoms.element)
+    motion = Motion(atoms.positions, potential.neighbour_distance)
+    omega = mean_structure_factor(
+        atoms,
+        options.temperature,
+        options.seed,
+        innermost_patches(atoms, options.points),
+        potential,
+        comm=comm,
+        equilibrate=options.equilibrate,
+        steps=options.steps,
+        every=options.every,
+        visit=motion.add,
+    )
+    if comm.is_root:
+        # What the counts drawn from it will record.
+        meta = {
+            "temperature": options.temperature,
+            "equilibrate": options.equilibrate,
+            "snapshots": options.steps // options.every,
+            "every": options.every,
+            "remove_rigid_motion": True,
+            "dynamics_seed": options.seed,
+        }
+        with replacing(options.output) as path, open(path, "wb") as file:
+            np.savez(file, omega=omega, meta=json.dumps(meta), **kept(motion))
+        print(f"{options.output}: mean of {meta['snapshots']} snapshots")
+        print(
+            f"mean square displacement along an axis, median "
+            f"{np.median(motion.displacements):.4f} Å^2; {motion.moved().sum()} of {len(atoms)} "
+            f"atoms hop or flow; gap between the first two shells {motion.order():.2f}"
+        )
+
+
+def kept(motion: Motion) -> dict[str, Any]:
+    """Return what is kept of the trajectory besides the amplitude."""
+    distance, density = motion.shells()
+    return {
+        "mean_positions": motion.mean_positions,
+        "displacements": motion.displacements,
+        "moved": motion.moved(),
+        "shells": np.array([distance, density]),
+        "order": motion.order(),
+    }
+
+
+if __name__ == "__main__":
+    main()
