@@ -291,7 +291,7 @@ def test_every_preset_can_be_configured():
 # Scripts
 
 
-def rows(values, planned=3):
+def rows(values, planned=6):
     """Return rows of a table: three trials at each value with errors v, 2 v and 6 v."""
     return [
         {
@@ -332,7 +332,7 @@ def test_a_figure_says_how_many_trials_are_missing():
         return [t.get_text() for axes in panels for t in axes.texts]
 
     assert not any("missing" in t for t in texts(rows([100, 200])))
-    assert "4 trials of these conditions are missing" in texts(rows([100, 200], planned=5))
+    assert "4 trials of this study are missing" in texts(rows([100, 200], planned=10))
 
 
 @pytest.mark.usefixtures("scripts")

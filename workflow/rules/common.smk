@@ -194,8 +194,9 @@ def resolutions_of_study(wildcards):
 
 
 def number_of_trials(wildcards):
-    """How many trials the study should have, to say how many are missing."""
-    return config["studies"][wildcards.study]["trials"]
+    """How many trials the study should have in all, to say how many are missing."""
+    number = config["studies"][wildcards.study]["trials"]
+    return number * len(conditions(wildcards.study))
 
 
 def ranks(wildcards, threads):

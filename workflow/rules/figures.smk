@@ -135,6 +135,8 @@ rule draw_fig6:
     resources:
         mem_mb=1500,
         runtime=15,
+    params:
+        planned=lambda wildcards: len(conditions("defects")),
     message:
         "Figure 6: reconstructed defects"
     script:
@@ -195,6 +197,8 @@ rule draw_fig8:
     resources:
         mem_mb=1500,
         runtime=15,
+    params:
+        planned=lambda wildcards: len(config["figures"]["temperatures"]),
     message:
         "Figure 8: reconstructions at several temperatures"
     script:

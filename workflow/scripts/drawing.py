@@ -77,12 +77,9 @@ def log_axis(axes: Axes, values: FloatArray) -> None:
 
 
 def planned(table: Sequence[Mapping[str, Any]]) -> str:
-    """Return a remark if trials are missing, else an empty text."""
-    per = {r["condition"]: 0 for r in table}
-    for row in table:
-        per[row["condition"]] += 1
-    missing = sum(int(table[0]["trials_planned"]) - n for n in per.values())
-    return f"{missing} trials of these conditions are missing" if missing else ""
+    """Return a remark if trials of the study are missing, else an empty text."""
+    missing = int(table[0]["trials_planned"]) - len(table)
+    return f"{missing} trials of this study are missing" if missing else ""
 
 
 def slab(x: FloatArray, middle: FloatArray, size: float, axis: int) -> NDArray[np.bool_]:

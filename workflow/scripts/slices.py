@@ -56,8 +56,11 @@ def rows_of(reconstructions: Sequence[str], crystals: Sequence[str]) -> list[Row
     ]
 
 
-def figure(rows: Sequence[Row]) -> Figure:
-    """Return the figure: a row for each reconstruction, the slices of the paper as columns."""
+def figure(rows: Sequence[Row], planned: int) -> Figure:
+    """Return the figure: a row for each reconstruction, the slices of the paper as columns.
+
+    It says if there are fewer rows than planned.
+    """
     errors = np.concatenate([_errors(r)[np.isfinite(_errors(r))] for r in rows])
     norm = error_norm(errors)
     with mpl.rc_context(STYLE):
@@ -83,6 +86,9 @@ def figure(rows: Sequence[Row]) -> Figure:
             loc="outside lower center",
             ncols=2,
         )
+        if len(rows) < planned:
+            remark = f"{planned - len(rows)} of {planned} crystals are missing"
+            figure.suptitle(remark, color=RED)
     return figure
 
 
@@ -140,4 +146,4 @@ def _draw(row: Row, panels: Sequence[Any], norm: Normalize) -> Any:
 if "snakemake" in globals():
     with logged(snakemake):  # noqa: F821
         rows = rows_of(snakemake.input.trials, snakemake.input.crystals)  # noqa: F821
-        save(figure(rows), table(rows), snakemake.output)  # noqa: F821
+        save(figure(rows, snakemake.params.planned), table(rows), snakemake.output)  # noqa: F821
