@@ -18,6 +18,9 @@ from prammol.scattering import StructureFactor
 from prammol.spacing import apart
 from prammol.state import Problem, State
 
+# A log-likelihood ratio of exp(5): what chance hardly gives among some dozens of changes.
+_NOISE = 5.0
+
 
 @dataclass(frozen=True)
 class Complete:
@@ -82,8 +85,9 @@ class Complete:
         sites, weights = self._weigh(problem, state, misfit, factor, x)
         was = np.arange(len(sites)) < len(x)
         tried = [was.tobytes()]
-        # Swapping an atom for a site that relaxes to the same place gains next to nothing.
-        gain = 0.01 * misfit.cost_of_one(state.scale)
+        # Swapping an atom for a site that relaxes to the same place gains next to nothing, and
+        # the best of many changes gains something from the noise.
+        gain = max(0.01 * misfit.cost_of_one(state.scale), _NOISE)
 
         def chosen(proposals: Iterator[NDArray[np.bool_]]) -> State | None:
             """The state of the first proposal that lowers the misfit."""
@@ -109,8 +113,8 @@ class Complete:
         found = chosen(self._all_at_once(sites, weights, distance))
         if found is None and state.wrong < self.nearly * len(x):
             pulled = pull(misfit, problem.cluster, x, self.stiffness, self.pulls)
-            # Worth going on for: a tenth of what is left, or of what a missing atom costs.
-            y = better(pulled, 10.0 * gain * max(1.0, state.wrong))
+            # Worth going on for: a tenth of what is left.
+            y = better(pulled, 0.1 * state.wrong * misfit.cost_of_one(state.scale) + _NOISE)
             if y is not None:
                 return replace(state, positions=y, selected=True)
             found = chosen(self._one_by_one(sites, weights, was, distance))
