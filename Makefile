@@ -21,7 +21,7 @@ demo: $(READY)  ## simulate and reconstruct the paper's vacancy crystal, 4679 at
 	$(BIN)/python -m prammol.demo results/demo
 
 test: $(READY)  ## the test-suite, within 10 minutes on two cores
-	$(BIN)/python -m pytest -m "not slow and not slurm"
+	$(BIN)/python -m pytest -m "not slow and not slurm" -n auto --maxprocesses 8 --dist loadfile
 
 test-mpi: $(READY)  ## only the tests that start several processes
 	$(BIN)/python -m pytest -m "mpi and not slow"
