@@ -212,7 +212,8 @@ def _best_start(
         total = {name: total.get(name, 0.0) + value for name, value in seconds.items()}
         if best is None or state.wrong < best.wrong:
             best = state
-        if best.wrong < plan.good_start * len(best.positions):
+        # With few photons noise alone is worth many atoms: what explains the data is good.
+        if best.converged or best.wrong < plan.good_start * len(best.positions):
             break
     assert best is not None
     return best, total
