@@ -67,7 +67,7 @@ class Preset:
     max_iterations: int = 1000
     judges: bool = False
     starts: int = 1
-    good_start: float = 0.25
+    good_start: float = 0.1
 
     @property
     def stages(self) -> tuple[Stage, ...]:
