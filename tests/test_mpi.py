@@ -273,12 +273,13 @@ def test_preset_paper_finds_the_same_atoms_on_any_number_of_ranks(parallel, smal
     require_the_same(found, 1e-4)
 
 
+@pytest.mark.parametrize("numbers", [(1, 2), pytest.param((1, 3, 4), marks=pytest.mark.slow)])
 def test_a_whole_crystal_is_found_exactly_on_any_number_of_ranks(
-    parallel, prammol, grain, tmp_path
+    parallel, prammol, grain, tmp_path, numbers
 ):
     """Every atom, and the same ones: 300 atoms from their counts, by preset default."""
     found = {}
-    for ranks in (1, 2, 3, 4):
+    for ranks in numbers:
         done = parallel(
             ranks, "-m", "prammol", "reconstruct", grain / "d.h5", "--support", grain / "u.h5",
             "--seed", "1", "-o", f"{ranks}.h5", timeout=200,
