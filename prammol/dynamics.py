@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from prammol.atoms import Atoms
 from prammol.comm import abort_on_exception, world
 from prammol.commands.common import add_potential, potential_of
-from prammol.io import read_atoms
+from prammol.io import read_atoms, write_atoms
 from prammol.io_files import replacing
 from prammol.motion import Motion
 from prammol.simulate import innermost_patches, mean_structure_factor
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Read the options, run on all ranks, write on the first."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -33,8 +35,9 @@ def main() -> None:
     for name in ("points", "equilibrate", "steps", "every"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("-o", "--output", required=True)
+    parser.add_argument("--mean", help="XYZ file to write the mean positions to")
     add_potential(parser)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     comm = world()
     abort_on_exception(comm)
     atoms = read_atoms(options.crystal)
@@ -64,6 +67,10 @@ def main() -> None:
         }
         with replacing(options.output) as path, open(path, "wb") as file:
             np.savez(file, omega=omega, meta=json.dumps(meta), **kept(motion))
+        if options.mean:
+            columns = {"mean_square_displacement": motion.displacements}
+            mean = Atoms(motion.mean_positions, atoms.element, columns, atoms.info)
+            write_atoms(options.mean, mean, force=True)
         print(f"{options.output}: mean of {meta['snapshots']} snapshots")
         print(
             f"mean square displacement along an axis, median "

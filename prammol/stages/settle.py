@@ -21,7 +21,7 @@ from prammol.stages.estimate import training_points
 from prammol.stages.refine import judged
 from prammol.state import Problem, State
 
-# What a useless parameter gains on held-out points is below this.
+# Standard deviations by which held-out points must prefer a model.
 _SIGNIFICANT = 3.0
 
 
@@ -67,16 +67,15 @@ class Settle:
         model = Model(problem, x)
         if self.debye_waller:
             model.fit_motion(x, 1.0 - held, held)
-        best, found, stiffness = model.misfit(held)(x).value, x, 0.0
+        found, stiffness = x, 0.0
         unit = curvature_of_data(problem, state.scale) / curvature_of_energy(
             problem.cluster, x, problem.rng("settle curvature", state.iteration)
         )
         y, failures = x, 0
         for ratio in self.softness:
             y = model.pull(y, 1.0 - held, ratio * unit, self.iterations)
-            value = model.misfit(held)(y).value
-            if value < best - _SIGNIFICANT:
-                best, found, stiffness = value, y, ratio * unit
+            if model.prefers(held, model.factor.forward(found), model.factor.forward(y)):
+                found, stiffness = y, ratio * unit
             else:
                 # One failure is forgiven: a stiff energy first undoes the strain.
                 failures += 1
@@ -121,7 +120,7 @@ class Model:
     ) -> None:
         """Fit the displacements to some points; keep them if the others agree."""
         problem = self._problem
-        before = self.misfit(held)(x).value
+        before = self.factor.forward(x)
         old = self._displacements
         new = fit_displacements(
             AmplitudeMisfit(problem.shard, problem.factor, train),
@@ -131,8 +130,25 @@ class Model:
             old,
         )
         self._use(new)
-        if self.misfit(held)(x).value > before - _SIGNIFICANT:
+        if not self.prefers(held, before, self.factor.forward(x)):
             self._use(old)
+
+    def prefers(
+        self,
+        points: NDArray[np.float64],
+        old: NDArray[np.complex128],
+        new: NDArray[np.complex128],
+    ) -> bool:
+        """Tell whether some points prefer a new structure factor, beyond their noise.
+
+        sqrt(I + 3/8) has the variance 1/4, so J(old) - J(new) has 4 sum u (difference of
+        the amplitudes)^2 if the points had no part in either.
+        """
+        misfit = self.misfit(points)
+        (before, c_old, _), (after, c_new, _) = misfit.field(old), misfit.field(new)
+        change = misfit.model(new, c_new) - misfit.model(old, c_old)
+        variance = 4.0 * self._problem.comm.sum(float(misfit.weight @ change**2))
+        return before - after > _SIGNIFICANT * np.sqrt(variance)
 
     def pull(
         self,

@@ -85,6 +85,13 @@ def sample_file(wildcards):
     return f"results/samples/{sample_of(wildcards)}.xyz"
 
 
+def truth_file(wildcards):
+    """What a trial is compared with: the crystal, or its mean over a trajectory."""
+    if wildcards.study in studies_of_kind("temperature"):
+        return f"results/{wildcards.study}/{wildcards.condition}/mean.xyz"
+    return sample_file(wildcards)
+
+
 def flux_of(wildcards):
     """Flux of a condition; any flux can be asked for, also one that isn't in the list."""
     settings = config["studies"][wildcards.study]

@@ -51,12 +51,13 @@ rule simulate:
 
 
 # One trajectory per temperature; its snapshots are averaged as it runs (Eq. 12), so what
-# is kept is one complex number per point.
+# is kept is one complex number per point, and the mean positions: the truth of its trials.
 rule dynamics:
     input:
         crystal=sample_file,
     output:
-        "results/{study}/{condition}/amplitude.npz",
+        amplitude="results/{study}/{condition}/amplitude.npz",
+        mean="results/{study}/{condition}/mean.xyz",
     log:
         "results/logs/{study}/{condition}/dynamics.log",
     benchmark:
@@ -87,7 +88,7 @@ rule dynamics:
         " ${{launch:+$launch -n {resources.tasks}}} python -m prammol.dynamics {input.crystal}"
         " --temperature {params.temperature} --seed {params.seed} --points {params.points}"
         " --equilibrate {params.equilibrate} --steps {params.steps} --every {params.every}"
-        " {params.potential} -o {output} > {log} 2>&1"
+        " {params.potential} -o {output.amplitude} --mean {output.mean} > {log} 2>&1"
 
 
 rule simulate_warm:

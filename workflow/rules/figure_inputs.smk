@@ -47,8 +47,9 @@ def trials_at_temperatures(wildcards):
 
 
 def crystals_at_temperatures(wildcards):
-    sample = config["studies"]["temperature"]["sample"]
-    return [f"results/samples/{sample}.xyz" for _ in trials_at_temperatures(wildcards)]
+    return [
+        str(Path(p).parents[1] / "mean.xyz") for p in trials_at_temperatures(wildcards)
+    ]
 
 
 def crystal_of_flux(wildcards):

@@ -4,7 +4,7 @@
 rule resolution:
     input:
         trials=trials_of_condition,
-        crystal=sample_file,
+        crystal=truth_file,
     output:
         "results/{study}/{condition}/resolution.json",
     log:

@@ -84,7 +84,7 @@ rule reconstruct:
 rule evaluate:
     input:
         result=f"{TRIAL}/reconstruction.h5",
-        crystal=sample_file,
+        crystal=truth_file,
     output:
         metrics=f"{TRIAL}/metrics.json",
         atoms=f"{TRIAL}/errors.xyz",
