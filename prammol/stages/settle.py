@@ -33,7 +33,8 @@ class Settle:
     crystal cold. Some points are held out; on the others misfit + k * energy is
     minimised with smaller and smaller k while the misfit of the held-out points falls.
     Then all points are used with the best k. If no k is better than the minimum of the
-    energy, nothing moves.
+    energy, nothing moves. Neither does it where that minimum explains the data: for points
+    with few photons the Anscombe misfit has a bias that looks like thermal motion.
 
     Attributes
     ----------
@@ -61,6 +62,8 @@ class Settle:
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with positions, displacements and scale refined."""
+        if state.converged:
+            return state
         shard, x = problem.shard, state.positions
         rng = problem.rng("settle", state.iteration)
         held = training_points(problem.data, shard, self.held_out, rng).astype(float)
