@@ -48,7 +48,7 @@ def logged(job: Any) -> Iterator[None]:
         with redirect_stderr(log):
             try:
                 yield
-            except BaseException:
+            except Exception:
                 import traceback
 
                 traceback.print_exc()
