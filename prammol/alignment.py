@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
-from prammol.misfit import AmplitudeMisfit
+from prammol.misfit import PoissonMisfit
 from prammol.scattering import StructureFactor
 
 # Antisymmetric A turn the object, symmetric ones strain it.
@@ -33,7 +33,7 @@ _HALVINGS = 4
 
 
 def align_rotation(
-    misfit: AmplitudeMisfit,
+    misfit: PoissonMisfit,
     factor: StructureFactor,
     x: NDArray[np.float64],
     steps: int = 3,
@@ -45,7 +45,7 @@ def align_rotation(
 
     Parameters
     ----------
-    misfit : AmplitudeMisfit
+    misfit : PoissonMisfit
     factor : StructureFactor
     x : (n, 3) ndarray
         Positions [Å].
@@ -63,7 +63,7 @@ def align_rotation(
 
 
 def align_strained(
-    misfit: AmplitudeMisfit,
+    misfit: PoissonMisfit,
     factor: StructureFactor,
     x: NDArray[np.float64],
     data: NDArray[np.float64],
@@ -108,7 +108,7 @@ def align_strained(
 
 
 def _align(
-    misfit: AmplitudeMisfit,
+    misfit: PoissonMisfit,
     factor: StructureFactor,
     x: NDArray[np.float64],
     generators: NDArray[np.float64],

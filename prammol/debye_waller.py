@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from prammol.misfit import AmplitudeMisfit
+from prammol.misfit import PoissonMisfit
 from prammol.patches import BraggPatch
 from prammol.scattering import Positions, StructureFactor
 
@@ -116,7 +116,7 @@ def neighbour_classes(
 
 
 def fit_displacements(
-    misfit: AmplitudeMisfit,
+    misfit: PoissonMisfit,
     factor: StructureFactor,
     x: NDArray[np.float64],
     classes: NDArray[np.intp],
@@ -127,7 +127,7 @@ def fit_displacements(
 
     Parameters
     ----------
-    misfit : AmplitudeMisfit
+    misfit : PoissonMisfit
         The misfit of the points that are fitted.
     factor : StructureFactor
         Transform without thermal motion.

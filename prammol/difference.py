@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from prammol.comm import Communicator
-from prammol.misfit import AmplitudeMisfit
+from prammol.misfit import PoissonMisfit
 from prammol.scattering import StructureFactor
 from prammol.spacing import apart
 
@@ -111,11 +111,12 @@ class DifferenceMap:
 
 
 def difference_map(
-    misfit: AmplitudeMisfit, factor: StructureFactor, comm: Communicator, x: NDArray[np.float64]
+    misfit: PoissonMisfit, factor: StructureFactor, comm: Communicator, x: NDArray[np.float64]
 ) -> DifferenceMap:
     """Return the difference map of the atoms at x, (n, 3) [Å]."""
-    value, scale, field = misfit.field(factor.forward(x))
-    weight = misfit.weight
+    omega = factor.forward(x)
+    value, scale, field = misfit.field(omega)
+    weight = misfit.sharpness(omega, scale)
     # An isolated atom: g(x) = -h mean cos(q.x), whose curvature is h mean q q^T.
     q = factor.q
     moments = comm.allreduce(

@@ -12,11 +12,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.misfit import AmplitudeMisfit
 from prammol.phasing import bulk_amplitude
 from prammol.synthesis import Waves
-
-WHOLE = 0.5  # the bulk's amplitude at a flat surface halfway between two layers
 
 
 def weights_of_amplitude(amplitude: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -27,15 +24,10 @@ def weights_of_amplitude(amplitude: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.clip(2.0 * (amplitude - 0.25), 0.0, 1.0)
 
 
-def rank_shifts(
-    cell: NDArray[np.float64],
-    waves: Waves,
-    sites: NDArray[np.float64],
-    misfit: AmplitudeMisfit,
-    steps: int,
-    keep: int,
+def shifted_weights(
+    cell: NDArray[np.float64], waves: Waves, sites: NDArray[np.float64], steps: int
 ) -> NDArray[np.float64]:
-    """Return the occupancies that belong to the best shifts of the lattice.
+    """Return the occupancies that belong to all shifts of the lattice.
 
     Parameters
     ----------
@@ -45,25 +37,15 @@ def rank_shifts(
         The waves of the three patches.
     sites : (n, 3) ndarray
         Sites from the patches' origin [Å].
-    misfit : AmplitudeMisfit
-        Decides between the shifts.
     steps : int
         Shifts tried along each primitive vector.
-    keep : int
-        Number of shifts to return.
 
     Returns
     -------
-    (keep, n) ndarray
-        Occupancies in [0, 1], best shift first.
+    (steps^3, n) ndarray
+        Occupancies in [0, 1].
     """
     bulk = bulk_amplitude(np.abs(waves(sites)))
-    tried = []
-    for turn in product(np.arange(steps) / steps, repeat=3):
-        shift = (np.array(turn) - 0.5) @ cell
-        amplitude = (np.abs(waves(sites + shift)) / bulk).mean(axis=1)
-        # Compared as whole atoms: soft weights blur the surface that tells the shifts apart.
-        value = misfit(sites[amplitude > WHOLE]).value
-        tried.append((value, weights_of_amplitude(amplitude)))
-    order = np.argsort([value for value, _ in tried], kind="stable")
-    return np.array([tried[i][1] for i in order[:keep]])
+    shifts = (np.array(list(product(np.arange(steps) / steps, repeat=3))) - 0.5) @ cell
+    amplitudes = [(np.abs(waves(sites + shift)) / bulk).mean(axis=1) for shift in shifts]
+    return weights_of_amplitude(np.array(amplitudes))

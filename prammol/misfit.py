@@ -1,14 +1,14 @@
-"""Variance-stabilised misfit of the amplitudes: what the default preset minimises.
+"""Misfit of the counts: the Poisson log-likelihood with a few photons added to both sides.
 
-For Poisson counts sqrt(I + 3/8) has the variance 1/4 whatever the mean (Anscombe,
-Biometrika 35, 246 (1948)), so
+With lambda = C^2 |Omega|^2 + b, background b, and e photons added to data and model,
 
-    J = 2 sum u (sqrt(I + 3/8) - sqrt(C^2 |Omega|^2 + b + 3/8))^2
+    J = sum u [lambda - I + (I + e) ln((I + e) / (lambda + e))]
 
-with the background b and u = 1 is the Poisson log-likelihood up to a constant, near
-its maximum. Unlike the likelihood it stays bounded where Omega is 0, and weights u <= 1
-can widen the error bars while the model is still wrong: windows around the Bragg peaks
-and a relative floor.
+is half the Poisson deviance for e = 0. Its derivative by lambda, u (lambda - I) / (lambda + e),
+has the mean 0 for any e: a quasi-likelihood (Wedderburn, Biometrika 61, 439 (1974)),
+without bias however few the photons, bounded where Omega is 0, and with a small e nearly as
+sharp as the likelihood. Weights u <= 1 widen the error bars while the model is still wrong:
+windows around the Bragg peaks and a relative floor.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scipy.stats import poisson
 from prammol.diffraction import Shard
 from prammol.scattering import StructureFactor
 
-ANSCOMBE = 0.375
+EXTRA = 0.01  # photons added to data and model
 
 
 def peak_window(shard: Shard, peaks: NDArray[np.float64], blur: float) -> NDArray[np.float64]:
@@ -44,8 +44,17 @@ def peak_window(shard: Shard, peaks: NDArray[np.float64], blur: float) -> NDArra
     return np.exp(-0.5 * blur**2 * np.sum(offset**2, axis=1))
 
 
+def deviance(
+    counts: NDArray[np.float64], expected: NDArray[np.float64], extra: float = EXTRA
+) -> NDArray[np.float64]:
+    """Return each point's share of J, with the weight 1."""
+    more = expected - counts
+    # log1p keeps the digits where data and model nearly agree
+    return more - (counts + extra) * np.log1p(more / (counts + extra))
+
+
 def noise_level(
-    intensity: NDArray[np.float64],
+    expected: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and variance of one point's share of J under pure Poisson noise.
 
@@ -53,7 +62,7 @@ def noise_level(
     interpolated in a table of exact sums over the Poisson distribution.
     """
     log_lam, mean, variance = _noise_table()
-    where = np.log(np.clip(intensity, 1e-6, None))
+    where = np.log(np.clip(expected, 1e-6, None))
     return np.interp(where, log_lam, mean), np.interp(where, log_lam, variance)
 
 
@@ -61,8 +70,8 @@ def noise_level(
 def _noise_table() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     log_lam = np.linspace(np.log(1e-6), np.log(400.0), 400)
     lam = np.exp(log_lam)[:, None]
-    counts = np.arange(600)[None, :]
-    share = 2.0 * (np.sqrt(counts + ANSCOMBE) - np.sqrt(lam + ANSCOMBE)) ** 2
+    counts = np.arange(600.0)[None, :]
+    share = deviance(counts, lam)
     weight = poisson.pmf(counts, lam)
     mean = np.sum(weight * share, axis=1)
     variance = np.sum(weight * share**2, axis=1) - mean**2
@@ -91,7 +100,7 @@ class Misfit:
     d_weights: NDArray[np.float64] | None
 
 
-class AmplitudeMisfit:
+class PoissonMisfit:
     """The misfit on this rank's points; all ranks call it together.
 
     Parameters
@@ -105,6 +114,10 @@ class AmplitudeMisfit:
     floor : float
         Relative error of the model's amplitude, added to the counting error:
         u = window / (1 + 4 floor^2 S^2 / I), S = I - b what isn't background.
+    incoherent : float
+        C^2 n, what n atoms scatter into a point without regard to phases [photons]. As many
+        photons times floor^2 are added to data and model besides `EXTRA`: where Omega is
+        small, its error is that of the atoms that are wrong.
     """
 
     def __init__(
@@ -113,45 +126,64 @@ class AmplitudeMisfit:
         factor: StructureFactor,
         window: NDArray[np.float64] | None = None,
         floor: float = 0.0,
+        incoherent: float = 0.0,
     ) -> None:
+        self._extra = EXTRA + floor**2 * incoherent
         self._comm = shard.comm
         self._factor = factor
-        self._measured = np.sqrt(shard.counts + ANSCOMBE)
+        self._counts = shard.counts
         self._background = 0.0 if shard.background is None else shard.background
-        self._offset = self._background + ANSCOMBE
         self._signal = shard.signal
-        # S^2 / I, which is I itself without background
-        self._power = shard.counts
+        # S^2 / I, less two standard deviations: a weight that went with the noise of few
+        # photons would bias the fit.
+        power = np.maximum(shard.counts - 2.0 * np.sqrt(shard.counts), 0.0)
         if shard.background is not None:
-            self._power = self._signal**2 / np.maximum(shard.counts, 1.0)
+            power *= (self._signal / np.maximum(shard.counts, 1.0)) ** 2
+        self._power = power
         weight = shard.valid / (1.0 + 4.0 * floor**2 * self._power)
         self._weight = weight if window is None else weight * window
         self._valid = shard.valid.astype(float)
 
-    def floor_for(self, omega: NDArray[np.complex128], scale: float) -> float:
+    def floor_for(
+        self, omega: NDArray[np.complex128], scale: float, incoherent: float = 0.0
+    ) -> float:
         """Return the relative floor at which the model's error is just explained.
 
-        The smallest floor, up to 0.5, with sum u (2 residual^2 - noise) <= 0: an
+        The smallest floor, up to 0.5, with sum u (share of J) <= its mean under noise: an
         estimate of how wrong the amplitudes still are.
         """
-        mean, _ = noise_level(scale**2 * np.abs(omega).astype(float) ** 2 + self._background)
-        square = 2.0 * (self.model(omega, scale) - self._measured) ** 2
+        expected = self.expected(omega, scale)
+        noise, _ = noise_level(expected)
         low, high = 0.0, 0.5
         for _ in range(12):
             floor = 0.5 * (low + high)
             u = self._valid / (1.0 + 4.0 * floor**2 * self._power)
-            # The residual's variance is the noise over u: compare u * square with it.
-            if self._comm.sum(float(self._valid @ (u * square - mean))) > 0:
+            # The residual's variance is the noise over u: compare u * share with it.
+            extra = EXTRA + floor**2 * incoherent
+            share = u * deviance(self._counts, expected, extra)
+            mean = noise * (expected + EXTRA) / (expected + extra)
+            if self._comm.sum(float(self._valid @ (share - mean))) > 0:
                 low = floor
             else:
                 high = floor
         return high
 
-    def cost_of_one(self, scale: float) -> float:
-        """Return by about how much one missing atom raises J, C^2 sum u."""
-        return scale**2 * self._comm.sum(float(self._weight.sum()))
+    def cost_of_one(self, omega: NDArray[np.complex128], scale: float) -> float:
+        """Return by about how much one missing atom raises J.
 
-    def excess(self, omega: NDArray[np.complex128], scale: float) -> tuple[float, float]:
+        C^2 sum u where the photons are the crystal's own, less where others rule.
+        """
+        return scale**2 * self._comm.sum(float(self.sharpness(omega, scale).sum()))
+
+    def sharpness(self, omega: NDArray[np.complex128], scale: float) -> NDArray[np.float64]:
+        """Return u C^2 abs(Omega)^2 / (lambda + e) on this rank's points, (m,).
+
+        The curvature of J by the weight of an atom anywhere is about 2 C^2 times its sum.
+        """
+        signal = scale**2 * np.abs(omega).astype(float) ** 2
+        return np.asarray(self._weight * signal / (signal + self._background + self._extra))
+
+    def excess(self, omega: NDArray[np.complex128], scale: float) -> tuple[float, float, float]:
         """Return by how much J exceeds what pure noise gives.
 
         Returns
@@ -160,16 +192,21 @@ class AmplitudeMisfit:
             In standard deviations of the noise.
         atoms : float
             In single missing atoms, see `cost_of_one`.
+        sigma : float
+            One standard deviation in single missing atoms.
         """
-        power = np.abs(omega).astype(float) ** 2
-        mean, variance = noise_level(scale**2 * power + self._background)
-        residual = self.model(omega, scale) - self._measured
+        expected = self.expected(omega, scale)
+        mean, variance = noise_level(expected)
         u = self._weight
         sums = self._comm.allreduce(
-            np.array([u @ (2.0 * residual**2 - mean), u**2 @ variance], dtype=float)
+            np.array(
+                [u @ (deviance(self._counts, expected, self._extra) - mean), u**2 @ variance],
+                dtype=float,
+            )
         )
-        one = max(self.cost_of_one(scale), 1e-300)
-        return float(sums[0] / np.sqrt(max(sums[1], 1e-300))), float(sums[0] / one)
+        one = max(self.cost_of_one(omega, scale), 1e-300)
+        sigma = float(np.sqrt(max(sums[1], 1e-300)))
+        return float(sums[0]) / sigma, float(sums[0]) / one, sigma / one
 
     def scale(self, omega: NDArray[np.complex128], start: float | None = None) -> float:
         """Return the C that minimises J for a given structure factor."""
@@ -178,31 +215,27 @@ class AmplitudeMisfit:
             pair = [self._weight @ self._signal, self._weight @ power]
             sums = self._comm.allreduce(np.array(pair))
             start = float(np.sqrt(sums[0] / max(sums[1], 1e-300)))
-        c = start
-        for _ in range(20):
-            model = np.sqrt(c * c * power + self._offset)
-            slope = c * power / model
-            pair = [self._weight @ ((self._measured - model) * slope), self._weight @ slope**2]
+        c2 = start**2
+        for _ in range(30):
+            # Scoring in C^2, in which lambda is linear
+            expected = c2 * power + self._background
+            slope = self._weight * power / (expected + self._extra)
+            pair = [slope @ (self._counts - expected), slope @ power]
             sums = self._comm.allreduce(np.array(pair))
             step = float(sums[0] / max(sums[1], 1e-300))
-            c = max(c + step, 0.1 * c)
-            if abs(step) < 1e-10 * c:
+            c2 = max(c2 + step, 0.1 * c2)
+            if abs(step) < 1e-10 * c2:
                 break
-        return c
+        return float(np.sqrt(c2))
 
     @property
     def weight(self) -> NDArray[np.float64]:
         """Weight u of each of this rank's points, (m,)."""
         return self._weight
 
-    @property
-    def measured(self) -> NDArray[np.float64]:
-        """sqrt(I + 3/8) on this rank's points, (m,)."""
-        return self._measured
-
-    def model(self, omega: NDArray[np.complex128], scale: float) -> NDArray[np.float64]:
-        """Return sqrt(C^2 abs(omega)^2 + b + 3/8) on this rank's points, (m,)."""
-        return np.asarray(np.sqrt(scale**2 * np.abs(omega).astype(float) ** 2 + self._offset))
+    def expected(self, omega: NDArray[np.complex128], scale: float) -> NDArray[np.float64]:
+        """Return lambda = C^2 abs(Omega)^2 + b on this rank's points, (m,)."""
+        return np.asarray(scale**2 * np.abs(omega).astype(float) ** 2 + self._background)
 
     def field(
         self, omega: NDArray[np.complex128], scale: float | None = None
@@ -212,10 +245,10 @@ class AmplitudeMisfit:
         dJ/dw_j = Re sum_q field exp(+i q.x_j), dJ/dx_j = -w_j Im sum_q q field exp(+i q.x_j).
         """
         c = self.scale(omega, scale)
-        model = self.model(omega, c)
-        residual = model - self._measured
-        value = self._comm.sum(2.0 * float(self._weight @ residual**2))
-        return value, c, (4.0 * c * c) * (self._weight * residual / model) * omega
+        expected = self.expected(omega, c)
+        value = self._comm.sum(float(self._weight @ deviance(self._counts, expected, self._extra)))
+        slope = self._weight * (expected - self._counts) / (expected + self._extra)
+        return value, c, (2.0 * c * c) * slope * omega
 
     def newton_step(
         self,
@@ -239,13 +272,27 @@ class AmplitudeMisfit:
         step : (k,) ndarray
         gain : float
         """
-        model = self.model(omega, scale)
-        slope = scale**2 * (omega.conj() * derivatives).real / model
-        slope = np.vstack([slope, scale * np.abs(omega) ** 2 / model])
-        system = self._comm.allreduce((slope * self._weight) @ slope.T)
-        right = self._comm.allreduce((slope * self._weight) @ (model - self._measured))
+        expected = self.expected(omega, scale)
+        slope = 2.0 * scale**2 * (omega.conj() * derivatives).real
+        slope = np.vstack([slope, 2.0 * scale * np.abs(omega) ** 2])
+        weighted = slope * (self._weight / (expected + self._extra))
+        system = self._comm.allreduce(weighted @ slope.T)
+        right = self._comm.allreduce(weighted @ (expected - self._counts))
         change = -np.linalg.lstsq(system, right, rcond=None)[0]
-        return change[:-1], float(-2.0 * change @ right)
+        return change[:-1], float(-0.5 * change @ right)
+
+    def preference(
+        self, old: NDArray[np.complex128], new: NDArray[np.complex128]
+    ) -> tuple[float, float]:
+        """Return by how much J is lower for a new structure factor, and the noise of that.
+
+        For points that had no part in either: the difference is linear in the counts.
+        """
+        (before, c_old, _), (after, c_new, _) = self.field(old), self.field(new)
+        old_counts, new_counts = self.expected(old, c_old), self.expected(new, c_new)
+        ratio = np.log((new_counts + self._extra) / (old_counts + self._extra))
+        variance = self._comm.sum(float(self._weight**2 @ (new_counts * ratio**2)))
+        return before - after, float(np.sqrt(variance))
 
     def __call__(
         self,

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from prammol.misfit import AmplitudeMisfit
+from prammol.misfit import PoissonMisfit
 
 
 def fit_occupancies(
-    misfit: AmplitudeMisfit,
+    misfit: PoissonMisfit,
     sites: NDArray[np.float64],
     start: NDArray[np.float64],
     free: NDArray[np.bool_],
@@ -26,7 +26,7 @@ def fit_occupancies(
 
     Parameters
     ----------
-    misfit : AmplitudeMisfit
+    misfit : PoissonMisfit
         The misfit; all ranks call this together.
     sites : (n, 3) ndarray
         Positions [Å].

@@ -111,6 +111,11 @@ class Potential:
         return self.lattice_constant * self.lattice.neighbour
 
     @property
+    def bond_reach(self) -> float:
+        """Distance that takes in what binds an atom in the perfect crystal [Å]."""
+        return self.lattice.shells * self.neighbour_distance
+
+    @property
     def atomic_volume(self) -> float:
         """Volume per atom of the perfect crystal [Å^3]."""
         return self.lattice_constant**3 / len(self.lattice.sites)

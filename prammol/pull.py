@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from prammol.md import Cluster
-from prammol.misfit import AmplitudeMisfit
+from prammol.misfit import PoissonMisfit
 
 
 def pull(
-    misfit: AmplitudeMisfit,
+    misfit: PoissonMisfit,
     cluster: Cluster,
     x: NDArray[np.float64],
     stiffness: float,
@@ -24,7 +24,7 @@ def pull(
 
     Parameters
     ----------
-    misfit : AmplitudeMisfit
+    misfit : PoissonMisfit
         The misfit; all ranks call this together.
     cluster : Cluster
         Energies and forces.

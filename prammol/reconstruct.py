@@ -213,7 +213,7 @@ def _best_start(
         if best is None or state.wrong < best.wrong:
             best = state
         # With few photons noise alone is worth many atoms: what explains the data is good.
-        if best.converged or best.wrong < plan.good_start * len(best.positions):
+        if best.explained or best.wrong < plan.good_start * len(best.positions):
             break
     assert best is not None
     return best, total
@@ -256,7 +256,7 @@ def _reason_to_stop(plan: Preset, state: State, idle: int) -> str:
     if state.converged:
         return "converged"
     if idle >= plan.patience:
-        return "patience"
+        return "converged" if state.explained else "patience"
     if state.iteration >= plan.max_iterations:
         return "max_iterations"
     return ""

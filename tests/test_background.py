@@ -20,7 +20,7 @@ from prammol.errors import InputError
 from prammol.evaluate import evaluate
 from prammol.io import read_diffraction, write_atoms, write_diffraction
 from prammol.likelihood import poisson_log_likelihood, poisson_scale, residual_weights
-from prammol.misfit import AmplitudeMisfit
+from prammol.misfit import EXTRA, PoissonMisfit
 from prammol.patches import BraggPatch, cubic_patch, paper_patches
 from prammol.ranking import single_atom_gains
 from prammol.reconstruct import reconstruct
@@ -170,16 +170,18 @@ def test_scale_is_the_one_of_largest_likelihood(case):
 def plain_misfit(x, w, c, measured, floor=0.0):
     counts, background, q = seen(measured)
     signal = np.maximum(counts - background, 0)
-    u = 1 / (1 + 4 * floor**2 * signal**2 / np.maximum(counts, 1))
-    model = np.sqrt(c**2 * power(q, x, w) + background + 0.375)
-    return 2 * np.sum(u * (np.sqrt(counts + 0.375) - model) ** 2)
+    sure = np.maximum(counts - 2 * np.sqrt(counts), 0)
+    u = 1 / (1 + 4 * floor**2 * sure * (signal / np.maximum(counts, 1)) ** 2)
+    model = c**2 * power(q, x, w) + background
+    some = counts + EXTRA
+    return np.sum(u * (model - counts + some * np.log(some / (model + EXTRA))))
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.2])
 def test_misfit_and_its_gradients(case, rng, floor):
     x, measured, shard = case
     w = rng.uniform(0.5, 1.2, len(x))
-    misfit = AmplitudeMisfit(shard, StructureFactor(shard.patches, 1e-13), floor=floor)
+    misfit = PoissonMisfit(shard, StructureFactor(shard.patches, 1e-13), floor=floor)
     result = misfit(x, w, positions=True, occupancies=True)
     best = minimize_scalar(
         lambda c: plain_misfit(x, w, c, measured, floor), bounds=(0.1, 5.0), method="bounded"
@@ -213,7 +215,7 @@ def test_excess_is_noise_for_the_truth_and_the_background(data):
         shard = local_shard(d, SERIAL)
         factor = StructureFactor(shard.patches, 1e-13)
         omega = factor.forward(x)
-        found.append(AmplitudeMisfit(shard, factor).excess(omega, SCALE)[0])
+        found.append(PoissonMisfit(shard, factor).excess(omega, SCALE)[0])
     assert abs(found[0]) < 4
     assert found[1] > 50
 
@@ -229,7 +231,7 @@ def test_difference_map_shows_a_missing_atom(rng):
     shard = local_shard(Diffraction(patches, counts, background=background), SERIAL)
     factor = StructureFactor(shard.patches, 1e-9)
     rest = np.delete(x, 40, axis=0)
-    difference = difference_map(AmplitudeMisfit(shard, factor), factor, SERIAL, rest)
+    difference = difference_map(PoissonMisfit(shard, factor), factor, SERIAL, rest)
     assert difference(x[40][None])[0] == pytest.approx(-1, abs=0.25)
     assert np.abs(difference(rest)).max() < 0.5
 

@@ -12,7 +12,7 @@ from prammol.debye_waller import (
     thermal_structure_factor,
 )
 from prammol.diffraction import local_shard
-from prammol.misfit import AmplitudeMisfit
+from prammol.misfit import PoissonMisfit
 from prammol.patches import paper_patches
 from prammol.scattering import StructureFactor, direct_structure_factor
 
@@ -85,10 +85,10 @@ def test_displacements_are_found_from_counts():
     data = simulate(x, points=24, displacements=truth[classes])
     shard = local_shard(data, COMM)
     factor = StructureFactor(shard.patches, 1e-9)
-    found = fit_displacements(AmplitudeMisfit(shard, factor), factor, x, classes)
+    found = fit_displacements(PoissonMisfit(shard, factor), factor, x, classes)
     assert np.abs(found - truth).max() < 1e-3
     moving = ThermalStructureFactor(shard.patches, found[classes], LENGTH, 1e-9)
-    still, best = AmplitudeMisfit(shard, factor)(x), AmplitudeMisfit(shard, moving)(x)
+    still, best = PoissonMisfit(shard, factor)(x), PoissonMisfit(shard, moving)(x)
     # Noise alone gives one half for each point.
     assert best.value == pytest.approx(0.5 * factor.size, rel=0.03)
     assert still.value > 4 * best.value

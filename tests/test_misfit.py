@@ -1,4 +1,4 @@
-"""The variance-stabilised misfit: against plain formulas, finite differences and noise."""
+"""The misfit of the counts: against plain formulas, finite differences and noise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from small_crystal import fcc_ball
 
 from prammol.comm import Communicator
 from prammol.diffraction import Diffraction, local_shard
-from prammol.misfit import AmplitudeMisfit, noise_level, peak_window
+from prammol.misfit import EXTRA, PoissonMisfit, noise_level
 from prammol.patches import BraggPatch
 from prammol.scattering import StructureFactor, direct_structure_factor
 
@@ -41,9 +41,14 @@ def plain_misfit(x, weights, shard, c, floor=0.0, window=1.0):
     """J by the direct sum, written out."""
     q = np.concatenate([p.q() for p in shard.patches])
     omega = direct_structure_factor(q, x, weights)
-    u = shard.valid * window / (1 + 4 * floor**2 * shard.counts)
-    difference = np.sqrt(shard.counts + 3 / 8) - np.sqrt(c**2 * np.abs(omega) ** 2 + 3 / 8)
-    return 2 * np.sum(u * difference**2)
+    power = np.maximum(shard.counts - 2 * np.sqrt(shard.counts), 0)
+    u = shard.valid * window / (1 + 4 * floor**2 * power)
+    return np.sum(u * plain_share(shard.counts, c**2 * np.abs(omega) ** 2))
+
+
+def plain_share(counts, lam):
+    """Half the Poisson deviance, a few photons added to both."""
+    return lam - counts + (counts + EXTRA) * np.log((counts + EXTRA) / (lam + EXTRA))
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.1])
@@ -51,7 +56,7 @@ def test_value_is_the_plain_sum_at_its_best_scale(case, floor):
     x, shard, factor = case
     w = np.linspace(0.2, 1.0, len(x))
     window = np.linspace(0.1, 1, shard.size)
-    result = AmplitudeMisfit(shard, factor, window, floor)(x, w)
+    result = PoissonMisfit(shard, factor, window, floor)(x, w)
     assert result.value == pytest.approx(
         plain_misfit(x, w, shard, result.scale, floor, window), rel=1e-9
     )
@@ -62,7 +67,7 @@ def test_value_is_the_plain_sum_at_its_best_scale(case, floor):
 def test_gradients_by_finite_differences(case):
     x, shard, factor = case
     w = np.linspace(0.2, 1.0, len(x))
-    misfit = AmplitudeMisfit(shard, factor, None, 0.05)
+    misfit = PoissonMisfit(shard, factor, None, 0.05)
     result = misfit(x, w, positions=True, occupancies=True)
     h = 1e-5
     for j, a in ((0, 0), (3, 1), (10, 2)):
@@ -78,10 +83,10 @@ def test_gradients_by_finite_differences(case):
 
 def test_masked_points_have_no_weight(case):
     x, shard, factor = case
-    before = AmplitudeMisfit(shard, factor)(x, positions=True)
+    before = PoissonMisfit(shard, factor)(x, positions=True)
     counts = np.where(shard.valid, shard.counts, 1e6)
     changed = type(shard)(**{**vars(shard), "counts": counts})
-    after = AmplitudeMisfit(changed, factor)(x, positions=True)
+    after = PoissonMisfit(changed, factor)(x, positions=True)
     assert after.value == before.value
     assert np.array_equal(after.d_positions, before.d_positions)
 
@@ -90,7 +95,7 @@ def test_noise_level_is_what_poisson_counts_give():
     rng = np.random.default_rng(0)
     for lam in (0.01, 0.3, 2.0, 15.0, 300.0, 1e6):
         counts = rng.poisson(lam, 400_000)
-        share = 2 * (np.sqrt(counts + 3 / 8) - np.sqrt(lam + 3 / 8)) ** 2
+        share = plain_share(counts, lam)
         mean, variance = noise_level(np.array([lam]))
         assert mean[0] == pytest.approx(share.mean(), abs=5 * share.std() / np.sqrt(len(share)))
         assert variance[0] == pytest.approx(share.var(), rel=0.05)
@@ -98,11 +103,12 @@ def test_noise_level_is_what_poisson_counts_give():
 
 def test_excess_tells_truth_from_a_missing_atom(case):
     x, shard, factor = case
-    misfit = AmplitudeMisfit(shard, factor)
+    misfit = PoissonMisfit(shard, factor)
     assert abs(misfit.excess(factor.forward(x), C)[0]) < 4
     less = factor.forward(x[1:])
-    sigmas, atoms = misfit.excess(less, misfit.scale(less))
+    sigmas, atoms, sigma = misfit.excess(less, misfit.scale(less))
     assert sigmas > 5
+    assert atoms == pytest.approx(sigmas * sigma)
     assert 0.3 < atoms < 3
 
 
@@ -112,13 +118,55 @@ def test_floor_is_the_error_of_the_model(case):
     omega = 3000.0 * (1 + rng.random(shard.size)) * np.exp(2j * np.pi * rng.random(shard.size))
     counts = (C * np.abs(omega) * (1 + 0.05 * rng.normal(size=shard.size))) ** 2
     wrong = type(shard)(**{**vars(shard), "counts": np.where(shard.valid, counts, 0.0)})
-    assert AmplitudeMisfit(wrong, factor).floor_for(omega, C) == pytest.approx(0.05, rel=0.25)
+    assert PoissonMisfit(wrong, factor).floor_for(omega, C) == pytest.approx(0.05, rel=0.25)
 
 
-def test_window_is_one_at_the_peak_and_has_the_width_asked_for():
-    patch = BraggPatch([0, 0, 0], np.eye(3) * 0.1, (11, 3, 3))
-    counts = np.ones(patch.shape)
+@pytest.mark.parametrize("mean", [0.02, 0.3, 5.0])
+def test_few_photons_leave_no_bias(mean):
+    """The slope at the truth averages to nothing: C is found however few the photons."""
+    patch = BraggPatch([1.2, -1.9, 1.0], np.eye(3) * 0.02, (40, 40, 40))
+    rng = np.random.default_rng(5)
+    omega = rng.normal(size=patch.size) + 1j * rng.normal(size=patch.size)
+    c = np.sqrt(mean / 2.0)
+    counts = rng.poisson(c**2 * np.abs(omega) ** 2).astype(float).reshape(patch.shape)
     shard = local_shard(Diffraction([patch], [counts]), Communicator())
-    window = peak_window(shard, np.array([[0.5, 0.1, 0.1]]), 2.0).reshape(patch.shape)
-    assert window[5, 1, 1] == pytest.approx(1.0)
-    assert window[10, 1, 1] == pytest.approx(np.exp(-0.5 * (0.5 * 2.0) ** 2))
+    misfit = PoissonMisfit(shard, StructureFactor([patch]))
+    # The Poisson bound on C^2 is its square over the photons.
+    photons = counts.sum()
+    assert misfit.scale(omega) ** 2 == pytest.approx(c**2, rel=4 / np.sqrt(photons))
+
+
+def test_preference_of_unseen_points_and_its_noise(case):
+    """Over many draws the difference of J scatters as foretold about what it is for no noise."""
+    x, shard, factor = case
+    old, new = factor.forward(x[1:]), factor.forward(x)
+    lam = C**2 * np.abs(new) ** 2
+    rng = np.random.default_rng(7)
+    gains, noises = [], []
+    for _ in range(200):
+        counts = np.where(shard.valid, rng.poisson(lam), 0).astype(float)
+        drawn = PoissonMisfit(type(shard)(**{**vars(shard), "counts": counts}), factor)
+        gain, noise = drawn.preference(old, new)
+        gains.append(gain)
+        noises.append(noise)
+    assert np.std(gains) == pytest.approx(np.mean(noises), rel=0.15)
+    assert np.mean(gains) > 2 * np.mean(noises)
+
+
+def test_sharpness_is_the_curvature_by_an_atoms_weight(case):
+    """On average over places, from second differences of noiseless counts."""
+    x, shard, factor = case
+    omega = factor.forward(x)
+    counts = np.where(shard.valid, C**2 * np.abs(omega) ** 2, 0.0)
+    misfit = PoissonMisfit(type(shard)(**{**vars(shard), "counts": counts}), factor)
+    rng = np.random.default_rng(8)
+    h, curvatures = 1e-3, []
+    for place in rng.uniform(-8, 8, (60, 3)):
+        one = factor.forward(place[None])
+        values = []
+        for w in (h, -h):
+            lam = C**2 * np.abs(omega + w * one) ** 2
+            values.append(shard.valid @ plain_share(counts, lam))
+        curvatures.append(sum(values) / h**2)
+    expected = 2 * C**2 * misfit.sharpness(omega, C).sum()
+    assert np.mean(curvatures) == pytest.approx(expected, rel=0.2)

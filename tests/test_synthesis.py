@@ -8,10 +8,8 @@ from small_crystal import fcc_ball
 
 from prammol.atoms import Atoms
 from prammol.comm import Communicator
-from prammol.diffraction import Diffraction, local_shard
 from prammol.evaluate import evaluate
-from prammol.lattice_shift import rank_shifts, weights_of_amplitude
-from prammol.misfit import AmplitudeMisfit
+from prammol.lattice_shift import shifted_weights, weights_of_amplitude
 from prammol.patches import paper_patches
 from prammol.phasing import (
     PhasedPatch,
@@ -21,7 +19,7 @@ from prammol.phasing import (
     phase_patch,
     support_mask,
 )
-from prammol.scattering import StructureFactor, direct_structure_factor
+from prammol.scattering import direct_structure_factor
 from prammol.spacing import apart
 from prammol.stages.synthesise import independent_patches
 from prammol.support import support_from_truth
@@ -132,31 +130,24 @@ def test_envelope_is_tighter_than_the_support_and_holds_the_crystal(crystal, exa
     assert tight[tuple(np.rint(index).astype(int).T)].mean() > 0.99
 
 
-def test_the_true_shift_of_the_lattice_ranks_first(crystal, exact):
-    """Twist the free phases by half a turn: the shift that undoes it must win."""
+def test_one_of_the_shifts_undoes_a_turn_of_the_phases(crystal, exact):
+    """Twist the free phases by half a turn: among all shifts is the one that undoes it."""
     turned = [
         PhasedPatch(p.patch, p.peak, p.field * np.complex64(np.exp(1j * a)), p.centre, 0.0)
         for p, a in zip(exact, (np.pi, 0.0, np.pi / 2), strict=True)
     ]
-    patches = [p.patch for p in exact]
-    counts = [
-        (3.0 * np.abs(direct_structure_factor(p.q(), crystal)) ** 2).reshape(p.shape)
-        for p in patches
-    ]
-    shard = local_shard(Diffraction(patches, counts), Communicator())
-    misfit = AmplitudeMisfit(shard, StructureFactor(patches, 1e-5), None, 0.05)
     support = support_from_truth(Atoms(crystal, "Al"))
     waves = Waves(turned, Communicator())
     sites = synthesise(waves, PEAKS, support, exact[0].centre, NEIGHBOUR, np.random.default_rng(0))
-    best = rank_shifts(2 * np.pi * np.linalg.inv(PEAKS).T, waves, sites, misfit, 4, 3)
+    weights = shifted_weights(2 * np.pi * np.linalg.inv(PEAKS).T, waves, sites, 4)
+    assert weights.shape == (64, len(sites))
     size = np.abs(waves(sites))
     naive = weights_of_amplitude((size / bulk_amplitude(size)).mean(axis=1))
     wrong = []
-    for row in (*best, naive):
+    for row in (*weights, naive):
         metrics = evaluate(sites[row > 0.5], crystal, with_resolution=False)
         wrong.append(metrics.n_missing + metrics.n_extra)
-    assert wrong[0] == min(wrong)
-    assert wrong[0] < 0.5 * wrong[-1]
+    assert min(wrong[:-1]) < 0.5 * wrong[-1]
 
 
 def test_merge_and_apart():

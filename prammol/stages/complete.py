@@ -1,4 +1,4 @@
-"""Complete the object: difference synthesis, occupancies, relaxation, acceptance."""
+"""Complete the object: difference synthesis, flips, relaxation, acceptance."""
 
 from __future__ import annotations
 
@@ -7,39 +7,51 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from prammol.alignment import align_strained
 from prammol.difference import difference_map
-from prammol.misfit import AmplitudeMisfit
+from prammol.flips import Choice, Sites
+from prammol.lattice_sites import vacant_sites
+from prammol.misfit import PoissonMisfit
 from prammol.occupancies import fit_occupancies
 from prammol.pull import pull
 from prammol.scattering import StructureFactor
 from prammol.spacing import apart
 from prammol.state import Problem, State
 
-# A log-likelihood ratio of exp(5): what chance hardly gives among some dozens of changes.
-_NOISE = 5.0
+_LEAST = 1.0  # a log-likelihood ratio that counts
+# Among thousands of places noise alone makes minima of three standard deviations.
+_SIGMAS = 4.0
+_CLOSE = 0.6  # two atoms aren't closer [neighbour distances]
+_TOGETHER = 3.0  # changes closer than this hang together [neighbour distances]
 
 
 @dataclass(frozen=True)
 class Complete:
-    """Add what the difference map shows and remove what it denies.
+    """Add what the data and the bonds want, remove what they deny.
 
-    Minima of the difference map become sites; their occupancies and those of the
-    surface atoms are fitted together at fixed positions; sites above a threshold
-    are atoms, LAMMPS relaxes the whole, and the result is kept if the misfit fell.
-    If it didn't, or nothing changed, lower and higher thresholds are tried, then the
-    data pull the atoms into other basins of the energy, then single changes are tried.
+    Vacant sites of the lattice beside the object and minima of the difference map become
+    candidates; the best set of atoms and candidates is found by flips at fixed positions
+    (:mod:`prammol.flips`). LAMMPS relaxes the whole, and the result is kept if misfit and
+    prior of bonds together fell. If they didn't, the changes are tried in groups of
+    neighbours; then, while the data contradict the object, occupancies between 0 and 1 with
+    lower and higher thresholds; then the data pull the atoms into other basins of the energy;
+    then single changes are tried.
 
     Attributes
     ----------
     depth : float
-        Minima deeper than this fraction of a whole atom become sites.
+        Minima deeper than this fraction of a whole atom become candidates.
+    groups : int
+        How many groups of changes are tried.
     thresholds : tuple of float
         Occupancies above which a site is an atom, tried in this order.
+    iterations : int
+        L-BFGS iterations of the occupancies.
     singles : int
-        How many single additions, removals and moves are tried when no threshold helps.
+        How many single additions, removals and moves are tried when nothing else helps.
     nearly : float
         Pulling and single changes are tried only when the misfit is worth fewer missing
         atoms than this part of all.
@@ -47,8 +59,6 @@ class Complete:
         L-BFGS iterations of all positions on the misfit plus `stiffness` times the energy.
     stiffness : float
         Weight of the energy in that [1/eV].
-    iterations : int
-        L-BFGS iterations of the occupancies.
     points : int
         Starting points of the search for minima, per atom of the surface.
     force_tolerance : float
@@ -61,12 +71,13 @@ class Complete:
     """
 
     depth: float = 0.2
+    groups: int = 8
     thresholds: tuple[float, ...] = (0.5, 0.35, 0.65, 0.2, 0.8)
+    iterations: int = 25
     singles: int = 16
     nearly: float = 0.1
     pulls: int = 30
     stiffness: float = 100.0
-    iterations: int = 25
     points: int = 40
     force_tolerance: float = 1e-2
     final_tolerance: float = 1e-6
@@ -75,19 +86,26 @@ class Complete:
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one round; ``selected`` tells whether it changed."""
         factor = StructureFactor(problem.shard.patches, self.epsilon, problem.factor.threads)
-        exact = AmplitudeMisfit(problem.shard, factor)
+        exact = PoissonMisfit(problem.shard, factor)
         x = state.positions
         omega = factor.forward(x)
-        floor = exact.floor_for(omega, exact.scale(omega))
-        misfit = AmplitudeMisfit(problem.shard, factor, floor=floor)
+        incoherent = state.scale**2 * len(x)
+        floor = exact.floor_for(omega, exact.scale(omega), incoherent)
+        misfit = PoissonMisfit(problem.shard, factor, floor=floor, incoherent=incoherent)
         # The floor changes which strain is best: compare like with like.
         x, value = align_strained(misfit, factor, x, x)
-        sites, weights = self._weigh(problem, state, misfit, factor, x)
+        distance = problem.cluster.potential.neighbour_distance
+        reach = problem.cluster.potential.bond_reach
+        sites = self._sites(problem, state, misfit, factor, x)
         was = np.arange(len(sites)) < len(x)
+        surroundings = Sites(misfit, factor, problem.comm, sites, was, distance, reach)
+        choice = surroundings.choose(was, depth=self.depth)
+        prior = choice.prior
+        value += prior.energy(x, reach)
         tried = [was.tobytes()]
-        # Swapping an atom for a site that relaxes to the same place gains next to nothing, and
-        # the best of many changes gains something from the noise.
-        gain = max(0.01 * misfit.cost_of_one(state.scale), _NOISE)
+        # Swapping an atom for a site that relaxes to the same place gains next to nothing.
+        one = misfit.cost_of_one(omega, state.scale)
+        gain = max(0.01 * one, _LEAST)
 
         def chosen(proposals: Iterator[NDArray[np.bool_]]) -> State | None:
             """The state of the first proposal that lowers the misfit."""
@@ -105,53 +123,77 @@ class Complete:
             """Relaxed positions, if their misfit is lower: loosely relaxed and tightly, too."""
             for tolerance in (self.force_tolerance, self.final_tolerance):
                 y, new = self._relaxed(problem, misfit, factor, y, tolerance)
+                new += prior.energy(y, reach)
                 if new > value - gain:
                     return None
             return y
 
-        distance = problem.cluster.potential.neighbour_distance
-        found = chosen(self._all_at_once(sites, weights, distance))
+        found = chosen(self._in_groups(sites, choice, was, distance))
+        if found is None and not state.explained:
+            free = np.isfinite(choice.cost)
+            weights = fit_occupancies(misfit, sites, was.astype(float), free, self.iterations)
+            found = chosen(self._above_thresholds(sites, weights, distance))
         if found is None and state.wrong < self.nearly * len(x):
             pulled = pull(misfit, problem.cluster, x, self.stiffness, self.pulls)
             # Worth going on for: a tenth of what is left.
-            y = better(pulled, 0.1 * state.wrong * misfit.cost_of_one(state.scale) + _NOISE)
+            y = better(pulled, max(0.1 * state.wrong * one, gain))
             if y is not None:
                 return replace(state, positions=y, selected=True)
-            found = chosen(self._one_by_one(sites, weights, was, distance))
+            found = chosen(self._one_by_one(sites, choice, was, distance))
         return replace(state, positions=x) if found is None else found
 
-    def _all_at_once(
+    def _in_groups(
+        self,
+        sites: NDArray[np.float64],
+        choice: Choice,
+        was: NDArray[np.bool_],
+        distance: float,
+    ) -> Iterator[NDArray[np.bool_]]:
+        """Yield the chosen set, then its changes group by group, the largest group first."""
+        yield choice.taken
+        changed = np.flatnonzero(choice.taken != was)
+        if len(changed) == 0:
+            return
+        tree = cKDTree(sites[changed])
+        near = tree.sparse_distance_matrix(tree, _TOGETHER * distance)
+        _, label = connected_components(near, directed=False)
+        size = np.bincount(label)
+        for group in np.argsort(-size, kind="stable")[: self.groups]:
+            keep = was.copy()
+            keep[changed[label == group]] ^= True
+            yield keep
+
+    def _above_thresholds(
         self, sites: NDArray[np.float64], weights: NDArray[np.float64], distance: float
     ) -> Iterator[NDArray[np.bool_]]:
         """Yield the sites above each threshold; of close ones the heaviest."""
         for threshold in self.thresholds:
             keep = weights > threshold
-            keep[keep] = apart(sites[keep], 0.6 * distance, weights[keep])
+            keep[keep] = apart(sites[keep], _CLOSE * distance, weights[keep])
             yield keep
 
     def _one_by_one(
         self,
         sites: NDArray[np.float64],
-        weights: NDArray[np.float64],
+        choice: Choice,
         was: NDArray[np.bool_],
         distance: float,
     ) -> Iterator[NDArray[np.bool_]]:
-        """Yield single additions, removals and moves, the most doubtful sites first."""
-        doubt = np.where(was, 1.0 - weights, weights)
+        """Yield single additions, removals and moves, the cheapest first."""
         tree = cKDTree(sites)
-        for i in np.argsort(-doubt, kind="stable")[: self.singles]:
+        for i in np.argsort(choice.cost, kind="stable")[: self.singles]:
             keep = was.copy()
             if was[i]:
                 keep[i] = False
             else:
-                keep[tree.query_ball_point(sites[i], 0.6 * distance)] = False
+                keep[tree.query_ball_point(sites[i], _CLOSE * distance)] = False
                 keep[i] = True
             yield keep
 
     def _relaxed(
         self,
         problem: Problem,
-        misfit: AmplitudeMisfit,
+        misfit: PoissonMisfit,
         factor: StructureFactor,
         x: NDArray[np.float64],
         force_tolerance: float,
@@ -160,32 +202,38 @@ class Complete:
         y, _, _ = problem.cluster.relax(x, force_tolerance=force_tolerance)
         return align_strained(misfit, factor, y, x)
 
-    def _weigh(
+    def _sites(
         self,
         problem: Problem,
         state: State,
-        misfit: AmplitudeMisfit,
+        misfit: PoissonMisfit,
         factor: StructureFactor,
         x: NDArray[np.float64],
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return atoms and new sites, with the occupancies the data give them."""
-        distance = problem.cluster.potential.neighbour_distance
-        rng = problem.rng("complete", state.iteration)
+    ) -> NDArray[np.float64]:
+        """Return the atoms, then candidates: what the difference map wants, vacant sites."""
+        potential = problem.cluster.potential
+        distance = potential.neighbour_distance
         difference = difference_map(misfit, factor, problem.comm, x)
-        surface = on_surface(x, distance, problem.cluster.potential.lattice.shells)
-        sites, _ = difference.minima(
-            x, x[surface], -self.depth, distance, rng, self.points * int(surface.sum())
+        surface = on_surface(x, potential.bond_reach)
+        depth = max(self.depth, _SIGMAS / np.sqrt(difference.height))
+        minima, _ = difference.minima(
+            x,
+            x[surface],
+            -depth,
+            distance,
+            problem.rng("complete", state.iteration),
+            self.points * int(surface.sum()),
         )
-        free = surface | (np.abs(difference(x)) > self.depth)
-        every = np.concatenate([x, sites])
-        start = np.concatenate([np.ones(len(x)), np.zeros(len(sites))])
-        free = np.concatenate([free, np.ones(len(sites), dtype=bool)])
-        return every, fit_occupancies(misfit, every, start, free, self.iterations)
+        vacant = vacant_sites(x, potential.bond_reach, distance)
+        vacant, _ = problem.cluster.relax_guests(x, vacant)
+        candidates = np.concatenate([minima, vacant])
+        gap = cKDTree(x).query(candidates)[0]
+        candidates = candidates[(gap > 0.15 * distance) & (gap < 1.5 * distance)]
+        merit = -np.arange(len(candidates), dtype=float)
+        return np.concatenate([x, candidates[apart(candidates, 0.15 * distance, merit)]])
 
 
-def on_surface(
-    x: NDArray[np.float64], neighbour_distance: float, shells: float = 1.22
-) -> NDArray[np.bool_]:
-    """Tell which atoms have fewer neighbours than most within some neighbour distances."""
-    count = cKDTree(x).query_ball_point(x, shells * neighbour_distance, return_length=True)
+def on_surface(x: NDArray[np.float64], reach: float) -> NDArray[np.bool_]:
+    """Tell which atoms have fewer neighbours than most within a distance [Å]."""
+    count = cKDTree(x).query_ball_point(x, reach, return_length=True)
     return np.asarray(count < np.median(count))

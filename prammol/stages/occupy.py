@@ -1,12 +1,14 @@
-"""Which of the synthesised sites hold an atom: occupancies under widening windows."""
+"""Which of the synthesised sites hold an atom, for each shift of the lattice."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from prammol.misfit import AmplitudeMisfit, peak_window
+from prammol.flips import Sites
+from prammol.misfit import PoissonMisfit, peak_window
 from prammol.occupancies import fit_occupancies
 from prammol.scattering import StructureFactor
 from prammol.state import Problem, State
@@ -14,54 +16,101 @@ from prammol.state import Problem, State
 
 @dataclass(frozen=True)
 class Occupy:
-    """Fit the occupancies of the outer sites, coarse features of the shape first.
+    """Choose among the sites, starting from every shift of the lattice against the shape.
 
-    The misfit is taken under a Gaussian window around each Bragg peak that widens
-    step by step; a relative floor on the errors keeps the few bright points from
-    ruling.
+    Flips choose the shifts worth pursuing, and with few photons the best set. With many,
+    while the sites aren't yet where the atoms are, occupancies between 0 and 1 under windows
+    around the Bragg peaks often do better: coarse features of the shape first. Then both are
+    tried and the least misfit wins.
 
     Attributes
     ----------
+    floor : float
+        Relative error allowed to the model's amplitude, so that the few bright points don't
+        rule.
+    threshold : float
+        Sites with an occupancy above this are atoms.
+    rounds : tuple of (int, int)
+        How many shifts take part in a round, the best so far, and how often the misfit is
+        expanded anew for each.
+    significance : float
+        Windows are tried if the misfit of the best set exceeds noise by more standard deviations.
+    finalists : int
+        For how many shifts windows are tried.
     blurs : tuple of float
         Widths of the real-space Gaussians that belong to the windows, one after the
         other [neighbour distances].
-    floor : float
-        Relative error allowed to the model's amplitude.
     inside : float
-        Sites with a starting occupancy of at least this keep it.
+        Sites with a starting occupancy of at least this keep it under the windows.
     iterations : int
         L-BFGS iterations under each window.
     epsilon : float
         Accuracy of the Fourier transforms.
     """
 
-    blurs: tuple[float, ...] = (0.75, 0.5)
     floor: float = 0.05
+    threshold: float = 0.5
+    rounds: tuple[tuple[int, int], ...] = ((64, 1), (16, 1), (4, 6))
+    significance: float = 5.0
+    finalists: int = 2
+    blurs: tuple[float, ...] = (0.75, 0.5)
     inside: float = 0.999
     iterations: int = 30
     epsilon: float = 1e-5
 
     def __call__(self, problem: Problem, state: State) -> State:
-        """Return a state whose atoms are the sites with an occupancy above one half.
-
-        Every row of occupancies is tried as a start; the one that ends with the least
-        misfit wins.
-        """
-        distance = problem.cluster.potential.neighbour_distance
+        """Return a state whose atoms are sites; the shift with the least misfit wins."""
+        potential = problem.cluster.potential
         factor = StructureFactor(problem.shard.patches, self.epsilon, problem.factor.threads)
-        sites = state.positions
-        plain = AmplitudeMisfit(problem.shard, factor, floor=self.floor)
-        best, atoms, scale = np.inf, sites, state.scale
+        starts = list(np.atleast_2d(state.occupancies))
+        first = state.positions[starts[0] > self.threshold]
+        scale = PoissonMisfit(problem.shard, factor, floor=self.floor)(first).scale
+        incoherent = scale**2 * len(first)
+        misfit = PoissonMisfit(problem.shard, factor, floor=self.floor, incoherent=incoherent)
+        sites = Sites(
+            misfit,
+            factor,
+            problem.comm,
+            state.positions,
+            starts[0] > self.threshold,
+            potential.neighbour_distance,
+            potential.bond_reach,
+        )
+        sets = [start > self.threshold for start in starts]
+        for number, passes in self.rounds:
+            found = [sites.choose(taken, passes) for taken in sets[:number]]
+            order = sorted(range(len(found)), key=lambda k: found[k].value)
+            sets = [found[k].taken for k in order]
+            starts = [starts[k] for k in order]
+        omega = factor.forward(state.positions[sets[0]])
+        if misfit.excess(omega, misfit.scale(omega))[0] > self.significance:
+            for start in starts[: self.finalists]:
+                taken = self._under_windows(problem, factor, incoherent, state.positions, start)
+                sets.append(taken)
+        results = [misfit(state.positions[taken]) for taken in sets]
+        best = int(np.argmin([result.value for result in results]))
+        return replace(
+            state,
+            positions=state.positions[sets[best]],
+            occupancies=np.empty(0),
+            scale=results[best].scale,
+        )
+
+    def _under_windows(
+        self,
+        problem: Problem,
+        factor: StructureFactor,
+        incoherent: float,
+        sites: NDArray[np.float64],
+        start: NDArray[np.float64],
+    ) -> NDArray[np.bool_]:
+        """Return the sites whose occupancy ends above the threshold."""
         peaks = problem.data.peaks()
-        windows = [peak_window(problem.shard, peaks, blur * distance) for blur in self.blurs]
-        for start in np.atleast_2d(state.occupancies):
-            weights = start
+        distance = problem.cluster.potential.neighbour_distance
+        weights = start
+        for blur in self.blurs:
+            window = peak_window(problem.shard, peaks, blur * distance)
+            misfit = PoissonMisfit(problem.shard, factor, window, self.floor, incoherent)
             free = start < self.inside
-            for window in windows:
-                misfit = AmplitudeMisfit(problem.shard, factor, window, self.floor)
-                weights = fit_occupancies(misfit, sites, weights, free, self.iterations, 1e-4)
-            whole = sites[weights > 0.5]
-            result = plain(whole)
-            if result.value < best:
-                best, atoms, scale = result.value, whole, result.scale
-        return replace(state, positions=atoms, occupancies=np.empty(0), scale=scale)
+            weights = fit_occupancies(misfit, sites, weights, free, self.iterations, 1e-4)
+        return weights > self.threshold

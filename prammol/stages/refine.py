@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from prammol.alignment import align_strained
 from prammol.likelihood import poisson_scale
-from prammol.misfit import AmplitudeMisfit
+from prammol.misfit import PoissonMisfit
 from prammol.state import Problem, State
+
+_HALF_AN_ATOM = 0.5
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Refine:
         Relaxation stops when the norm of all forces is below this [eV/Å].
     significance : float
         The object explains the data when the misfit exceeds what pure noise gives by
-        less than this many standard deviations; then the reconstruction is converged.
+        less than this many standard deviations. If so many are worth less than half an atom,
+        the reconstruction is converged; with fewer photons it goes on until nothing changes.
     """
 
     force_tolerance: float = 1e-6
@@ -35,7 +38,7 @@ class Refine:
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with refined positions and scale."""
         x, _, _ = problem.cluster.relax(state.positions, force_tolerance=self.force_tolerance)
-        misfit = AmplitudeMisfit(problem.shard, problem.factor)
+        misfit = PoissonMisfit(problem.shard, problem.factor)
         x, _ = align_strained(misfit, problem.factor, x, state.positions)
         omega = problem.factor.forward(x)
         return judged(problem, replace(state, positions=x), omega, self.significance)
@@ -58,5 +61,13 @@ def judged(
     shard, valid = problem.shard, problem.shard.valid
     background = shard.background_at(valid)
     scale = poisson_scale(shard.counts[valid], omega[valid], problem.comm, background)
-    excess, wrong = AmplitudeMisfit(shard, problem.factor).excess(omega, scale)
-    return replace(state, scale=scale, excess=excess, wrong=wrong, converged=excess < significance)
+    excess, wrong, sigma = PoissonMisfit(shard, problem.factor).excess(omega, scale)
+    explained = excess < significance
+    return replace(
+        state,
+        scale=scale,
+        excess=excess,
+        wrong=wrong,
+        explained=explained,
+        converged=explained and significance * sigma < _HALF_AN_ATOM,
+    )

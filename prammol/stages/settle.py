@@ -14,7 +14,7 @@ from prammol.debye_waller import (
     thermal_structure_factor,
 )
 from prammol.md import Cluster
-from prammol.misfit import AmplitudeMisfit
+from prammol.misfit import PoissonMisfit
 from prammol.pull import pull
 from prammol.scattering import StructureFactor
 from prammol.stages.estimate import training_points
@@ -33,8 +33,7 @@ class Settle:
     crystal cold. Some points are held out; on the others misfit + k * energy is
     minimised with smaller and smaller k while the misfit of the held-out points falls.
     Then all points are used with the best k. If no k is better than the minimum of the
-    energy, nothing moves. Neither does it where that minimum explains the data: for points
-    with few photons the Anscombe misfit has a bias that looks like thermal motion.
+    energy, nothing moves. Neither does it where that minimum explains the data.
 
     Attributes
     ----------
@@ -62,7 +61,7 @@ class Settle:
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with positions, displacements and scale refined."""
-        if state.converged:
+        if state.explained:
             return state
         shard, x = problem.shard, state.positions
         rng = problem.rng("settle", state.iteration)
@@ -107,16 +106,15 @@ class Model:
 
     def __init__(self, problem: Problem, x: NDArray[np.float64]) -> None:
         potential = problem.cluster.potential
-        reach = potential.lattice.shells * potential.neighbour_distance
         self._problem = problem
-        self._classes = neighbour_classes(x, reach)
+        self._classes = neighbour_classes(x, potential.bond_reach)
         self._length = float(np.linalg.norm(problem.data.peaks(), axis=1).mean())
         self._displacements = np.zeros(int(self._classes.max()) + 1)
         self.factor: StructureFactor = problem.factor
 
-    def misfit(self, points: NDArray[np.float64] | None) -> AmplitudeMisfit:
+    def misfit(self, points: NDArray[np.float64] | None) -> PoissonMisfit:
         """Return the misfit of some points, weighted between 0 and 1."""
-        return AmplitudeMisfit(self._problem.shard, self.factor, points)
+        return PoissonMisfit(self._problem.shard, self.factor, points)
 
     def fit_motion(
         self, x: NDArray[np.float64], train: NDArray[np.float64], held: NDArray[np.float64]
@@ -126,7 +124,7 @@ class Model:
         before = self.factor.forward(x)
         old = self._displacements
         new = fit_displacements(
-            AmplitudeMisfit(problem.shard, problem.factor, train),
+            PoissonMisfit(problem.shard, problem.factor, train),
             problem.factor,
             x,
             self._classes,
@@ -142,16 +140,9 @@ class Model:
         old: NDArray[np.complex128],
         new: NDArray[np.complex128],
     ) -> bool:
-        """Tell whether some points prefer a new structure factor, beyond their noise.
-
-        sqrt(I + 3/8) has the variance 1/4, so J(old) - J(new) has 4 sum u (difference of
-        the amplitudes)^2 if the points had no part in either.
-        """
-        misfit = self.misfit(points)
-        (before, c_old, _), (after, c_new, _) = misfit.field(old), misfit.field(new)
-        change = misfit.model(new, c_new) - misfit.model(old, c_old)
-        variance = 4.0 * self._problem.comm.sum(float(misfit.weight @ change**2))
-        return before - after > _SIGNIFICANT * np.sqrt(variance)
+        """Tell whether some points prefer a new structure factor, beyond their noise."""
+        gain, noise = self.misfit(points).preference(old, new)
+        return gain > _SIGNIFICANT * noise
 
     def pull(
         self,

@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from prammol.comm import Communicator
 from prammol.diffraction import Diffraction
-from prammol.lattice_shift import rank_shifts
-from prammol.misfit import AmplitudeMisfit, peak_window
+from prammol.lattice_shift import shifted_weights
 from prammol.phasing import PhasedPatch, envelope_mask, phase_patch, support_mask
 from prammol.potentials import Potential
-from prammol.scattering import StructureFactor
 from prammol.state import Problem, State
 from prammol.sublattice import choose_sublattice, explain, on_sublattice
 from prammol.synthesis import Waves, synthesise
@@ -43,15 +41,8 @@ class Synthesise:
         this fraction of the bulk's; it takes half as many iterations.
     threshold : float
         Sites with less than this fraction of the bulk's amplitude are dropped.
-    shift_blur : float
-        As `blur`, for the window under which shifts of the lattice against the shape
-        are compared [neighbour distances].
     shift_steps : int
-        Shifts tried along each primitive vector of the lattice.
-    shifts : int
-        The best of them handed on.
-    floor : float
-        Relative error allowed to the model's amplitude in that comparison.
+        Shifts of the lattice against the shape along each primitive vector.
     sublattice : int
         Which lattice to take if the peaks allow several, from 1, the one most like the
         potential's first; 0 is the potential's.
@@ -61,14 +52,11 @@ class Synthesise:
     iterations: int = 400
     envelope: float = 0.1
     threshold: float = 0.1
-    shift_blur: float = 0.5
     shift_steps: int = 4
-    shifts: int = 4
-    floor: float = 0.05
     sublattice: int = 0
 
     def __call__(self, problem: Problem, state: State) -> State:
-        """Return a state with all sites and, for each of the best shifts, occupancies."""
+        """Return a state with all sites and, for each shift of the lattice, occupancies."""
         distance = problem.cluster.potential.neighbour_distance
         phased = self._phase(problem, 1.0 / (self.blur * distance), state.start)
         waves = Waves(phased, problem.comm)
@@ -86,10 +74,7 @@ class Synthesise:
             spacing=lattice.spacing if lattice.index > 1 else distance,
         )
         sites = sites[on_sublattice(sites, lattice)]
-        factor = StructureFactor(problem.shard.patches, 1e-4, problem.factor.threads)
-        window = peak_window(problem.shard, problem.data.peaks(), self.shift_blur * distance)
-        misfit = AmplitudeMisfit(problem.shard, factor, window, self.floor)
-        weights = rank_shifts(lattice.cell, waves, sites, misfit, self.shift_steps, self.shifts)
+        weights = shifted_weights(lattice.cell, waves, sites, self.shift_steps)
         return replace(state, positions=sites + phased[0].centre, occupancies=weights)
 
     def _phase(self, problem: Problem, width: float, start: int) -> list[PhasedPatch]:

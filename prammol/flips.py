@@ -1,0 +1,286 @@
+"""Which sites hold an atom, as a whole: the best of many sets by flips and exchanges.
+
+Near an object the misfit is a quadratic function of the occupancies,
+
+    J(w + d) = J(w) + sum_i g_i d_i + 1/2 sum_ij H_ij d_i d_j,
+
+g from the difference map, H_ij = 2 C^2 sum_q s cos(q.(x_i - x_j)) the overlap of the
+images of two atoms (Gauss-Newton; the other half of the sum has random phases). The patches
+around a few Bragg peaks don't resolve neighbouring sites, so flips must be weighed together:
+a flip changes g of its neighbourhood, and pairs of flips are tried where single ones don't
+help. A prior of bonds (:class:`~prammol.lattice_sites.BondPrior`) is of the same form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.spatial import cKDTree
+
+from prammol.comm import Communicator
+from prammol.difference import difference_map
+from prammol.lattice_sites import BondPrior, fit_bonds
+from prammol.misfit import PoissonMisfit
+from prammol.scattering import StructureFactor
+
+_FORBIDDEN = 1e12
+_CLOSE = 0.6  # two atoms aren't closer [neighbour distances]
+_FAR = 4.0  # overlaps beyond are left out [neighbour distances]
+_FEWEST = 3  # neighbours of a site that may be taken
+_LEAST = 1.0  # a log-likelihood ratio that counts
+_PART = 0.25  # of what a step promised must come true
+
+
+@dataclass(frozen=True)
+class Flips:
+    """The least of a quadratic function that flips found.
+
+    Attributes
+    ----------
+    taken : (n,) bool ndarray
+    cost : (n,) ndarray
+        Of one more flip of each.
+    steps : int
+        Flips and pairs of flips made.
+    gain : float
+        By how much the function fell.
+    """
+
+    taken: NDArray[np.bool_]
+    cost: NDArray[np.float64]
+    steps: int
+    gain: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which sites hold an atom.
+
+    Attributes
+    ----------
+    taken : (n,) bool ndarray
+    cost : (n,) ndarray
+        What flipping each site alone would cost; infinite for those that weren't free.
+    prior : BondPrior
+        The prior that was used.
+    value : float
+        Misfit of the set.
+    """
+
+    taken: NDArray[np.bool_]
+    cost: NDArray[np.float64]
+    prior: BondPrior
+    value: float
+
+
+class Sites:
+    """Sites that may hold an atom, and how the images of their atoms overlap.
+
+    Parameters
+    ----------
+    misfit : PoissonMisfit
+    factor : StructureFactor
+    comm : Communicator
+    positions : (n, 3) ndarray
+        Where they are [Å].
+    taken : (n,) bool ndarray
+        An object near the others that will be asked about.
+    distance : float
+        Nearest-neighbour distance [Å].
+    reach : float
+        What counts as a neighbour [Å].
+    """
+
+    def __init__(
+        self,
+        misfit: PoissonMisfit,
+        factor: StructureFactor,
+        comm: Communicator,
+        positions: NDArray[np.float64],
+        taken: NDArray[np.bool_],
+        distance: float,
+        reach: float,
+    ) -> None:
+        self.positions = positions
+        self._misfit, self._factor, self._comm, self._reach = misfit, factor, comm, reach
+        omega = factor.forward(positions[taken])
+        sharpness = misfit.sharpness(omega, misfit.scale(omega))
+        self._overlaps = overlaps(factor, sharpness, positions, _FAR * distance, comm)
+        self._close = _pairwise(positions, _CLOSE * distance)
+        self._bonds = _pairwise(positions, reach)
+
+    def choose(self, taken: NDArray[np.bool_], passes: int = 1, depth: float = 0.5) -> Choice:
+        """Return the best set of sites near a given one, by misfit and prior of bonds.
+
+        The surface of the object and the vacant sites beside it are free, and sites at which
+        the difference map is stronger than `depth` whole atoms.
+
+        Parameters
+        ----------
+        taken : (n,) bool ndarray
+            Where to start.
+        passes : int
+            How often the misfit is expanded anew; fewer if nothing changes.
+        depth : float
+        """
+        most = len(taken)
+        for _ in range(passes):
+            x = self.positions[taken]
+            difference = difference_map(self._misfit, self._factor, self._comm, x)
+            map_ = difference(self.positions)
+            number = self._bonds @ taken
+            surface = taken & (number < np.median(number[taken]))
+            beside = ~taken & (number >= _FEWEST)
+            prior = fit_bonds(number[surface], number[beside])
+            strong = (np.abs(map_) > depth) & (taken | (number > 0))
+            free = np.flatnonzero(surface | beside | strong)
+            close = self._close[free][:, free] * _FORBIDDEN
+            curvature = self._overlaps[free][:, free] * difference.height
+            curvature = (curvature - prior.strength * self._bonds[free][:, free]).tocsr()
+            slope = map_[free] * difference.height + prior.strength * (prior.half - number[free])
+            slope += close @ taken[free]
+            every = (curvature + close).tocsr()
+            before = difference.value + self._energy(taken, prior)
+            # A step too far for the quadratic function is taken back by half.
+            while True:
+                found = best_flips(taken[free], slope, every, _LEAST, most)
+                new = taken.copy()
+                new[free] = found.taken
+                value = self._misfit(self.positions[new]).value
+                gain = before - value - self._energy(new, prior)
+                if found.steps == 0 or gain > _PART * found.gain or found.steps == 1:
+                    break
+                most = max(found.steps // 2, 1)
+            cost = np.full(len(taken), np.inf)
+            cost[free] = _of_moves(found.cost, found.taken, curvature, close)
+            if found.steps == 0 or gain <= 0:
+                value = difference.value
+                break
+            taken = new
+            most *= 2
+        return Choice(taken, cost, prior, value)
+
+    def _energy(self, taken: NDArray[np.bool_], prior: BondPrior) -> float:
+        """Return minus the logarithm of the prior of a set, up to a constant."""
+        return prior.of(int(taken.sum()), 0.5 * float(taken @ (self._bonds @ taken)))
+
+
+def overlaps(
+    factor: StructureFactor,
+    sharpness: NDArray[np.float64],
+    sites: NDArray[np.float64],
+    reach: float,
+    comm: Communicator,
+) -> csr_matrix:
+    """Return H of all pairs of sites closer than `reach`, in units of its diagonal, (n, n).
+
+    Parameters
+    ----------
+    factor : StructureFactor
+    sharpness : (m,) ndarray
+        Weight s of each point, :meth:`prammol.misfit.PoissonMisfit.sharpness`.
+    sites : (n, 3) ndarray
+        Positions [Å].
+    reach : float
+        Distance beyond which the overlap is left out [Å].
+    comm : Communicator
+    """
+    n = len(sites)
+    i, j = cKDTree(sites).query_pairs(reach, output_type="ndarray").T
+    apart = np.concatenate([np.zeros((1, 3)), sites[i] - sites[j]])
+    values = comm.allreduce(factor.adjoint(sharpness + 0j, apart).real.copy())
+    values /= values[0]
+    own = np.arange(n)
+    entries = np.concatenate([np.ones(n), values[1:], values[1:]])
+    rows, columns = np.concatenate([own, i, j]), np.concatenate([own, j, i])
+    return csr_matrix((entries, (rows, columns)), shape=(n, n))
+
+
+def _of_moves(
+    cost: NDArray[np.float64],
+    taken: NDArray[np.bool_],
+    curvature: csr_matrix,
+    close: csr_matrix,
+) -> NDArray[np.float64]:
+    """Return what flips cost if an atom that is added takes the place of those too close to it."""
+    i, k = close[:, taken].nonzero()
+    k = np.flatnonzero(taken)[k]
+    new = ~taken[i]
+    i, k = i[new], k[new]
+    out = cost.copy()
+    overlap = np.asarray(curvature[i, k]).ravel() if len(i) else np.empty(0)
+    np.add.at(out, i, cost[k] - overlap - _FORBIDDEN)
+    return out
+
+
+def _pairwise(sites: NDArray[np.float64], reach: float) -> csr_matrix:
+    """Return a symmetric array with 1.0 for all pairs closer than `reach`."""
+    n = len(sites)
+    i, j = cKDTree(sites).query_pairs(reach, output_type="ndarray").T
+    rows, columns = np.concatenate([i, j]), np.concatenate([j, i])
+    return csr_matrix((np.ones(2 * len(i)), (rows, columns)), shape=(n, n))
+
+
+def best_flips(
+    taken: NDArray[np.bool_],
+    slope: NDArray[np.float64],
+    curvature: csr_matrix,
+    least: float,
+    most: int = 10_000,
+    candidates: int = 300,
+) -> Flips:
+    """Lower a quadratic function of occupancies 0 and 1 by flips and pairs of flips.
+
+    Steepest descent: of all single flips the best; when none helps, of all pairs among the
+    least costly flips the best; until none of these helps either.
+
+    Parameters
+    ----------
+    taken : (n,) bool ndarray
+        Where to start.
+    slope : (n,) ndarray
+        Derivative by each occupancy there.
+    curvature : (n, n) sparse array
+        Second derivatives, symmetric.
+    least : float
+        Smallest gain that counts.
+    most : int
+        Most steps.
+    candidates : int
+        Flips considered for pairs.
+    """
+    taken = taken.copy()
+    g = slope.astype(float).copy()
+    half = 0.5 * curvature.diagonal()
+
+    def flip(i: int) -> None:
+        row = slice(curvature.indptr[i], curvature.indptr[i + 1])
+        sign = -1.0 if taken[i] else 1.0
+        g[curvature.indices[row]] += sign * curvature.data[row]
+        taken[i] = not taken[i]
+
+    gain, steps = 0.0, 0
+    while steps < most and len(taken):
+        sign = np.where(taken, -1.0, 1.0)
+        cost = sign * g + half
+        i = int(np.argmin(cost))
+        if cost[i] < -least:
+            gain -= cost[i]
+            steps += 1
+            flip(i)
+            continue
+        few = np.argsort(cost, kind="stable")[:candidates]
+        block = curvature[few][:, few].toarray() * np.outer(sign[few], sign[few])
+        both = cost[few][:, None] + cost[few] + block
+        np.fill_diagonal(both, np.inf)
+        a, b = np.unravel_index(int(np.argmin(both)), both.shape)
+        if not both[a, b] < -least:
+            break
+        gain -= both[a, b]
+        steps += 1
+        flip(int(few[a]))
+        flip(int(few[b]))
+    return Flips(taken, np.where(taken, -1.0, 1.0) * g + half, steps, float(gain))

@@ -1,0 +1,109 @@
+"""Vacant sites of the lattice at the surface of an object, and how likely they are taken.
+
+In fcc and bcc every atom is a centre of symmetry of its neighbours: where an atom has a
+neighbour on one side and none on the other, there is a vacant site.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import DisjointSet
+from scipy.spatial import cKDTree
+
+_SAME = 0.35  # sites closer than this are one [neighbour distances]
+_TAKEN = 0.6  # sites closer than this to an atom aren't vacant
+# Weak prior of the logistic regression: without it a perfect crystal has infinite bonds.
+_WIDTH = 2.0
+
+
+def vacant_sites(
+    x: NDArray[np.float64], reach: float, neighbour_distance: float, fewest: int = 3
+) -> NDArray[np.float64]:
+    """Return the vacant sites beside an object, by inversion of the neighbours of its atoms.
+
+    Parameters
+    ----------
+    x : (n, 3) ndarray
+        Atoms [Å].
+    reach : float
+        What counts as a neighbour [Å].
+    neighbour_distance : float
+        Nearest-neighbour distance [Å].
+    fewest : int
+        Sites that fewer atoms point to are left out.
+
+    Returns
+    -------
+    (m, 3) ndarray
+        Means of what the atoms point to [Å].
+    """
+    tree = cKDTree(x)
+    pairs = tree.query_pairs(reach, output_type="ndarray")
+    if len(pairs) == 0:
+        return np.empty((0, 3))
+    i, j = np.concatenate([pairs, pairs[:, ::-1]]).T
+    images = 2.0 * x[i] - x[j]
+    images = images[tree.query(images)[0] > _TAKEN * neighbour_distance]
+    groups = DisjointSet(range(len(images)))
+    for a, b in cKDTree(images).query_pairs(_SAME * neighbour_distance):
+        groups.merge(a, b)
+    members = [list(s) for s in groups.subsets() if len(s) >= fewest]
+    return np.array([images[m].mean(axis=0) for m in members]).reshape(-1, 3)
+
+
+@dataclass(frozen=True)
+class BondPrior:
+    """Probability that a site is taken: log-odds of `strength` (neighbours - `half`).
+
+    Attributes
+    ----------
+    strength : float
+        Worth of one bond, as a log-likelihood.
+    half : float
+        Number of neighbours at which a site is taken as often as not.
+    """
+
+    strength: float
+    half: float
+
+    def energy(self, x: NDArray[np.float64], reach: float) -> float:
+        """Return minus the logarithm of the prior of a set of atoms, up to a constant."""
+        tree = cKDTree(x)
+        return self.of(len(x), float(tree.count_neighbors(tree, reach) - len(x)) / 2)
+
+    def of(self, atoms: int, bonds: float) -> float:
+        """Return the same for a number of atoms and of bonds between them."""
+        return self.strength * (self.half * atoms - bonds)
+
+
+def fit_bonds(taken: NDArray[np.int_], empty: NDArray[np.int_]) -> BondPrior:
+    """Learn from an object how bonds and occupation go together at its surface.
+
+    Maximum pseudo-likelihood (Besag, The Statistician 24, 179 (1975)): a logistic
+    regression of taken or vacant on the number of neighbours.
+
+    Parameters
+    ----------
+    taken : (n,) int ndarray
+        Number of neighbours of each atom of the surface.
+    empty : (m,) int ndarray
+        The same of each vacant site beside it.
+    """
+    number = np.concatenate([taken, empty]).astype(float)
+    truth = np.concatenate([np.ones(len(taken)), np.zeros(len(empty))])
+    design = np.column_stack([np.ones_like(number), number - 6.0])
+    beta = np.array([0.0, 0.5])
+    penalty = np.array([0.0, 1.0 / _WIDTH**2])
+    for _ in range(50):
+        p = 1.0 / (1.0 + np.exp(-np.clip(design @ beta, -30.0, 30.0)))
+        slope = design.T @ (truth - p) - penalty * beta
+        curve = (design * (p * (1.0 - p))[:, None]).T @ design + np.diag(penalty) + 1e-9
+        step = np.linalg.solve(curve, slope)
+        beta = beta + np.clip(step, -1.0, 1.0)
+        if np.abs(step).max() < 1e-6:
+            break
+    strength = max(float(beta[1]), 0.0)
+    return BondPrior(strength, 6.0 - float(beta[0]) / strength if strength > 0 else 6.0)
