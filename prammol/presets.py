@@ -29,7 +29,7 @@ from prammol.stages.start import FillAtRandom, FillLattice
 from prammol.stages.synthesise import Synthesise
 from prammol.state import Stage
 
-OWN_SETTINGS = ("patience", "max_iterations", "starts", "good_start")
+OWN_SETTINGS = ("patience", "max_iterations", "starts", "good_start", "same_start")
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Preset:
         Starts tried at most, each with random numbers of its own; the best is used.
     good_start : float
         Look no further when a start's misfit is worth fewer missing atoms than this part of all.
+    same_start : float
+        Nor when the two best starts differ by less than this part of their misfit.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Preset:
     judges: bool = False
     starts: int = 1
     good_start: float = 0.1
+    same_start: float = 0.02
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -176,7 +179,7 @@ DEFAULT = Preset(
     patience=1,
     max_iterations=50,
     judges=True,
-    starts=4,
+    starts=8,
 )
 
 PRESETS: dict[str, Preset] = {p.name: p for p in (DEFAULT, PAPER, PAPER_RANDOM)}

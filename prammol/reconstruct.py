@@ -205,6 +205,7 @@ def _best_start(
 ) -> tuple[State, dict[str, float]]:
     """Try starts until one is good; return the best, and the seconds of all."""
     best: State | None = None
+    wrong: list[float] = []
     total: dict[str, float] = {}
     for number in range(plan.starts):
         state = State(np.empty((0, 3)), 1.0, start=number)
@@ -212,8 +213,12 @@ def _best_start(
         total = {name: total.get(name, 0.0) + value for name, value in seconds.items()}
         if best is None or state.wrong < best.wrong:
             best = state
-        # With few photons noise alone is worth many atoms: what explains the data is good.
+        wrong.append(state.wrong)
+        # With few photons noise alone is worth many atoms: what explains the data is good. Two
+        # that agree are as good as a model can be that doesn't explain all, of a warm crystal.
         if best.explained or best.wrong < plan.good_start * len(best.positions):
+            break
+        if number and sorted(wrong)[1] < (1 + plan.same_start) * best.wrong:
             break
     assert best is not None
     return best, total

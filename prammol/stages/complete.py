@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from prammol.occupancies import fit_occupancies
 from prammol.pull import pull
 from prammol.scattering import StructureFactor
 from prammol.spacing import apart
+from prammol.stages.proposals import Judge
 from prammol.state import Problem, State
 
 _LEAST = 1.0  # a log-likelihood ratio that counts
@@ -34,11 +36,11 @@ class Complete:
 
     Vacant sites of the lattice beside the object and minima of the difference map become
     candidates; the best set of atoms and candidates is found by flips at fixed positions
-    (:mod:`prammol.flips`). LAMMPS relaxes the whole, and the result is kept if misfit and
-    prior of bonds together fell. If they didn't, the changes are tried in groups of
-    neighbours; then, while the data contradict the object, occupancies between 0 and 1 with
-    lower and higher thresholds; then the data pull the atoms into other basins of the energy;
-    then single changes are tried.
+    (:mod:`prammol.flips`); while the data contradict the object, also by fitting occupancies
+    between 0 and 1. LAMMPS relaxes the whole, and the better one is kept if misfit and prior of
+    bonds together fell. If they didn't, the flips are tried in groups of neighbours; then
+    lower and higher thresholds of the occupancies; then the data pull the atoms into other
+    basins of the energy; then single changes are tried.
 
     Attributes
     ----------
@@ -75,7 +77,7 @@ class Complete:
     thresholds: tuple[float, ...] = (0.5, 0.35, 0.65, 0.2, 0.8)
     iterations: int = 25
     singles: int = 16
-    nearly: float = 0.1
+    nearly: float = 0.25
     pulls: int = 30
     stiffness: float = 100.0
     points: int = 40
@@ -100,47 +102,30 @@ class Complete:
         was = np.arange(len(sites)) < len(x)
         surroundings = Sites(misfit, factor, problem.comm, sites, was, distance, reach)
         choice = surroundings.choose(was, depth=self.depth)
-        prior = choice.prior
-        value += prior.energy(x, reach)
-        tried = [was.tobytes()]
         # Swapping an atom for a site that relaxes to the same place gains next to nothing.
         one = misfit.cost_of_one(omega, state.scale)
         gain = max(0.01 * one, _LEAST)
-
-        def chosen(proposals: Iterator[NDArray[np.bool_]]) -> State | None:
-            """The state of the first proposal that lowers the misfit."""
-            for keep in proposals:
-                if keep.tobytes() in tried:
-                    continue
-                tried.append(keep.tobytes())
-                y = better(sites[keep], gain)
-                if y is not None:
-                    added, removed = int((keep & ~was).sum()), int((was & ~keep).sum())
-                    return replace(state, positions=y, added=added, removed=removed, selected=True)
-            return None
-
-        def better(y: NDArray[np.float64], gain: float) -> NDArray[np.float64] | None:
-            """Relaxed positions, if their misfit is lower: loosely relaxed and tightly, too."""
-            for tolerance in (self.force_tolerance, self.final_tolerance):
-                y, new = self._relaxed(problem, misfit, factor, y, tolerance)
-                new += prior.energy(y, reach)
-                if new > value - gain:
-                    return None
-            return y
-
-        found = chosen(self._in_groups(sites, choice, was, distance))
-        if found is None and not state.explained:
+        state = replace(state, positions=x)
+        tolerances = (self.force_tolerance, self.final_tolerance)
+        judge = Judge(problem, misfit, factor, choice.prior, state, sites, value, gain, tolerances)
+        proposals = [choice.taken]
+        thresholds: list[NDArray[np.bool_]] = []
+        if not state.explained:
             free = np.isfinite(choice.cost)
             weights = fit_occupancies(misfit, sites, was.astype(float), free, self.iterations)
-            found = chosen(self._above_thresholds(sites, weights, distance))
+            thresholds = list(self._above_thresholds(sites, weights, distance))
+            proposals.append(thresholds[0])
+        found = judge.best(proposals)
+        if found is None:
+            found = judge.first(chain(self._in_groups(sites, choice, was, distance), thresholds))
         if found is None and state.wrong < self.nearly * len(x):
             pulled = pull(misfit, problem.cluster, x, self.stiffness, self.pulls)
             # Worth going on for: a tenth of what is left.
-            y = better(pulled, max(0.1 * state.wrong * one, gain))
+            y = judge.better(pulled, max(0.1 * state.wrong * one, gain))
             if y is not None:
                 return replace(state, positions=y, selected=True)
-            found = chosen(self._one_by_one(sites, choice, was, distance))
-        return replace(state, positions=x) if found is None else found
+            found = judge.first(self._one_by_one(sites, choice, was, distance))
+        return state if found is None else found
 
     def _in_groups(
         self,
@@ -149,8 +134,7 @@ class Complete:
         was: NDArray[np.bool_],
         distance: float,
     ) -> Iterator[NDArray[np.bool_]]:
-        """Yield the chosen set, then its changes group by group, the largest group first."""
-        yield choice.taken
+        """Yield the changes of the chosen set group by group, the largest group first."""
         changed = np.flatnonzero(choice.taken != was)
         if len(changed) == 0:
             return
@@ -189,18 +173,6 @@ class Complete:
                 keep[tree.query_ball_point(sites[i], _CLOSE * distance)] = False
                 keep[i] = True
             yield keep
-
-    def _relaxed(
-        self,
-        problem: Problem,
-        misfit: PoissonMisfit,
-        factor: StructureFactor,
-        x: NDArray[np.float64],
-        force_tolerance: float,
-    ) -> tuple[NDArray[np.float64], float]:
-        """Relax all atoms, turn and strain them as the data want; also return their misfit."""
-        y, _, _ = problem.cluster.relax(x, force_tolerance=force_tolerance)
-        return align_strained(misfit, factor, y, x)
 
     def _sites(
         self,

@@ -1,0 +1,117 @@
+"""Proposed sets of atoms: relaxed, compared with the object at hand, the better one kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.alignment import align_strained
+from prammol.lattice_sites import BondPrior
+from prammol.misfit import PoissonMisfit
+from prammol.scattering import StructureFactor
+from prammol.state import Problem, State
+
+
+class Judge:
+    """Compares sets of sites with the object at hand by misfit and prior of bonds.
+
+    Parameters
+    ----------
+    problem : Problem
+    misfit : PoissonMisfit
+    factor : StructureFactor
+    prior : BondPrior
+    state : State
+        The object.
+    sites : (n, 3) ndarray
+        Its atoms first, then candidates [Å].
+    value : float
+        Misfit of the object.
+    gain : float
+        Smallest gain that counts.
+    tolerances : (float, float)
+        The norm of all forces at which relaxation stops [eV/Å], at first and for what has
+        passed the first test: off the minimum the data may still be fitted a little better,
+        again and again.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        misfit: PoissonMisfit,
+        factor: StructureFactor,
+        prior: BondPrior,
+        state: State,
+        sites: NDArray[np.float64],
+        value: float,
+        gain: float,
+        tolerances: tuple[float, float],
+    ) -> None:
+        self._problem, self._misfit, self._factor = problem, misfit, factor
+        self._prior, self._state, self._sites = prior, state, sites
+        self._reach = problem.cluster.potential.bond_reach
+        self._was = np.arange(len(sites)) < len(state.positions)
+        self._tried = {self._was.tobytes()}
+        self._loose, self._tight = tolerances
+        self._value = value + prior.energy(sites[self._was], self._reach)
+        self._gain = gain
+
+    def first(self, proposals: Iterable[NDArray[np.bool_]]) -> State | None:
+        """Return the state of the first proposal that is better, (n,) bool each, or None."""
+        for keep in proposals:
+            if self._is_new(keep):
+                y = self.better(self._sites[keep], self._gain)
+                if y is not None:
+                    return self._changed(keep, y)
+        return None
+
+    def best(self, proposals: Iterable[NDArray[np.bool_]]) -> State | None:
+        """Return the state of the best of all proposals, or None if it isn't better."""
+        ends = []
+        for keep in filter(self._is_new, proposals):
+            y, value = self._relaxed(self._sites[keep], self._loose)
+            ends.append((value, y, keep))
+        if not ends:
+            return None
+        value, y, keep = min(ends, key=lambda end: end[0])
+        if value > self._value - self._gain:
+            return None
+        y, value = self._relaxed(y, self._tight)
+        return None if value > self._value - self._gain else self._changed(keep, y)
+
+    def better(self, x: NDArray[np.float64], gain: float) -> NDArray[np.float64] | None:
+        """Return relaxed positions if they are better by some gain, loosely and tightly, or None.
+
+        Parameters
+        ----------
+        x : (n, 3) ndarray
+            Atoms [Å].
+        gain : float
+        """
+        for tolerance in (self._loose, self._tight):
+            x, value = self._relaxed(x, tolerance)
+            if value > self._value - gain:
+                return None
+        return x
+
+    def _is_new(self, keep: NDArray[np.bool_]) -> bool:
+        key = keep.tobytes()
+        if key in self._tried:
+            return False
+        self._tried.add(key)
+        return True
+
+    def _changed(self, keep: NDArray[np.bool_], x: NDArray[np.float64]) -> State:
+        added, removed = int((keep & ~self._was).sum()), int((self._was & ~keep).sum())
+        return replace(self._state, positions=x, added=added, removed=removed, selected=True)
+
+    def _relaxed(
+        self, x: NDArray[np.float64], force_tolerance: float
+    ) -> tuple[NDArray[np.float64], float]:
+        """Relax all atoms, turn and strain them as the data want; also return what they cost."""
+        y, _, _ = self._problem.cluster.relax(x, force_tolerance=force_tolerance)
+        y, value = align_strained(self._misfit, self._factor, y, x)
+        return y, value + self._prior.energy(y, self._reach)
