@@ -25,9 +25,9 @@ from prammol.difference import difference_map
 from prammol.lattice_sites import BondPrior, fit_bonds
 from prammol.misfit import PoissonMisfit
 from prammol.scattering import StructureFactor
+from prammol.spacing import TOO_CLOSE
 
 _FORBIDDEN = 1e12
-_CLOSE = 0.6  # two atoms aren't closer [neighbour distances]
 _FAR = 4.0  # overlaps beyond are left out [neighbour distances]
 _FEWEST = 3  # neighbours of a site that may be taken
 _LEAST = 1.0  # a log-likelihood ratio that counts
@@ -109,7 +109,7 @@ class Sites:
         omega = factor.forward(positions[taken])
         sharpness = misfit.sharpness(omega, misfit.scale(omega))
         self._overlaps = overlaps(factor, sharpness, positions, _FAR * distance, comm)
-        self._close = _pairwise(positions, _CLOSE * distance)
+        self._close = _pairwise(positions, TOO_CLOSE * distance)
         self._bonds = _pairwise(positions, reach)
 
     def choose(self, taken: NDArray[np.bool_], passes: int = 1, depth: float = 0.5) -> Choice:

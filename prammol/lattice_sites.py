@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import DisjointSet
 from scipy.spatial import cKDTree
 
+from prammol.spacing import TOO_CLOSE
+
 _SAME = 0.35  # sites closer than this are one [neighbour distances]
-_TAKEN = 0.6  # sites closer than this to an atom aren't vacant
 # Weak prior of the logistic regression: without it a perfect crystal has infinite bonds.
 _WIDTH = 2.0
 
@@ -46,7 +47,7 @@ def vacant_sites(
         return np.empty((0, 3))
     i, j = np.concatenate([pairs, pairs[:, ::-1]]).T
     images = 2.0 * x[i] - x[j]
-    images = images[tree.query(images)[0] > _TAKEN * neighbour_distance]
+    images = images[tree.query(images)[0] > TOO_CLOSE * neighbour_distance]
     groups = DisjointSet(range(len(images)))
     for a, b in cKDTree(images).query_pairs(_SAME * neighbour_distance):
         groups.merge(a, b)

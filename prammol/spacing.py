@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+TOO_CLOSE = 0.6  # two atoms are never closer [neighbour distances]
+
 
 def apart(
     x: NDArray[np.float64], distance: float, merit: NDArray[np.float64] | None = None

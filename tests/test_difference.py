@@ -13,6 +13,7 @@ from prammol.difference import difference_map
 from prammol.diffraction import local_shard
 from prammol.md import Cluster
 from prammol.misfit import PoissonMisfit
+from prammol.occupancies import fit_occupancies
 from prammol.potentials import aluminium
 from prammol.pull import pull
 from prammol.scattering import StructureFactor
@@ -71,6 +72,21 @@ def test_missing_atoms_are_minima_and_wrong_ones_stand_out(case):
     for k in gone:
         assert np.linalg.norm(sites[:4] - x[k], axis=1).min() < 0.3
     assert np.argmax(g(y)) == len(y) - 1
+
+
+def test_occupancies_find_the_wrong_and_the_missing(case):
+    x, misfit, _ = case
+    rng = np.random.default_rng(4)
+    false = x[:6] * 1.0 + rng.normal(0, 1.0, (6, 3))
+    sites = np.vstack([x, false])
+    start = np.full(len(sites), 0.5)
+    free = np.zeros(len(sites), dtype=bool)
+    free[:20] = free[len(x) :] = True
+    start[~free] = 1.0
+    found = fit_occupancies(misfit, sites, start, free, 60, 1e-9)
+    assert (found[: len(x)] > 0.9).all()
+    assert (found[len(x) :] < 0.1).all()
+    assert (found[20 : len(x)] == 1).all()
 
 
 def test_rotation_is_undone(case):

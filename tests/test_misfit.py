@@ -8,7 +8,7 @@ from small_crystal import fcc_ball
 
 from prammol.comm import Communicator
 from prammol.diffraction import Diffraction, local_shard
-from prammol.misfit import EXTRA, PoissonMisfit, noise_level
+from prammol.misfit import EXTRA, PoissonMisfit, noise_level, peak_window
 from prammol.patches import BraggPatch
 from prammol.scattering import StructureFactor, direct_structure_factor
 
@@ -121,6 +121,20 @@ def test_floor_is_the_error_of_the_model(case):
     assert PoissonMisfit(wrong, factor).floor_for(omega, C) == pytest.approx(0.05, rel=0.25)
 
 
+def test_floor_adds_photons_where_the_structure_factor_is_small(case):
+    """floor^2 C^2 n of them, on both sides."""
+    x, shard, factor = case
+    omega = factor.forward(x)
+    level = C**2 * len(x)
+    value, c, _ = PoissonMisfit(shard, factor, floor=0.2, incoherent=level).field(omega)
+    e = EXTRA + 0.04 * level
+    lam = c**2 * np.abs(omega) ** 2
+    u = shard.valid / (1 + 0.16 * np.maximum(shard.counts - 2 * np.sqrt(shard.counts), 0))
+    some = shard.counts + e
+    plain = np.sum(u * (lam - shard.counts + some * np.log(some / (lam + e))))
+    assert value == pytest.approx(plain, rel=1e-9)
+
+
 @pytest.mark.parametrize("mean", [0.02, 0.3, 5.0])
 def test_few_photons_leave_no_bias(mean):
     """The slope at the truth averages to nothing: C is found however few the photons."""
@@ -170,3 +184,12 @@ def test_sharpness_is_the_curvature_by_an_atoms_weight(case):
         curvatures.append(sum(values) / h**2)
     expected = 2 * C**2 * misfit.sharpness(omega, C).sum()
     assert np.mean(curvatures) == pytest.approx(expected, rel=0.2)
+
+
+def test_window_is_one_at_the_peak_and_has_the_width_asked_for():
+    patch = BraggPatch([0, 0, 0], np.eye(3) * 0.1, (11, 3, 3))
+    counts = np.ones(patch.shape)
+    shard = local_shard(Diffraction([patch], [counts]), Communicator())
+    window = peak_window(shard, np.array([[0.5, 0.1, 0.1]]), 2.0).reshape(patch.shape)
+    assert window[5, 1, 1] == pytest.approx(1.0)
+    assert window[10, 1, 1] == pytest.approx(np.exp(-0.5 * (0.5 * 2.0) ** 2))

@@ -19,14 +19,13 @@ from prammol.misfit import PoissonMisfit
 from prammol.occupancies import fit_occupancies
 from prammol.pull import pull
 from prammol.scattering import StructureFactor
-from prammol.spacing import apart
+from prammol.spacing import TOO_CLOSE, apart
 from prammol.stages.proposals import Judge
 from prammol.state import Problem, State
 
 _LEAST = 1.0  # a log-likelihood ratio that counts
 # Among thousands of places noise alone makes minima of three standard deviations.
 _SIGMAS = 4.0
-_CLOSE = 0.6  # two atoms aren't closer [neighbour distances]
 _TOGETHER = 3.0  # changes closer than this hang together [neighbour distances]
 
 
@@ -153,7 +152,7 @@ class Complete:
         """Yield the sites above each threshold; of close ones the heaviest."""
         for threshold in self.thresholds:
             keep = weights > threshold
-            keep[keep] = apart(sites[keep], _CLOSE * distance, weights[keep])
+            keep[keep] = apart(sites[keep], TOO_CLOSE * distance, weights[keep])
             yield keep
 
     def _one_by_one(
@@ -170,7 +169,7 @@ class Complete:
             if was[i]:
                 keep[i] = False
             else:
-                keep[tree.query_ball_point(sites[i], _CLOSE * distance)] = False
+                keep[tree.query_ball_point(sites[i], TOO_CLOSE * distance)] = False
                 keep[i] = True
             yield keep
 
