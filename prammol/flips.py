@@ -105,7 +105,7 @@ class Sites:
         reach: float,
     ) -> None:
         self.positions = positions
-        self._misfit, self._factor, self._comm, self._reach = misfit, factor, comm, reach
+        self._misfit, self._factor, self._comm = misfit, factor, comm
         omega = factor.forward(positions[taken])
         sharpness = misfit.sharpness(omega, misfit.scale(omega))
         self._overlaps = overlaps(factor, sharpness, positions, _FAR * distance, comm)
