@@ -30,7 +30,7 @@ from prammol.spacing import TOO_CLOSE
 _FORBIDDEN = 1e12
 _FAR = 4.0  # overlaps beyond are left out [neighbour distances]
 _FEWEST = 3  # neighbours of a site that may be taken
-_LEAST = 1.0  # a log-likelihood ratio that counts
+LEAST = 1.0  # a log-likelihood ratio that counts
 _PART = 0.25  # of what a step promised must come true
 
 
@@ -146,7 +146,7 @@ class Sites:
             before = difference.value + self._energy(taken, prior)
             # A step too far for the quadratic function is taken back by half.
             while True:
-                found = best_flips(taken[free], slope, every, _LEAST, most)
+                found = best_flips(taken[free], slope, every, LEAST, most)
                 new = taken.copy()
                 new[free] = found.taken
                 value = self._misfit(self.positions[new]).value

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from prammol.alignment import align_strained
 from prammol.difference import difference_map
-from prammol.flips import Choice, Sites
+from prammol.flips import LEAST, Choice, Sites
 from prammol.lattice_sites import vacant_sites
 from prammol.misfit import PoissonMisfit
 from prammol.occupancies import fit_occupancies
@@ -23,7 +23,6 @@ from prammol.spacing import TOO_CLOSE, apart
 from prammol.stages.proposals import Judge
 from prammol.state import Problem, State
 
-_LEAST = 1.0  # a log-likelihood ratio that counts
 # Among thousands of places noise alone makes minima of three standard deviations.
 _SIGMAS = 4.0
 _TOGETHER = 3.0  # changes closer than this hang together [neighbour distances]
@@ -103,7 +102,7 @@ class Complete:
         choice = surroundings.choose(was, depth=self.depth)
         # Swapping an atom for a site that relaxes to the same place gains next to nothing.
         one = misfit.cost_of_one(omega, state.scale)
-        gain = max(0.01 * one, _LEAST)
+        gain = max(0.01 * one, LEAST)
         state = replace(state, positions=x)
         tolerances = (self.force_tolerance, self.final_tolerance)
         judge = Judge(problem, misfit, factor, choice.prior, state, sites, value, gain, tolerances)
