@@ -8,7 +8,7 @@ takes away the ringing of the patch's border.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import ducc0
@@ -38,6 +38,8 @@ class PhasedPatch:
         Origin in real space [Å].
     error : float
         Relative misfit of the amplitudes inside the support, 0 is perfect.
+    noise : float
+        What counting noise alone gives for it.
     """
 
     patch: BraggPatch
@@ -45,6 +47,7 @@ class PhasedPatch:
     field: NDArray[np.complex64]
     centre: NDArray[np.float64]
     error: float
+    noise: float
 
 
 def gaussian_window(
@@ -103,10 +106,27 @@ def phase_patch(
         psi = new * inside if er else np.where(inside, new, psi - np.float32(beta) * new)
     wave = _to_patch(psi * inside)
     misfit = float(np.linalg.norm((np.abs(wave) - amplitude)[known]))
-    error = misfit / max(float(np.linalg.norm(amplitude[known])), 1e-20)
+    norm = max(float(np.linalg.norm(amplitude[known])), 1e-20)
+    noise = float(np.sqrt(np.sum(_variance(counts)[valid] * window[valid] ** 2))) / norm
     # Keep the measured amplitudes: the support only chose the phases.
     field = np.fft.fftshift(_with_amplitude(wave, amplitude, known))
-    return PhasedPatch(patch, peak, field, centre, error)
+    return PhasedPatch(patch, peak, field, centre, misfit / norm, noise)
+
+
+def stagnated(phased: Mapping[int, PhasedPatch], times: float = 2.0) -> list[int]:
+    """Return the patches that HIO left far from where their sisters got.
+
+    All patches are of one object and one support: what misfit the best of them leaves
+    beyond its noise, the others can reach too.
+
+    Parameters
+    ----------
+    phased : mapping of int to PhasedPatch
+    times : float
+        Patches whose error is larger by this factor have stagnated.
+    """
+    least = min(max(p.error**2 - p.noise**2, 0.0) for p in phased.values())
+    return [k for k, p in phased.items() if p.error > times * np.sqrt(least + p.noise**2)]
 
 
 def support_mask(
@@ -158,6 +178,11 @@ def _grid(patch: BraggPatch) -> NDArray[np.float64]:
     """Positions of the dual grid of a patch, (size, 3) [Å], 0 in the middle."""
     index = np.indices(patch.shape).reshape(3, -1).T - np.array(patch.shape) // 2
     return np.asarray(index @ patch.voxel())
+
+
+def _variance(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return an estimate of E (sqrt(I) - sqrt(lambda))^2: 1/4, and more where photons are few."""
+    return np.where(counts > 0, 0.25 + 1.0 / np.maximum(counts, 1.0) ** 2, 0.0)
 
 
 def _with_amplitude(

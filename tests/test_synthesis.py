@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_crystal import fcc_ball
@@ -20,6 +22,7 @@ from prammol.phasing import (
     envelope_mask,
     gaussian_window,
     phase_patch,
+    stagnated,
     support_mask,
 )
 from prammol.scattering import StructureFactor, direct_structure_factor
@@ -51,7 +54,8 @@ def exact(crystal):
     for patch, peak in zip(paper_patches(24, peaks=ORDER), PEAKS, strict=True):
         field = direct_structure_factor(patch.q(), crystal - centre).reshape(patch.shape)
         window = gaussian_window(patch, peak, WIDTH)
-        out.append(PhasedPatch(patch, peak, (field * window).astype(np.complex64), centre, 0.0))
+        field = (field * window).astype(np.complex64)
+        out.append(PhasedPatch(patch, peak, field, centre, 0.0, 0.0))
     return out
 
 
@@ -75,6 +79,32 @@ def test_phases_come_out_of_the_amplitudes(crystal, exact):
         ratio = np.fft.ifftn(found.field * true.field.conj(), s=[96] * 3, axes=(0, 1, 2))
         both = np.linalg.norm(found.field) * np.linalg.norm(true.field)
         assert np.abs(ratio).max() * 96**3 / both > 0.95
+
+
+def test_a_patch_far_behind_its_sisters_has_stagnated(exact):
+    def patches(*pairs):
+        return {k: replace(exact[0], error=e, noise=n) for k, (e, n) in enumerate(pairs)}
+
+    assert stagnated(patches((0.0117, 0.001), (0.0109, 0.001), (0.1387, 0.001))) == [2]
+    assert stagnated(patches((0.0134, 0.001), (0.0135, 0.001), (0.0142, 0.001))) == []
+    # A weaker peak may be further off by as much as its own noise.
+    assert stagnated(patches((0.02, 0.01), (0.021, 0.01), (0.15, 0.14))) == []
+    assert stagnated(patches((0.02, 0.01), (0.021, 0.01), (0.35, 0.14))) == [2]
+
+
+@pytest.mark.parametrize("scale", [0.04, 1.0, 30.0])
+def test_noise_alone_gives_the_error_of_the_true_phases(exact, scale):
+    """Amplitudes of Poisson counts against the true ones: the error is that of the noise."""
+    true = exact[0]
+    mean = scale**2 * np.abs(true.field) ** 2
+    rng = np.random.default_rng(7)
+    counts = rng.poisson(mean).astype(float)
+    everywhere = np.ones(true.patch.shape, dtype=bool)
+    found = phase_patch(
+        true.patch, counts, everywhere, true.peak, 1e3, everywhere, true.centre, true.field, 1
+    )
+    expected = np.linalg.norm(np.sqrt(counts) - np.sqrt(mean)) / np.linalg.norm(np.sqrt(counts))
+    assert found.noise == pytest.approx(expected, rel=0.25)
 
 
 def test_a_gap_in_the_detector_is_filled(crystal, exact):
@@ -136,7 +166,7 @@ def test_envelope_is_tighter_than_the_support_and_holds_the_crystal(crystal, exa
 def test_the_true_shift_of_the_lattice_wins(crystal, exact):
     """Twist the free phases by half a turn: of all shifts the one that undoes it must win."""
     turned = [
-        PhasedPatch(p.patch, p.peak, p.field * np.complex64(np.exp(1j * a)), p.centre, 0.0)
+        PhasedPatch(p.patch, p.peak, p.field * np.complex64(np.exp(1j * a)), p.centre, 0.0, 0.0)
         for p, a in zip(exact, (np.pi, 0.0, np.pi / 2), strict=True)
     ]
     support = support_from_truth(Atoms(crystal, "Al"))

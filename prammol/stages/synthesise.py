@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -12,7 +13,13 @@ from numpy.typing import NDArray
 from prammol.comm import Communicator
 from prammol.diffraction import Diffraction
 from prammol.lattice_shift import shifted_weights
-from prammol.phasing import PhasedPatch, envelope_mask, phase_patch, support_mask
+from prammol.phasing import (
+    PhasedPatch,
+    envelope_mask,
+    phase_patch,
+    stagnated,
+    support_mask,
+)
 from prammol.potentials import Potential
 from prammol.state import Problem, State
 from prammol.sublattice import choose_sublattice, explain, on_sublattice
@@ -36,6 +43,9 @@ class Synthesise:
         peak [neighbour distances].
     iterations : int
         Iterations of HIO and ER on each patch.
+    attempts : int
+        A patch that stagnates far from where its sisters get is phased again from other
+        random phases, so often in all.
     envelope : float
         The second pass is confined to where the mean amplitude of the patches is above
         this fraction of the bulk's; it takes half as many iterations.
@@ -50,6 +60,7 @@ class Synthesise:
 
     blur: float = 0.75
     iterations: int = 400
+    attempts: int = 4
     envelope: float = 0.1
     threshold: float = 0.1
     shift_steps: int = 4
@@ -93,12 +104,17 @@ class Synthesise:
                 patch, signal, valid, peaks[k], width, mask, centre, wave, iterations
             )
 
-        def first(k: int) -> PhasedPatch:
-            turns = problem.rng(f"phase patch {k}", start).random(data.patches[k].shape)
+        def first(k: int, attempt: int) -> PhasedPatch:
+            rng = problem.rng(f"phase patch {k}", start + 1000 * attempt)
+            turns = rng.random(data.patches[k].shape)
             wave = np.exp(2j * np.pi * turns).astype(np.complex64)
             return run(k, masks[k], wave, self.iterations)
 
-        phased = _spread(chosen, first, problem.comm)
+        phased = _spread(chosen, partial(first, attempt=0), problem.comm)
+        for attempt in range(1, self.attempts):
+            again = _spread(stagnated(phased), partial(first, attempt=attempt), problem.comm)
+            phased |= {k: p for k, p in again.items() if p.error < phased[k].error}
+
         waves = Waves([phased[k] for k in chosen], Communicator())
 
         def second(k: int) -> PhasedPatch:
