@@ -122,7 +122,9 @@ class Complete:
             y = judge.better(pulled, max(0.1 * state.wrong * one, gain))
             if y is not None:
                 return replace(state, positions=y, selected=True)
-            found = judge.first(self._one_by_one(sites, choice, was, distance))
+            # Where nothing contradicts the object, only what is nearly as good may be better.
+            most = 0.5 * one if state.explained else np.inf
+            found = judge.first(self._one_by_one(sites, choice, was, distance, most))
         return state if found is None else found
 
     def _in_groups(
@@ -160,10 +162,13 @@ class Complete:
         choice: Choice,
         was: NDArray[np.bool_],
         distance: float,
+        most: float,
     ) -> Iterator[NDArray[np.bool_]]:
-        """Yield single additions, removals and moves, the cheapest first."""
+        """Yield single additions, removals and moves, the cheapest first, up to some cost."""
         tree = cKDTree(sites)
         for i in np.argsort(choice.cost, kind="stable")[: self.singles]:
+            if choice.cost[i] > most:
+                return
             keep = was.copy()
             if was[i]:
                 keep[i] = False
