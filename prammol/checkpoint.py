@@ -37,7 +37,7 @@ from prammol.presets import Preset
 from prammol.state import State
 from prammol.support import Support
 
-FORMAT = 3
+FORMAT = 4
 _GROUP = "entry_1/checkpoint"
 _ARRAYS = ("positions", "occupancies", "candidates", "displacements")
 # `training` is of use within an iteration only.

@@ -76,6 +76,38 @@ class Choice:
     value: float
 
 
+@dataclass(frozen=True)
+class Expansion:
+    """Misfit and prior of bonds as a quadratic function of the occupancies of free sites.
+
+    Attributes
+    ----------
+    free : (m,) int ndarray
+        Which sites are free.
+    slope : (m,) ndarray
+        Derivative by the occupancy of each.
+    curvature : (m, m) sparse array
+        Second derivatives.
+    close : (m, m) sparse array
+        Besides, for sites too close to each other to be both taken.
+    prior : BondPrior
+    value : float
+        Misfit of the set itself.
+    """
+
+    free: NDArray[np.intp]
+    slope: NDArray[np.float64]
+    curvature: csr_matrix
+    close: csr_matrix
+    prior: BondPrior
+    value: float
+
+    @property
+    def every(self) -> csr_matrix:
+        """All second derivatives."""
+        return (self.curvature + self.close).tocsr()
+
+
 class Sites:
     """Sites that may hold an atom, and how the images of their atoms overlap.
 
@@ -128,40 +160,51 @@ class Sites:
         """
         most = len(taken)
         for _ in range(passes):
-            x = self.positions[taken]
-            difference = difference_map(self._misfit, self._factor, self._comm, x)
-            map_ = difference(self.positions)
-            number = self._bonds @ taken
-            surface = taken & (number < np.median(number[taken]))
-            beside = ~taken & (number >= _FEWEST)
-            prior = fit_bonds(number[surface], number[beside])
-            strong = (np.abs(map_) > depth) & (taken | (number > 0))
-            free = np.flatnonzero(surface | beside | strong)
-            close = self._close[free][:, free] * _FORBIDDEN
-            curvature = self._overlaps[free][:, free] * difference.height
-            curvature = (curvature - prior.strength * self._bonds[free][:, free]).tocsr()
-            slope = map_[free] * difference.height + prior.strength * (prior.half - number[free])
-            slope += close @ taken[free]
-            every = (curvature + close).tocsr()
-            before = difference.value + self._energy(taken, prior)
+            near = self.expand(taken, depth)
+            every, free = near.every, near.free
+            before = near.value + self._energy(taken, near.prior)
             # A step too far for the quadratic function is taken back by half.
             while True:
-                found = best_flips(taken[free], slope, every, LEAST, most)
+                found = best_flips(taken[free], near.slope, every, LEAST, most)
                 new = taken.copy()
                 new[free] = found.taken
                 value = self._misfit(self.positions[new]).value
-                gain = before - value - self._energy(new, prior)
+                gain = before - value - self._energy(new, near.prior)
                 if found.steps == 0 or gain > _PART * found.gain or found.steps == 1:
                     break
                 most = max(found.steps // 2, 1)
             cost = np.full(len(taken), np.inf)
-            cost[free] = _of_moves(found.cost, found.taken, curvature, close)
+            cost[free] = _of_moves(found.cost, found.taken, near.curvature, near.close)
             if found.steps == 0 or gain <= 0:
-                value = difference.value
+                value = near.value
                 break
             taken = new
             most *= 2
-        return Choice(taken, cost, prior, value)
+        return Choice(taken, cost, near.prior, value)
+
+    def expand(self, taken: NDArray[np.bool_], depth: float = 0.5) -> Expansion:
+        """Return misfit and prior of bonds near a set of sites as a quadratic function.
+
+        Parameters
+        ----------
+        taken : (n,) bool ndarray
+        depth : float
+            As for :meth:`choose`.
+        """
+        difference = difference_map(self._misfit, self._factor, self._comm, self.positions[taken])
+        map_ = difference(self.positions)
+        number = self._bonds @ taken
+        surface = taken & (number < np.median(number[taken]))
+        beside = ~taken & (number >= _FEWEST)
+        prior = fit_bonds(number[surface], number[beside])
+        strong = (np.abs(map_) > depth) & (taken | (number > 0))
+        free = np.flatnonzero(surface | beside | strong)
+        close = self._close[free][:, free] * _FORBIDDEN
+        curvature = self._overlaps[free][:, free] * difference.height
+        curvature = (curvature - prior.strength * self._bonds[free][:, free]).tocsr()
+        slope = map_[free] * difference.height + prior.strength * (prior.half - number[free])
+        slope += close @ taken[free]
+        return Expansion(free, slope, curvature, close, prior, difference.value)
 
     def _energy(self, taken: NDArray[np.bool_], prior: BondPrior) -> float:
         """Return minus the logarithm of the prior of a set, up to a constant."""

@@ -24,6 +24,9 @@ from prammol.diffraction import Shard
 from prammol.scattering import StructureFactor
 
 EXTRA = 0.01  # photons added to data and model
+# Upwards: with few photons the sum isn't monotonic, and a large floor gives them away.
+_CLEAR = 3.0
+_FLOORS = np.concatenate([[0.0], np.geomspace(1e-4, 0.5, 24)])
 
 
 def peak_window(shard: Shard, peaks: NDArray[np.float64], blur: float) -> NDArray[np.float64]:
@@ -149,24 +152,23 @@ class PoissonMisfit:
     ) -> float:
         """Return the relative floor at which the model's error is just explained.
 
-        The smallest floor, up to 0.5, with sum u (share of J) <= its mean under noise: an
-        estimate of how wrong the amplitudes still are.
+        The smallest floor, up to 0.5, at which sum u (share of J) exceeds its mean under noise
+        by less than three standard deviations: an estimate of how wrong the amplitudes still
+        are; 0 where the data don't tell.
         """
         expected = self.expected(omega, scale)
-        noise, _ = noise_level(expected)
-        low, high = 0.0, 0.5
-        for _ in range(12):
-            floor = 0.5 * (low + high)
+        noise, variance = noise_level(expected)
+        for floor in _FLOORS:
             u = self._valid / (1.0 + 4.0 * floor**2 * self._power)
             # The residual's variance is the noise over u: compare u * share with it.
             extra = EXTRA + floor**2 * incoherent
             share = u * deviance(self._counts, expected, extra)
-            mean = noise * (expected + EXTRA) / (expected + extra)
-            if self._comm.sum(float(self._valid @ (share - mean))) > 0:
-                low = floor
-            else:
-                high = floor
-        return high
+            less = (expected + EXTRA) / (expected + extra)
+            sums = [self._valid @ (share - noise * less), self._valid @ (variance * less**2)]
+            over, square = self._comm.allreduce(np.array(sums, dtype=float))
+            if over <= _CLEAR * np.sqrt(square):
+                break
+        return float(floor)
 
     def cost_of_one(self, omega: NDArray[np.complex128], scale: float) -> float:
         """Return by about how much one missing atom raises J.

@@ -87,6 +87,9 @@ class State:
         Positions proposed for new atoms [Å].
     displacements : (n,) ndarray
         Mean square displacement of each atom along one axis [Å^2]; empty if it isn't fitted.
+    stiffness : float
+        Weight of the energy beside the misfit that gave the positions [1/eV]; infinite for a
+        minimum of the energy.
     explained : bool
         Whether the data don't contradict the object, though they may not be enough to see a
         single wrong atom.
@@ -109,6 +112,7 @@ class State:
     removed: int = 0
     candidates: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
     displacements: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    stiffness: float = float("inf")
     explained: bool = False
     converged: bool = False
     training: NDArray[np.bool_] | None = None

@@ -121,6 +121,18 @@ def test_floor_is_the_error_of_the_model(case):
     assert PoissonMisfit(wrong, factor).floor_for(omega, C) == pytest.approx(0.05, rel=0.25)
 
 
+@pytest.mark.parametrize("photons", [0.003, 0.03, 0.3, 3.0, 300.0])
+def test_floor_is_zero_where_noise_explains_all(case, photons):
+    """Points with few photons once made it the largest of all."""
+    _, shard, factor = case
+    rng = np.random.default_rng(8)
+    omega = np.sqrt(rng.exponential(size=shard.size)) + 0j
+    c = np.sqrt(photons)
+    counts = np.where(shard.valid, rng.poisson(photons * np.abs(omega) ** 2), 0).astype(float)
+    noisy = type(shard)(**{**vars(shard), "counts": counts})
+    assert PoissonMisfit(noisy, factor).floor_for(omega, c, photons) == 0.0
+
+
 def test_floor_adds_photons_where_the_structure_factor_is_small(case):
     """floor^2 C^2 n of them, on both sides."""
     x, shard, factor = case

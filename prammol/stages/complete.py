@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from prammol.alignment import align_strained
+from prammol.confidence import sample_near
 from prammol.difference import difference_map
 from prammol.flips import LEAST, Choice, Sites
 from prammol.lattice_sites import vacant_sites
@@ -116,6 +117,11 @@ class Complete:
         found = judge.best(proposals)
         if found is None:
             found = judge.first(chain(self._in_groups(sites, choice, was, distance), thresholds))
+        if found is None and state.explained:
+            near = surroundings.expand(was, self.depth)
+            rng = problem.rng("sample sets", state.iteration)
+            likely = sample_near(sites, was, near, distance, rng)
+            found = judge.first([likely > 0.5])
         if found is None and state.wrong < self.nearly * len(x):
             pulled = pull(misfit, problem.cluster, x, self.stiffness, self.pulls)
             # Worth going on for: a tenth of what is left.

@@ -90,6 +90,8 @@ class Settle:
                 found = model.pull(found, np.ones(shard.counts.shape), stiffness, self.iterations)
         motion = model.displacements_of_atoms()
         settled = replace(state, positions=found, displacements=motion)
+        if stiffness > 0:
+            settled = replace(settled, stiffness=stiffness)
         omega = thermal_structure_factor(problem.factor, found, motion)
         return judged(problem, settled, omega, self.significance)
 
