@@ -6,20 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.confidence import sample_near
+from prammol.debye_waller import thermal_structure_factor
 from prammol.flips import Sites
 from prammol.lattice_sites import vacant_sites
 from prammol.misfit import PoissonMisfit
-from prammol.scattering import StructureFactor
 from prammol.state import Problem, State
 from prammol.uncertainty import position_uncertainty
-
-_EPSILON = 1e-6
 
 
 def error_bars(problem: Problem, state: State) -> dict[str, NDArray[np.float64]]:
     """Return columns that tell how sure each atom is.
 
-    They hold for an object that explains the data, and a potential that is right.
+    They hold for a potential that is right. Where the object doesn't explain the data, the
+    relative floor that would explain them is taken for noise.
 
     Parameters
     ----------
@@ -34,16 +33,26 @@ def error_bars(problem: Problem, state: State) -> dict[str, NDArray[np.float64]]
         :class:`~prammol.uncertainty.Uncertainty`; ``occupancy_confidence``, (n,), the
         probability that the atom exists.
     """
-    sure = position_uncertainty(problem, state)
+    misfit = honest_misfit(problem, state)
+    sure = position_uncertainty(problem, state, misfit.weight)
     return {
         "position_sigma": sure.posterior,
         "position_sigma_data": sure.of_data,
-        "occupancy_confidence": occupancy_confidence(problem, state)[0],
+        "occupancy_confidence": occupancy_confidence(problem, state, misfit)[0],
     }
 
 
+def honest_misfit(problem: Problem, state: State) -> PoissonMisfit:
+    """Return the misfit whose noise includes what the object doesn't explain."""
+    exact = PoissonMisfit(problem.shard, problem.factor)
+    omega = thermal_structure_factor(problem.factor, state.positions, state.displacements)
+    incoherent = state.scale**2 * len(state.positions)
+    floor = exact.floor_for(omega, state.scale, incoherent)
+    return PoissonMisfit(problem.shard, problem.factor, floor=floor, incoherent=incoherent)
+
+
 def occupancy_confidence(
-    problem: Problem, state: State
+    problem: Problem, state: State, misfit: PoissonMisfit
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return how probable the atoms, and the vacant sites beside them, are.
 
@@ -58,12 +67,10 @@ def occupancy_confidence(
     """
     x, potential = state.positions, problem.cluster.potential
     distance, reach = potential.neighbour_distance, potential.bond_reach
-    factor = StructureFactor(problem.shard.patches, _EPSILON, problem.factor.threads)
-    misfit = PoissonMisfit(problem.shard, factor)
     vacant, _ = problem.cluster.relax_guests(x, vacant_sites(x, reach, distance))
     sites = np.concatenate([x, vacant])
     taken = np.arange(len(sites)) < len(x)
-    near = Sites(misfit, factor, problem.comm, sites, taken, distance, reach).expand(taken)
+    around = Sites(misfit, problem.factor, problem.comm, sites, taken, distance, reach)
     rng = problem.rng("confidence", state.iteration)
-    occupied = sample_near(sites, taken, near, distance, rng)
+    occupied = sample_near(sites, taken, around.expand(taken), distance, rng)
     return occupied[: len(x)], vacant, occupied[len(x) :]

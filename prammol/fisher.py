@@ -36,6 +36,8 @@ class Fisher:
         C [sqrt(photons)].
     displacements : (n,) ndarray, optional
         Mean square displacement of each atom along one axis [Å^2]; few different values.
+    weight : (m,) ndarray, optional
+        Weight of each point, :attr:`prammol.misfit.PoissonMisfit.weight`.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Fisher:
         x: NDArray[np.float64],
         scale: float,
         displacements: NDArray[np.float64] | None = None,
+        weight: NDArray[np.float64] | None = None,
     ) -> None:
         self._comm, self._factor, self._rest, self._scale = shard.comm, factor, factor, scale
         self.x = x
@@ -58,7 +61,7 @@ class Fisher:
         signal = scale**2 * np.abs(self._omega).astype(float) ** 2
         background = 0.0 if shard.background is None else shard.background
         # The misfit adds as many photons, and so gives up what less than that would tell.
-        self._weight = shard.valid / (signal + background + EXTRA)
+        self._weight = (shard.valid if weight is None else weight) / (signal + background + EXTRA)
         self._signal = signal
         self._by_scale = self._comm.sum(float(self._weight @ signal**2))
 

@@ -29,7 +29,14 @@ from prammol.stages.start import FillAtRandom, FillLattice
 from prammol.stages.synthesise import Synthesise
 from prammol.state import Stage
 
-OWN_SETTINGS = ("patience", "max_iterations", "starts", "good_start", "same_start")
+OWN_SETTINGS = (
+    "patience",
+    "max_iterations",
+    "starts",
+    "good_start",
+    "same_start",
+    "error_bars",
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,8 @@ class Preset:
         Look no further when a start's misfit is worth fewer missing atoms than this part of all.
     same_start : float
         Nor when the two best starts differ by less than this part of their misfit.
+    error_bars : bool
+        Whether :func:`prammol.error_bars.error_bars` are written beside the atoms.
     """
 
     name: str
@@ -71,6 +80,7 @@ class Preset:
     starts: int = 1
     good_start: float = 0.1
     same_start: float = 0.02
+    error_bars: bool = False
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -180,6 +190,7 @@ DEFAULT = Preset(
     max_iterations=50,
     judges=True,
     starts=8,
+    error_bars=True,
 )
 
 PRESETS: dict[str, Preset] = {p.name: p for p in (DEFAULT, PAPER, PAPER_RANDOM)}

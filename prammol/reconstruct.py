@@ -15,6 +15,7 @@ from prammol.comm import Communicator
 from prammol.debye_waller import thermal_structure_factor
 from prammol.defaults import RECONSTRUCTION
 from prammol.diffraction import Diffraction, local_shard
+from prammol.error_bars import error_bars
 from prammol.likelihood import poisson_log_likelihood
 from prammol.md import Cluster
 from prammol.potentials import Potential, aluminium
@@ -119,6 +120,8 @@ def reconstruct(
         columns = {"energy": problem.cluster.atom_energies(state.positions)}
         if len(state.displacements):
             columns["mean_square_displacement"] = state.displacements
+        if plan.error_bars:
+            columns |= error_bars(problem, state)
     finally:
         problem.cluster.close()
     wall, core = clock.read()

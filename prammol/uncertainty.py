@@ -48,13 +48,20 @@ class Uncertainty:
     of_data: NDArray[np.float64]
 
 
-def position_uncertainty(problem: Problem, state: State, probes: int = 8) -> Uncertainty:
+def position_uncertainty(
+    problem: Problem,
+    state: State,
+    weight: NDArray[np.float64] | None = None,
+    probes: int = 8,
+) -> Uncertainty:
     """Return how uncertain the positions of a finished object are.
 
     Parameters
     ----------
     problem : Problem
     state : State
+    weight : (m,) ndarray, optional
+        Weight of each point, less than 1 where the model's own error rules.
     probes : int
         Random vectors from which the diagonal of (F + k H)^-1 is estimated
         (Hutchinson, Commun. Stat. 18, 1059 (1989)); it is averaged over atoms with
@@ -64,7 +71,7 @@ def position_uncertainty(problem: Problem, state: State, probes: int = 8) -> Unc
     base = problem.factor
     factor = StructureFactor(base.patches, _EPSILON, base.threads)
     motion = state.displacements if len(state.displacements) else None
-    fisher = Fisher(problem.shard, factor, x, state.scale, motion)
+    fisher = Fisher(problem.shard, factor, x, state.scale, motion, weight)
     blocks = fisher.blocks()
     inverse = np.linalg.inv(blocks + _REGULAR * np.trace(blocks.mean(axis=0)) * np.eye(3))
     of_data = np.sqrt(np.trace(inverse, axis1=1, axis2=2) / 3)

@@ -1,0 +1,172 @@
+"""Fisher information and error bars: against finite differences, dense matrices, repeated noise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_crystal import make_problem, relaxed_ball, simulate
+
+from prammol.alignment import ROTATIONS, align_rotation
+from prammol.error_bars import error_bars
+from prammol.fisher import Fisher
+from prammol.misfit import EXTRA, PoissonMisfit
+from prammol.scattering import StructureFactor, direct_structure_factor
+from prammol.state import State
+from prammol.uncertainty import hessian_times, position_uncertainty
+
+SCALE = 1.9
+SMALL = 5.5  # Å, some forty atoms
+
+
+def jacobian(data, x, motion, step=1e-4):
+    """Derivatives of lambda by all coordinates, (m, 3 n), by differences of direct sums."""
+    q = np.concatenate([p.q() for p in data.patches])
+    square = np.sum(q**2, axis=1)
+
+    def image(y, u):
+        return np.exp(-0.5 * square * u) * np.exp(-1j * q @ y)
+
+    omega = sum(image(y, u) for y, u in zip(x, motion, strict=True))
+    columns = []
+    for y, u in zip(x, motion, strict=True):
+        for a in range(3):
+            shift = step * np.eye(3)[a]
+            change = image(y + shift, u) - image(y - shift, u)
+            up, down = np.abs(omega + 0.5 * change) ** 2, np.abs(omega - 0.5 * change) ** 2
+            columns.append(SCALE**2 * (up - down) / (2 * step))
+    return np.array(columns).T, SCALE**2 * np.abs(omega) ** 2
+
+
+@pytest.mark.parametrize("moving", [False, True])
+@pytest.mark.parametrize("background", [None, 0.7])
+def test_fisher_information_is_that_of_the_derivatives(moving, background):
+    x = relaxed_ball(SMALL)
+    data = simulate(x, points=12)
+    problem = make_problem(data, x=x)
+    shard = problem.shard
+    if background is not None:
+        shard = replace(shard, background=np.full(shard.counts.shape, background))
+    rng = np.random.default_rng(3)
+    motion = np.where(np.arange(len(x)) % 3, 0.004, 0.006) if moving else np.zeros(len(x))
+    weight = shard.valid * rng.random(shard.counts.shape)
+    fisher = Fisher(shard, StructureFactor(shard.patches, 1e-9), x, SCALE, motion, weight)
+    slope, signal = jacobian(data, x, motion)
+    noise = signal + (background or 0.0) + EXTRA
+    known = (slope * (weight / noise)[:, None]).T @ slope
+    blocks = np.array([known[3 * j : 3 * j + 3, 3 * j : 3 * j + 3] for j in range(len(x))])
+    close = 3e-3 if moving else 1e-5  # moving atoms are expanded around G
+    assert fisher.blocks() == pytest.approx(blocks, rel=close, abs=close * blocks.max())
+    along = slope.T @ (weight / noise * signal)
+    full = known - np.outer(along, along) / np.sum(weight / noise * signal**2)
+    v = rng.normal(size=x.shape)
+    expected = (full @ v.ravel()).reshape(-1, 3)
+    assert fisher.times(v) == pytest.approx(expected, abs=close * np.abs(expected).max())
+    turns = np.array([((x - x.mean(axis=0)) @ g.T).ravel() for g in ROTATIONS])
+    covariance = np.linalg.inv(turns @ full @ turns.T)
+    found = fisher.of_maps(ROTATIONS)
+    assert found == pytest.approx(covariance, abs=close * np.abs(covariance).max())
+
+
+def test_hessian_is_that_of_the_forces():
+    """Column by column on a small ball; symmetric, and blind to a translation."""
+    x = relaxed_ball(SMALL)
+    problem = make_problem(simulate(x, points=12), x=x, cluster=True)
+    try:
+        columns = []
+        for k in range(x.size):
+            shift = np.zeros(x.size)
+            shift[k] = 2e-4
+            _, plus = problem.cluster.energy_forces(x + shift.reshape(-1, 3))
+            _, minus = problem.cluster.energy_forces(x - shift.reshape(-1, 3))
+            columns.append((minus - plus).ravel() / 4e-4)
+        hessian = np.array(columns)
+        v = np.random.default_rng(1).normal(size=x.shape)
+        expected = (hessian @ v.ravel()).reshape(-1, 3)
+        found = hessian_times(problem.cluster, x, v)
+        assert found == pytest.approx(expected, abs=5e-3 * np.abs(expected).max())
+        flat = hessian_times(problem.cluster, x, np.ones_like(x))
+        assert np.abs(flat).max() < 1e-3 * np.abs(expected).max()
+    finally:
+        problem.cluster.close()
+
+
+@pytest.mark.parametrize("stiffness", [3.0, 10_000.0])
+def test_posterior_is_the_inverse_of_information_plus_energy(stiffness):
+    """Against the dense inverse, averaged over atoms with equally many neighbours."""
+    x = relaxed_ball(SMALL)
+    data = simulate(x, points=12)
+    problem = make_problem(data, x=x, cluster=True)
+    try:
+        state = State(x, SCALE, stiffness=stiffness)
+        found = position_uncertainty(problem, state, probes=100)
+        fisher = Fisher(problem.shard, problem.factor, x, SCALE)
+        unit = np.eye(x.size).reshape(-1, *x.shape)
+        precision = np.array(
+            [
+                (fisher.times(e) + stiffness * hessian_times(problem.cluster, x, e)).ravel()
+                for e in unit
+            ]
+        )
+        precision = 0.5 * (precision + precision.T)
+        values, vectors = np.linalg.eigh(precision)
+        assert np.sum(values < 1e-6 * values.max()) >= 3  # the translations
+        keep = values > 1e-6 * values.max()
+        variance = ((vectors[:, keep] ** 2) / values[keep]).sum(axis=1).reshape(-1, 3)
+        assert found.posterior.mean() == pytest.approx(np.sqrt(variance).mean(), rel=0.15)
+        alone = np.linalg.inv(fisher.blocks())
+        expected = np.trace(alone, axis1=1, axis2=2) / 3
+        assert found.of_data**2 == pytest.approx(expected, rel=1e-4)
+        if stiffness > 1000:
+            assert found.posterior.mean() < found.of_data.mean()
+    finally:
+        problem.cluster.close()
+
+
+def test_error_bars_hold_over_repeated_noise():
+    """An object that only turns: errors over standard deviations are a unit Gaussian."""
+    x = relaxed_ball(8.5)
+    ratios = []
+    for seed in range(20):
+        data = simulate(x, points=16, scale=0.3, seed=seed)
+        problem = make_problem(data, x=x, cluster=True)
+        try:
+            misfit = PoissonMisfit(problem.shard, problem.factor)
+            found, _ = align_rotation(misfit, problem.factor, x, steps=6)
+            scale = misfit.scale(problem.factor.forward(found))
+            bars = error_bars(problem, State(found, scale))
+        finally:
+            problem.cluster.close()
+        error = found - found.mean(axis=0) - (x - x.mean(axis=0))
+        ratios.append(error / bars["position_sigma"])
+        assert (bars["occupancy_confidence"] > 0.99).all()
+    # 20 times three angles: the mean square is 1 within 0.18
+    assert np.mean(np.square(ratios)) == pytest.approx(1.0, abs=0.5)
+    inside = np.mean(np.abs(ratios) < 1.0)
+    assert 0.55 < inside < 0.8
+    assert np.mean(np.abs(ratios) < 1.96) > 0.87
+
+
+def test_an_atom_of_which_the_data_say_nothing_is_not_sure():
+    """With hardly any photons corner atoms are a matter of the prior; with many they are sure."""
+    x = relaxed_ball(8.5)
+    lowest = []
+    for scale in (0.02, 1.9):
+        problem = make_problem(simulate(x, points=16, scale=scale), x=x, cluster=True)
+        try:
+            lowest.append(error_bars(problem, State(x, scale))["occupancy_confidence"].min())
+        finally:
+            problem.cluster.close()
+    assert lowest[0] < 0.9
+    assert lowest[1] > 0.999
+
+
+def test_direct_sum_is_the_structure_factor():
+    """The reference of this file, against the one the other tests use."""
+    x = relaxed_ball(SMALL)
+    data = simulate(x, points=12)
+    _, signal = jacobian(data, x, np.zeros(len(x)))
+    q = np.concatenate([p.q() for p in data.patches])
+    expected = np.abs(SCALE * direct_structure_factor(q, x)) ** 2
+    assert signal == pytest.approx(expected, rel=1e-9, abs=1e-9 * expected.max())
