@@ -56,9 +56,34 @@ rule draw_fig3:
         "../scripts/fig3.py"
 
 
+rule bound_errors:
+    input:
+        crystal=crystal_of_flux,
+    output:
+        "results/flux/bounds.csv",
+    log:
+        "results/logs/flux/bounds.log",
+    benchmark:
+        "results/benchmarks/flux/bounds.tsv"
+    conda:
+        environment
+    resources:
+        mem_mb=1500,
+        runtime=15,
+    params:
+        fluxes=lookup(dpath="studies/flux/flux", within=config, default=[]),
+        points=lookup(dpath="measurement/points", within=config),
+        wavelength=lookup(dpath="measurement/wavelength", within=config),
+    message:
+        "Cramér-Rao bounds of the flux study"
+    script:
+        "../scripts/bounds.py"
+
+
 rule draw_fig4:
     input:
         table="results/flux/trials.csv",
+        bounds="results/flux/bounds.csv",
     output:
         png=report(
             "results/figures/fig4.png",

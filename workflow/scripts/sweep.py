@@ -33,6 +33,12 @@ ERRORS = (
 )
 WRONG = (("n_missing", "missing", RED, "v"), ("n_extra", "extra", BLUE, "D"))
 
+# Cramér-Rao bounds of the mean error
+BOUNDS = (
+    ("single_atom_pm", "bound, no potential"),
+    ("with_potential_pm", "bound, potential"),
+)
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -60,7 +66,11 @@ SWEEPS = {
 }
 
 
-def figure(table: Sequence[Mapping[str, Any]], sweep: Sweep) -> Figure:
+def figure(
+    table: Sequence[Mapping[str, Any]],
+    sweep: Sweep,
+    bounds: Sequence[Mapping[str, Any]] = (),
+) -> Figure:
     """Draw three panels above each other.
 
     Parameters
@@ -69,12 +79,19 @@ def figure(table: Sequence[Mapping[str, Any]], sweep: Sweep) -> Figure:
         One row per trial, as in trials.csv.
     sweep : Sweep
         The horizontal axis.
+    bounds : sequence of mapping
+        One row per value, as in bounds.csv.
     """
     with mpl.rc_context(STYLE):
         figure = new_figure(COLUMN + 0.5, 6.8)
         top, middle, bottom = figure.subplots(3, 1, sharex=True)
         for name, label, colour, marker in ERRORS:
             draw_series(top, table, name, sweep, label=label, colour=colour, marker=marker)
+        for (name, label), dashes in zip(BOUNDS, ((4, 2), (1, 1)), strict=True):
+            pairs = [(float(r["value"]), float(r[name])) for r in bounds]
+            if pairs:
+                style = {"color": GREY, "lw": 1.0, "ls": (0, dashes), "zorder": 1}
+                top.plot(*np.array(sorted(pairs)).T, label=label, **style)
         _log_axis(top, "position error (pm)")
         _legend(top, 3)
         draw_series(
@@ -200,4 +217,7 @@ def _legend(axes: Axes, columns: int) -> None:
 if "snakemake" in globals():
     with logged(snakemake):  # noqa: F821
         rows = read_table(snakemake.input.table)  # noqa: F821
-        save(figure(rows, SWEEPS[snakemake.params.sweep]), rows, snakemake.output)  # noqa: F821
+        path = getattr(snakemake.input, "bounds", None)  # noqa: F821
+        bounds = read_table(path) if path else []
+        sweep = SWEEPS[snakemake.params.sweep]  # noqa: F821
+        save(figure(rows, sweep, bounds), rows, snakemake.output)  # noqa: F821

@@ -1,0 +1,65 @@
+"""Cramér-Rao bounds of the mean position error against the flux, for Fig. 4."""
+
+import csv
+
+import numpy as np
+from numpy.typing import NDArray
+from tables import logged
+
+from prammol.alignment import ROTATIONS
+from prammol.atoms import Atoms
+from prammol.comm import Communicator
+from prammol.diffraction import Diffraction, local_shard
+from prammol.fisher import Fisher
+from prammol.flux import scale_from_flux
+from prammol.io import read_atoms
+from prammol.patches import BraggPatch
+from prammol.scattering import StructureFactor
+from prammol.simulate import innermost_patches
+
+PICOMETRES = 100.0
+DRAWS = 2000
+
+
+def bounds(atoms: Atoms, patches: list[BraggPatch], scales: list[float]) -> NDArray[np.float64]:
+    """Return two least mean errors for each C [sqrt(photons)], (k, 2) [pm].
+
+    That of one atom when all others are known, without potential; and that of all atoms when
+    the potential is known and only the orientation isn't.
+    """
+    # Only the patches matter, but a photon has to be there.
+    data = Diffraction(patches, [np.ones(p.shape) for p in patches])
+    shard = local_shard(data, Communicator())
+    factor = StructureFactor(shard.patches)
+    x = atoms.positions
+    turns = np.array([(x - x.mean(axis=0)) @ g.T for g in ROTATIONS])
+    draws = np.random.default_rng(0).normal(size=(DRAWS, 3))
+    out = []
+    for scale in scales:
+        fisher = Fisher(shard, factor, x, scale)
+        alone = np.linalg.inv(fisher.blocks())
+        # the mean length of a Gaussian vector
+        single = np.sqrt(8 / np.pi * np.trace(alone, axis1=1, axis2=2) / 3).mean()
+        angles = draws @ np.linalg.cholesky(fisher.of_maps(ROTATIONS)).T
+        some = turns[:, :: max(len(x) // 200, 1)]
+        turned = np.linalg.norm(np.einsum("ka,ajx->kjx", angles, some), axis=2).mean()
+        out.append((single, turned))
+    return PICOMETRES * np.array(out)
+
+
+def main(job) -> None:
+    """Read, compute, write."""
+    atoms = read_atoms(job.input.crystal)
+    patches = innermost_patches(atoms, job.params.points)
+    fluxes = [float(f) for f in job.params.fluxes]
+    scales = [scale_from_flux(f, patches, atoms.element, job.params.wavelength) for f in fluxes]
+    with open(job.output[0], "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["value", "single_atom_pm", "with_potential_pm"])
+        pairs = zip(fluxes, bounds(atoms, patches, scales), strict=True)
+        writer.writerows([f, *map(float, pair)] for f, pair in pairs)
+
+
+if "snakemake" in globals():
+    with logged(snakemake):  # noqa: F821
+        main(snakemake)  # noqa: F821
