@@ -1,0 +1,130 @@
+"""Do the error bars hold? Trials of a flux study against the crystal they were simulated from.
+
+    snakemake results/flux/trials.csv
+    cd results
+    python ../benchmarks/calibration.py samples/vacancy.xyz flux/*/trial-* -o calibration
+
+writes calibration.csv, one row per trial, and calibration.png: (a) the part of all coordinates
+within k standard deviations, of the trials with every atom right, against that of a Gaussian;
+(b) of sites called occupied with some probability, the part that is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.spatial import cKDTree
+from scipy.stats import norm
+
+from prammol.comm import Communicator
+from prammol.error_bars import honest_misfit, occupancy_confidence
+from prammol.evaluate import evaluate
+from prammol.io import read_atoms, read_diffraction, read_reconstruction
+from prammol.potentials import aluminium
+from prammol.reconstruct import make_problem
+from prammol.state import State
+from prammol.support import Support
+from prammol.uncertainty import position_uncertainty
+
+ANYWHERE = Support(np.zeros(3), np.eye(3), np.ones((1, 1, 1), dtype=bool))
+EDGES = np.array([0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.9999, 1.0])
+
+
+def examine(folder: Path, truth: np.ndarray) -> tuple[dict[str, Any], Any, Any]:
+    """Return a row, errors over standard deviations, and (probability, occupied) of sites."""
+    data = read_diffraction(folder / "diffraction.h5")
+    result = read_reconstruction(folder / "reconstruction.h5")
+    problem = make_problem(data, ANYWHERE, aluminium(), result.seed, Communicator())
+    try:
+        state = State(result.atoms.positions, result.scale)
+        misfit = honest_misfit(problem, state)
+        sigma = position_uncertainty(problem, state, misfit.weight).posterior
+        atoms, vacant_sites, vacant = occupancy_confidence(problem, state, misfit)
+    finally:
+        problem.cluster.close()
+    found = evaluate(state.positions, truth, with_resolution=False)
+    error = found.positions[found.found_index] - truth[found.truth_index]
+    ratio = (error - error.mean(axis=0)) / sigma[found.found_index]
+    right = np.isin(np.arange(len(atoms)), found.found_index)
+    reach = found.registration.apply(vacant_sites)
+    missing = truth[found.missing]
+    distance = cKDTree(missing).query(reach)[0] if len(missing) else np.full(len(reach), np.inf)
+    row = {
+        "condition": folder.parent.name,
+        "trial": folder.name,
+        "n_missing": found.n_missing,
+        "n_extra": found.n_extra,
+        "expected_missing": vacant.sum(),
+        "expected_extra": (1 - atoms).sum(),
+        "within_68": np.mean(np.abs(ratio) < norm.ppf(0.84)),
+        "within_95": np.mean(np.abs(ratio) < norm.ppf(0.975)),
+        "rms_ratio": np.sqrt(np.mean(ratio**2)),
+    }
+    sites = np.concatenate([atoms, vacant]), np.concatenate([right, distance < 1.43])
+    return row, ratio.ravel(), sites
+
+
+def draw(ratios: np.ndarray, probability: np.ndarray, occupied: np.ndarray, path: str) -> None:
+    """Draw both panels."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.4), layout="constrained")
+    k = np.linspace(0, 3, 61)
+    left.plot(k, 2 * norm.cdf(k) - 1, color="grey", ls="--", label="Gaussian")
+    left.plot(k, [np.mean(np.abs(ratios) < v) for v in k], label="measured")
+    left.set(xlabel="standard deviations", ylabel="part of all coordinates within", ylim=(0, 1.02))
+    left.legend()
+    logit = np.log(np.clip(EDGES, 1e-5, 1 - 1e-5) / (1 - np.clip(EDGES, 1e-5, 1 - 1e-5)))
+    right.plot(logit, EDGES, color="grey", ls="--", label="calibrated")
+    for low, high in pairwise(EDGES):
+        here = (probability >= low) & ((probability < high) | (high == 1.0))
+        n = int(here.sum())
+        if n:
+            p, part = probability[here].mean(), occupied[here].mean()
+            bar = np.sqrt((part * n + 1) * (n - part * n + 1) / (n + 2) ** 2 / (n + 3))
+            x = np.log(np.clip(p, 1e-5, 1 - 1e-5) / np.clip(1 - p, 1e-5, 1))
+            right.errorbar(x, part, bar, fmt="o", color="C0", ms=4)
+            right.annotate(f"{n}", (x, part), (4, -9), textcoords="offset points", fontsize=6)
+    ticks = np.array([1e-4, 0.01, 0.1, 0.5, 0.9, 0.99, 0.9999])
+    right.set_xticks(np.log(ticks / (1 - ticks)), [f"{t:g}" for t in ticks], fontsize=7)
+    right.set(xlabel="probability that the site is occupied", ylabel="part that is")
+    right.legend()
+    figure.savefig(path, dpi=160)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("truth", type=Path)
+    parser.add_argument("trials", type=Path, nargs="+")
+    parser.add_argument("-o", "--output", default="calibration")
+    options = parser.parse_args()
+    truth = read_atoms(options.truth).positions
+    rows, ratios, probabilities, occupied = [], [], [], []
+    for folder in options.trials:
+        if not (folder / "reconstruction.h5").exists():
+            continue
+        row, ratio, (p, taken) = examine(folder, truth)
+        print({k: v if isinstance(v, str) else round(float(v), 3) for k, v in row.items()})
+        rows.append(row)
+        if row["n_missing"] == row["n_extra"] == 0:
+            ratios.append(ratio)
+        probabilities.append(p)
+        occupied.append(taken)
+    with open(f"{options.output}.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    draw(
+        np.concatenate(ratios),
+        np.concatenate(probabilities),
+        np.concatenate(occupied),
+        f"{options.output}.png",
+    )
+
+
+if __name__ == "__main__":
+    main()
