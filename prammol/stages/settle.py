@@ -18,6 +18,7 @@ from prammol.misfit import PoissonMisfit
 from prammol.pull import pull
 from prammol.scattering import StructureFactor
 from prammol.stages.estimate import training_points
+from prammol.stages.exchange import exchanged
 from prammol.stages.refine import judged
 from prammol.state import Problem, State
 
@@ -31,18 +32,24 @@ class Settle:
 
     The minimum of the energy is where the atoms are if the potential is right and the
     crystal cold. Some points are held out; on the others misfit + k * energy is
-    minimised with smaller and smaller k while the misfit of the held-out points falls.
-    Then all points are used with the best k. If no k is better than the minimum of the
-    energy, nothing moves. Neither does it where that minimum explains the data.
+    minimised with smaller and smaller k while the misfit of the held-out points falls. With
+    each k atoms are looked for that the data put where the energy has no minimum. This is
+    done for atoms at rest and, if these don't explain the data, for atoms that move
+    thermally; the held-out points choose. Then all points are used with the best k. If no k
+    is better than the minimum of the energy, nothing moves. Neither does it where that
+    minimum explains the data.
 
     Attributes
     ----------
     softness : tuple of float
-        Stiffnesses k to try, as the curvature of k * energy over that of the misfit.
+        Stiffnesses k to try, as the curvature of k * energy over that of the misfit. If
+        there are none, the stage does nothing.
     held_out : float
         Part of the points held out.
     iterations : int
         L-BFGS iterations with each k.
+    mends : int
+        How often, at most, wrong atoms are exchanged with each k.
     rounds : int
         How often positions and thermal motion are fitted in turn at the end.
     debye_waller : bool
@@ -52,48 +59,130 @@ class Settle:
         As in :class:`~prammol.stages.refine.Refine`.
     """
 
-    softness: tuple[float, ...] = (10.0, 1.0, 0.1, 0.01, 0.001)
+    softness: tuple[float, ...] = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001)
     held_out: float = 0.1
     iterations: int = 30
+    mends: int = 3
     rounds: int = 2
     debye_waller: bool = True
     significance: float = 5.0
 
     def __call__(self, problem: Problem, state: State) -> State:
-        """Return the state with positions, displacements and scale refined."""
-        if state.explained:
+        """Return the state with atoms, positions, displacements and scale refined."""
+        if state.explained or not self.softness:
             return state
-        shard, x = problem.shard, state.positions
         rng = problem.rng("settle", state.iteration)
-        held = training_points(problem.data, shard, self.held_out, rng).astype(float)
-        model = Model(problem, x)
-        if self.debye_waller:
-            model.fit_motion(x, 1.0 - held, held)
-        found, stiffness = x, 0.0
+        held = training_points(problem.data, problem.shard, self.held_out, rng).astype(float)
         unit = curvature_of_data(problem, state.scale) / curvature_of_energy(
-            problem.cluster, x, problem.rng("settle curvature", state.iteration)
+            problem.cluster, state.positions, problem.rng("settle curvature", state.iteration)
         )
-        y, failures = x, 0
-        for ratio in self.softness:
+        x = state.positions
+        model, start = Model(problem, x), Pulled(x, np.inf)
+        best, mended = self._loosened(problem, model, start, held, unit, mends=self.mends)
+        if self.debye_waller and not self._explains(problem, model, best.positions):
+            # Fitted first, thermal motion would pass for errors of the potential.
+            warm = Model(problem, mended.positions)
+            if warm.fit_motion(mended.positions, 1.0 - held, held):
+                other, _ = self._loosened(problem, warm, mended, held, unit)
+                old, new = (
+                    model.factor.forward(best.positions),
+                    warm.factor.forward(other.positions),
+                )
+                if model.prefers(held, old, new):
+                    model, best = warm, other
+        found = best.positions
+        if np.isfinite(best.ratio):
+            for _ in range(self.rounds):
+                if model.moves:
+                    model.fit_motion(found, 1.0 - held, held)
+                every = np.ones(problem.shard.counts.shape)
+                found = model.pull(found, every, best.ratio * unit, self.iterations)
+        motion = model.displacements_of_atoms()
+        settled = replace(state, positions=found, displacements=motion, stiffness=best.ratio * unit)
+        omega = thermal_structure_factor(problem.factor, found, motion)
+        return judged(problem, settled, omega, self.significance)
+
+    def _loosened(
+        self,
+        problem: Problem,
+        model: Model,
+        start: Pulled,
+        held: NDArray[np.float64],
+        unit: float,
+        mends: int = 0,
+    ) -> tuple[Pulled, Pulled]:
+        """Pull with smaller and smaller ratios as long as held-out points confirm it.
+
+        Returns
+        -------
+        best : Pulled
+            The last that was confirmed, or the start.
+        mended : Pulled
+            The last whose set of atoms was changed, or the start.
+        """
+        best = mended = start
+        y, failures = start.positions, 0
+        for ratio in (s for s in self.softness if s <= start.ratio):
             y = model.pull(y, 1.0 - held, ratio * unit, self.iterations)
-            if model.prefers(held, model.factor.forward(found), model.factor.forward(y)):
-                found, stiffness = y, ratio * unit
+            for number in range(mends):
+                rng = problem.rng(f"settle mend {ratio} {number}", 0)
+                changed = self._mended(problem, model, y, held, ratio * unit, rng)
+                if changed is None:
+                    break
+                y = changed
+                mended = Pulled(y, ratio)
+            if model.prefers(held, model.factor.forward(best.positions), model.factor.forward(y)):
+                best = Pulled(y, ratio)
             else:
                 # One failure is forgiven: a stiff energy first undoes the strain.
                 failures += 1
                 if failures > 1:
                     break
-        if stiffness > 0:
-            for _ in range(self.rounds):
-                if self.debye_waller:
-                    model.fit_motion(found, 1.0 - held, held)
-                found = model.pull(found, np.ones(shard.counts.shape), stiffness, self.iterations)
-        motion = model.displacements_of_atoms()
-        settled = replace(state, positions=found, displacements=motion)
-        if stiffness > 0:
-            settled = replace(settled, stiffness=stiffness)
-        omega = thermal_structure_factor(problem.factor, found, motion)
-        return judged(problem, settled, omega, self.significance)
+        return best, mended
+
+    def _mended(
+        self,
+        problem: Problem,
+        model: Model,
+        x: NDArray[np.float64],
+        held: NDArray[np.float64],
+        stiffness: float,
+        rng: np.random.Generator,
+    ) -> NDArray[np.float64] | None:
+        """Return atoms of which fewer are in wrong places, by more than half an atom, or None."""
+        changed = exchanged(problem, x, 1.0 - held, rng)
+        if changed is None:
+            return None
+        # Further iterations alone help, too: compare like with like.
+        changed = model.pull(changed, 1.0 - held, stiffness, self.iterations)
+        same = model.pull(x, 1.0 - held, stiffness, self.iterations)
+        old, new = model.factor.forward(same), model.factor.forward(changed)
+        test = model.misfit(held)
+        gain, noise = test.preference(old, new)
+        one = test.cost_of_one(new, test.scale(new))
+        return changed if gain > max(_SIGNIFICANT * noise, 0.5 * one) else None
+
+    def _explains(self, problem: Problem, model: Model, x: NDArray[np.float64]) -> bool:
+        """Tell whether atoms at x explain the data."""
+        misfit = PoissonMisfit(problem.shard, model.factor)
+        omega = model.factor.forward(x)
+        return misfit.excess(omega, misfit.scale(omega))[0] < self.significance
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """Atoms pulled by the data, and the stiffness they were held together with.
+
+    Attributes
+    ----------
+    positions : (n, 3) ndarray
+        Positions [Å].
+    ratio : float
+        Curvature of k * energy over that of the misfit; infinite for a minimum of the energy.
+    """
+
+    positions: NDArray[np.float64]
+    ratio: float
 
 
 class Model:
@@ -120,8 +209,8 @@ class Model:
 
     def fit_motion(
         self, x: NDArray[np.float64], train: NDArray[np.float64], held: NDArray[np.float64]
-    ) -> None:
-        """Fit the displacements to some points; keep them if the others agree."""
+    ) -> bool:
+        """Fit the displacements to some points; keep them, and return True, if the others agree."""
         problem = self._problem
         before = self.factor.forward(x)
         old = self._displacements
@@ -133,8 +222,10 @@ class Model:
             old,
         )
         self._use(new)
-        if not self.prefers(held, before, self.factor.forward(x)):
-            self._use(old)
+        if self.prefers(held, before, self.factor.forward(x)):
+            return True
+        self._use(old)
+        return False
 
     def prefers(
         self,
@@ -156,6 +247,11 @@ class Model:
         """Minimise misfit + stiffness * energy over the positions."""
         misfit = self.misfit(points)
         return pull(misfit, self._problem.cluster, x, stiffness, iterations)
+
+    @property
+    def moves(self) -> bool:
+        """Whether the atoms move."""
+        return bool(self._displacements.any())
 
     def displacements_of_atoms(self) -> NDArray[np.float64]:
         """Return the mean square displacement of each atom, (n,) [Å^2]; empty if it is 0."""

@@ -1,0 +1,64 @@
+"""Atoms that the data put elsewhere than the energy: found without any relaxation."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.difference import difference_map
+from prammol.flips import Sites
+from prammol.misfit import PoissonMisfit
+from prammol.stages.complete import on_surface
+from prammol.state import Problem
+
+_DEPTH = 0.3  # of a whole atom: what is left of one beside an atom in the wrong place
+_POINTS = 40  # starting points of the search, per atom of the surface
+
+
+def exchanged(
+    problem: Problem,
+    x: NDArray[np.float64],
+    points: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> NDArray[np.float64] | None:
+    """Return the atoms with some moved to minima of the difference map, added or removed.
+
+    A surface atom whose true place is no minimum of the energy of this potential stays in
+    the hollow beside it, whatever is relaxed. The difference map shows both: the atom that
+    is too many, and the one that is missing.
+
+    Parameters
+    ----------
+    problem : Problem
+    x : (n, 3) ndarray
+        Atoms, pulled to where the data want them [Å].
+    points : (m,) ndarray
+        Weight of each of this rank's points, between 0 and 1.
+    rng : numpy.random.Generator
+        In the same state on all ranks.
+
+    Returns
+    -------
+    (k, 3) ndarray or None
+        Positions [Å]; None if no change helps.
+    """
+    factor, potential = problem.factor, problem.cluster.potential
+    omega = factor.forward(x)
+    exact = PoissonMisfit(problem.shard, factor, points)
+    scale = exact.scale(omega)
+    incoherent = scale**2 * len(x)
+    floor = exact.floor_for(omega, scale, incoherent)
+    misfit = PoissonMisfit(problem.shard, factor, points, floor, incoherent)
+    distance, reach = potential.neighbour_distance, potential.bond_reach
+    surface = on_surface(x, reach)
+    difference = difference_map(misfit, factor, problem.comm, x)
+    minima, _ = difference.minima(
+        x, x[surface], -_DEPTH, distance, rng, _POINTS * int(surface.sum())
+    )
+    if len(minima) == 0:
+        return None
+    sites = np.concatenate([x, minima])
+    was = np.arange(len(sites)) < len(x)
+    every = Sites(misfit, factor, problem.comm, sites, was, distance, reach)
+    choice = every.choose(was, depth=_DEPTH)
+    return None if np.array_equal(choice.taken, was) else sites[choice.taken]
