@@ -15,6 +15,7 @@ from pathlib import Path
 
 from prammol.errors import PotentialError
 from prammol.lattices import LATTICES, Lattice
+from prammol.potential_tables import check_table
 
 # No spaces, quotes, $, & or #: a word can't become another LAMMPS command.
 _WORD = re.compile(r"[\w./+*=:,-]+|\{file\}", re.ASCII)
@@ -48,8 +49,8 @@ class Potential:
     Raises
     ------
     PotentialError
-        If a file is missing or doesn't name the element, a command contains anything
-        but words, or a number makes no sense.
+        If a file is missing, damaged or doesn't name the element, a command contains
+        anything but words, or a number makes no sense.
     """
 
     element: str
@@ -76,9 +77,9 @@ class Potential:
                 f"constant {self.lattice_constant} Å, expected positive numbers and fcc or bcc"
             )
             raise PotentialError(msg)
-        if self.file is not None and self.pair_style.split()[0] == "eam/alloy":
-            elements = _setfl_elements(self.file)
-            if self.element not in elements:
+        if self.file is not None:
+            elements = check_table(self.file, self.pair_style.split()[0])
+            if elements and self.element not in elements:
                 msg = (
                     f"{self.file}: potential has no {self.element}, "
                     f"it describes {', '.join(elements)}"
@@ -164,18 +165,6 @@ def _require_file(path: Path) -> None:
     if not path.is_file():
         msg = f"{path}: no such potential file"
         raise PotentialError(msg)
-
-
-def _setfl_elements(path: Path) -> list[str]:
-    """Elements named in line 4 of a DYNAMO setfl file."""
-    try:
-        with path.open(encoding="latin-1") as handle:
-            fields = [handle.readline() for _ in range(4)][3].split()
-        count = int(fields[0])
-    except (IndexError, ValueError) as err:
-        msg = f"{path}: isn't a setfl (eam/alloy) potential, expected the elements in line 4"
-        raise PotentialError(msg) from err
-    return fields[1 : 1 + count]
 
 
 def aluminium() -> Potential:

@@ -117,6 +117,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     settings = parse_settings(options.preset, options.set)
     data, support, potential, saved = on_root(comm, lambda: _inputs(options, outputs, settings))
     _warn_of_oversubscription(comm, options.threads)
+    _warn_of_fractions(comm, options.diffraction, data)
     note = _lattice_note(data, potential, options.preset, settings)
     needs = estimate(data, support, potential, comm, options.preset, options.threads)
     if comm.is_root:
@@ -259,6 +260,19 @@ def _warn_of_oversubscription(comm: Communicator, threads: int) -> None:
         print(
             f"prammol: warning: {ranks} ranks x {threads} threads on {cores} cores, "
             "this is slower than one thread per core",
+            file=sys.stderr,
+        )
+
+
+def _warn_of_fractions(comm: Communicator, name: str, data: Diffraction) -> None:
+    """Say so if counts aren't photons: likelihood and misfit then have no meaning of their own."""
+    patches = data.fractional()
+    if comm.is_root and patches:
+        listed = ", ".join(str(k + 1) for k in patches)
+        print(
+            f"prammol: warning: {name}: counts of patch {listed} aren't whole numbers; if they "
+            "were scaled, interpolated or had a background subtracted, their noise isn't that of "
+            "photons and neither misfit nor convergence can be trusted (docs/own-data.md)",
             file=sys.stderr,
         )
 
