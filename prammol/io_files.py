@@ -92,6 +92,12 @@ def naming(where: object) -> Iterator[None]:
         raise type(error)(msg) from None
 
 
+def first_line(error: BaseException, length: int = 200) -> str:
+    """Return the first line of what an error says, or its name if it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0][:length]
+
+
 def _flush(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -19,6 +19,8 @@ from prammol.potential_tables import check_table
 
 # No spaces, quotes, $, & or #: a word can't become another LAMMPS command.
 _WORD = re.compile(r"[\w./+*=:,-]+|\{file\}", re.ASCII)
+# Pair styles that run code from files: Python modules, pickled models, libraries.
+_CODE = re.compile(r"(python|mliap|kim|plugin)(/\w+)*", re.IGNORECASE)
 _UNSAFE_IN_PATH = re.compile(r"[\"'$&#\x00-\x1f\x7f]")
 
 
@@ -82,7 +84,7 @@ class Potential:
             if elements and self.element not in elements:
                 msg = (
                     f"{self.file}: potential has no {self.element}, "
-                    f"it describes {', '.join(elements)}"
+                    f"it describes {', '.join(elements)[:100]}"
                 )
                 raise PotentialError(msg)
 
@@ -149,9 +151,12 @@ def require_words(command: str) -> None:
     for word in words:
         if word and not _WORD.fullmatch(word):
             msg = (
-                f"potential: {word!r} isn't allowed in pair_style or pair_coeff, "
+                f"potential: {word[:60]!r} isn't allowed in pair_style or pair_coeff, "
                 "expected plain words and numbers"
             )
+            raise PotentialError(msg)
+        if _CODE.fullmatch(word):
+            msg = f"potential: {word[:60]!r} isn't allowed, such potentials run code from files"
             raise PotentialError(msg)
     if not any(words):
         msg = "potential: pair_style and pair_coeff can't be empty"
