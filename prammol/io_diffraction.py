@@ -28,6 +28,7 @@ from prammol.io_hdf5 import (
     load_array,
     load_json,
     load_values,
+    names_in,
     opened,
     store,
     store_values,
@@ -227,7 +228,7 @@ def _entry(file: h5py.File, number: int, title: str) -> h5py.Group:
 
 def _entries(file: h5py.File) -> list[h5py.Group]:
     """Return the entries that hold an image, by number."""
-    names = [n for n in file if _ENTRY.fullmatch(n)]
+    names = [n for n in names_in(file) if _ENTRY.fullmatch(n)]
     names.sort(key=lambda n: int(n[6:]))
     found = [find(file, n) for n in names]
     groups = [e for e in found if isinstance(e, h5py.Group)]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from prammol import __version__
 from prammol.errors import InputError
+from prammol.hdf5_heaps import require_sound_heaps
 from prammol.io_files import PathLike, first_line, replacing
 
 CXI_VERSION = 150
@@ -80,6 +81,7 @@ def opened(path: PathLike, what: str) -> Iterator[h5py.File]:
         msg = f"{path}: not an HDF5 file, expected {what}"
         raise InputError(msg)
     try:
+        require_sound_heaps(path)
         with h5py.File(path, "r", locking=False) as file:
             yield file
     except InputError:
@@ -91,6 +93,9 @@ def opened(path: PathLike, what: str) -> Iterator[h5py.File]:
         ):
             raise
         reason = first_line(error)
+        if "already open" in reason:
+            msg = f"{path}: can't be read, another program has it open for writing"
+            raise InputError(msg) from error
         msg = f"{path}: can't be read, it is truncated or damaged ({reason})"
         raise InputError(msg) from error
 
@@ -131,6 +136,11 @@ def store_values(parent: h5py.Group, values: Mapping[str, Any]) -> None:
         else:
             parent[name] = to_json(value)
             parent[name].attrs["encoding"] = "json"
+
+
+def names_in(parent: h5py.Group) -> list[str]:
+    """Return the names in a group; h5py gives those that aren't UTF-8 as bytes, left out here."""
+    return [name for name in parent if isinstance(name, str)]
 
 
 def find(parent: h5py.Group, name: str, links: int = _MOST_LINKS) -> Item:
@@ -218,7 +228,7 @@ def parse_json(text: str) -> Any:
 def load_values(parent: h5py.Group) -> dict[str, Any]:
     """Return what :func:`store_values` wrote; what it can't have written is left out."""
     out: dict[str, Any] = {}
-    for name in parent:
+    for name in names_in(parent):
         item = find(parent, name)
         if not isinstance(item, h5py.Dataset) or item.shape is None:
             continue

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from prammol.errors import InputError
 from prammol.io_arrays import read_npy, require_npy
 from prammol.io_files import PathLike, first_line
-from prammol.io_hdf5 import UNQUESTIONED, find, load_array, load_text, opened
+from prammol.io_hdf5 import UNQUESTIONED, find, load_array, load_text, names_in, opened
 
 _NM = 10.0  # Å
 _PACKED = 1100  # deflate packs at most 1032 to 1
@@ -128,7 +128,7 @@ def _read_hdf5(path: Path) -> RealSpaceObject:
 def _from_cdiutils(path: Path, entry: h5py.Group) -> RealSpaceObject:
     """Read a ``postprocessed_data.cxi``: one image for each quantity, the voxel in nm."""
     arrays = _Arrays(entry, path)
-    names = [f"{n}/voxel_size" for n in sorted(entry) if n.startswith("result_")]
+    names = [f"{n}/voxel_size" for n in sorted(names_in(entry)) if n.startswith("result_")]
     sizes = arrays.get(*names)
     inside = arrays.get("support/data")
     return _made(path, arrays.need("amplitude/data"), inside, sizes, None, "cdiutils")

@@ -22,6 +22,7 @@ from prammol.io_hdf5 import (
     load_number,
     load_text,
     load_texts,
+    names_in,
     opened,
     parse_json,
     store,
@@ -151,7 +152,7 @@ def _read_atoms(path: Path, parent: h5py.Group) -> tuple[Atoms, list[Any]]:
     columns = {}
     held = find(parent, "columns")
     if isinstance(held, h5py.Group):
-        for name in held:
+        for name in names_in(held):
             item = find(held, name)
             if not isinstance(item, h5py.Dataset) or not item.shape:
                 msg = f"{path}: {held.name}/{name} isn't an array, expected a value of each atom"
@@ -192,7 +193,7 @@ def _read_history(parent: h5py.Group | None) -> list[dict[str, Any]]:
     where = f"{Path(parent.file.filename)}: {parent.name}"
     columns: dict[str, list[Any]] = {}
     try:
-        names = parse_json(str(parent.attrs.get("columns", "[]"))) or list(parent)
+        names = parse_json(str(parent.attrs.get("columns", "[]"))) or names_in(parent)
     except ValueError:
         names = None
     if not isinstance(names, list) or not all(isinstance(n, str) and n in parent for n in names):

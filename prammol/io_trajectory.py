@@ -14,7 +14,7 @@ from typing import IO
 from prammol.atoms import Atoms
 from prammol.errors import InputError
 from prammol.io_atoms import read_frame, write_frame
-from prammol.io_files import PathLike
+from prammol.io_files import PathLike, unwritable
 
 _OURS = re.compile(rb"(?:^| )stage=(\S+) .*?iteration=(\d{1,18})(?: |$)")
 _LONGEST = 10_000  # characters of a comment line of ours
@@ -55,8 +55,7 @@ def append_frame(path: PathLike, atoms: Atoms) -> None:
         with open(path, "a", encoding="utf-8") as file:
             write_frame(file, atoms)
     except OSError as error:
-        msg = f"{path}: can't be written ({error.strerror or error})"
-        raise InputError(msg) from error
+        raise unwritable(path, error) from error
 
 
 def read_trajectory(path: PathLike) -> list[Atoms]:

@@ -61,7 +61,8 @@ class BraggPatch:
         if not (np.isfinite(o).all() and np.isfinite(s).all()) or min(n) < 1:
             msg = "a Bragg patch needs finite origin and step and a shape of at least 1 point"
             raise InputError(msg)
-        longest = np.abs(np.stack([o, *(s * (np.array(n) - 1)[:, None])])).max()
+        with np.errstate(over="ignore"):
+            longest = np.abs(np.stack([o, *(s * (np.array(n) - 1)[:, None])])).max()
         if longest > FARTHEST:
             msg = (
                 f"a Bragg patch reaches to {longest:.3g} 1/Å, expected at most {FARTHEST:g}; "

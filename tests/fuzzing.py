@@ -303,10 +303,13 @@ def fuzz(
             data = mutated(valid[name][n % len(valid[name])], valid[name], rng)
             path.write_bytes(data)
             signal.alarm(SECONDS)
+            # A library that never returns to Python can't be interrupted, only ended.
+            signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
             try:
                 count[f"{name} {attempt(target, path)}"] += 1
             except (Exception, HangError) as error:
                 signal.alarm(0)
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
                 if stop:
                     raise
                 count[f"{name} FAULT"] += 1
@@ -316,6 +319,7 @@ def fuzz(
                     findings[key] = data
                     print(f"seed {seed} input {n} of {key}: {str(error)[:150]!r}", flush=True)
             signal.alarm(0)
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         print(f"{name}: {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
     return count, findings
 
@@ -329,6 +333,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="folder for the inputs that were found")
     options = parser.parse_args()
     faulthandler.enable()
+    faulthandler.register(signal.SIGVTALRM, chain=True)
     with tempfile.TemporaryDirectory() as folder, bounded():
         names = options.only or list(TARGETS)
         count, findings = fuzz(names, options.inputs, options.seed, Path(folder))

@@ -106,7 +106,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Reconstruct on all ranks, print and write on the first."""
-    from prammol.commands.keeper import Keeper
+    from prammol.commands.keeper import Keeper, tidy
     from prammol.config import parse_settings
     from prammol.estimates import estimate
     from prammol.progress import Progress
@@ -128,8 +128,10 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
             print(f"prammol: note: {note}", file=sys.stderr)
     with (
         Termination(comm) as termination,
-        Progress(outputs["jsonl"], comm.is_root) as progress,
+        Progress(outputs["jsonl"], comm.is_root, take_over=bool(saved.history)) as progress,
     ):
+        # Not before: another run's would go, too.
+        on_root(comm, lambda: tidy(outputs.values()))
         keeper = Keeper(outputs["checkpoint"], saved, comm, termination)
         keeper.begin()
         film = _trajectory(options, outputs, potential, saved, comm)
@@ -195,7 +197,7 @@ def _inputs(
 ) -> tuple[Diffraction, Support, Potential, Checkpoint]:
     """Check the outputs and read everything, before anything is computed."""
     from prammol.checkpoint import identity
-    from prammol.commands.keeper import find_checkpoint, fresh, require_own, tidy
+    from prammol.commands.keeper import find_checkpoint, fresh, require_own
     from prammol.io import read_diffraction, read_support, require_absent
     from prammol.presets import get_preset
 
@@ -214,7 +216,6 @@ def _inputs(
     own = identity(data, support, potential, preset, options.seed)
     if saved is not None:
         saved = require_own(outputs["checkpoint"], saved, own, options.force)
-    tidy(outputs.values())
     return data, support, potential, saved or fresh(own, options.force)
 
 
