@@ -11,8 +11,10 @@ READY_BENCH := $(VENV)/.ready-bench
 # One thread per process unless asked otherwise: OMP_NUM_THREADS=4 make demo
 export OMP_NUM_THREADS ?= 1
 
+FUZZ ?= 100000
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-mpi test-slow test-slurm smoke check format bench clean
+.PHONY: help demo test test-mpi test-slow test-slurm fuzz smoke check format bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -31,6 +33,12 @@ test-slow: $(READY)  ## only the tests that take minutes each
 
 test-slurm: $(READY)  ## the workflow on a SLURM brought up for it; needs root, installs packages
 	$(BIN)/python -m pytest -m slurm
+
+fuzz: $(READY)  ## hostile files for every reader, 100 000 and more; FUZZ=N for another number
+	$(BIN)/python tests/fuzzing.py --inputs $(FUZZ)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]' || \
+	  echo "no atheris for this Python: the part guided by coverage is LEFT OUT" >&2
+	$(BIN)/python tests/fuzz_coverage.py --inputs $(FUZZ)
 
 smoke: $(READY)  ## the workflow on small crystals, all figures and the report, in results/smoke
 	@mkdir -p results/smoke

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from prammol.errors import InputError
 
+FARTHEST = 1e6  # Å, a tenth of a millimetre: no crystal of atoms is so large
+
 
 @dataclass(frozen=True, eq=False)
 class Atoms:
@@ -30,7 +32,7 @@ class Atoms:
     Raises
     ------
     InputError
-        If the positions aren't (n, 3) finite numbers or a column has another length.
+        If the positions aren't (n, 3) finite numbers below 1e6 or a column has another length.
     """
 
     positions: NDArray[np.float64]
@@ -44,6 +46,9 @@ class Atoms:
             msg = f"positions must be finite numbers of shape (n, 3), got shape {x.shape}"
             raise InputError(msg)
         object.__setattr__(self, "positions", x)
+        if (np.abs(x) > FARTHEST).any():
+            msg = f"positions go up to {np.abs(x).max():.3g} Å, expected at most {FARTHEST:.0e} Å"
+            raise InputError(msg)
         for name, values in self.columns.items():
             if len(values) != len(x):
                 msg = f"column {name!r} has {len(values)} values for {len(x)} atoms"

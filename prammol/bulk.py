@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 
 from prammol.errors import PotentialError, SimulationError
 from prammol.lattices import LATTICES
-from prammol.md import PeriodicCrystal
+from prammol.md import PeriodicCrystal, said
 from prammol.potentials import Potential
 
 # Neighbour distances tried, in twice the covalent radius: metals are at 0.9 to 1.2.
@@ -67,7 +67,8 @@ def bulk_at_rest(potential: Potential, structures: Sequence[str], radius: float)
             with PeriodicCrystal(potential, structure) as crystal:
                 best = _lowest(crystal, edges)
         except SimulationError as error:
-            msg = f"{potential.name}: LAMMPS can't use the potential: {_reason(error)}"
+            reason = said(error.__cause__ or error)
+            msg = f"{potential.name}: LAMMPS can't use the potential: {reason}"
             raise PotentialError(msg) from error
         if best is not None:
             found.append(Bulk(structure, *best))
@@ -95,9 +96,3 @@ def _lowest(crystal: PeriodicCrystal, edges: np.ndarray) -> tuple[float, float] 
         options={"xatol": 1e-7},
     )  # fmt: skip
     return round(float(fit.x), _DIGITS), float(fit.fun)
-
-
-def _reason(error: Exception) -> str:
-    """Return what LAMMPS said, on one line and without its source file."""
-    text = str(error.__cause__ or error).partition("(src/")[0]
-    return " ".join(text.split()).removeprefix("ERROR: ").rstrip(".")

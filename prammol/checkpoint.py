@@ -8,7 +8,6 @@ result depends on, so that it is never continued with something else.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -24,11 +23,13 @@ from prammol.errors import InputError
 from prammol.io_files import PathLike
 from prammol.io_hdf5 import (
     create,
+    find,
     group,
     load_array,
     load_number,
     load_text,
     opened,
+    parse_json,
     store,
     to_json,
 )
@@ -214,19 +215,19 @@ def read_checkpoint(path: PathLike) -> Checkpoint:
             if load_text(made, "checksum") != _checksum(made):
                 raise _damaged(path, "its checksum is wrong")
             state = _read_state(made)
-            history = json.loads(load_text(made, "history"))
+            history = parse_json(load_text(made, "history"))
             if history[-1]["iteration"] != state.iteration:
                 raise _damaged(path, "its history doesn't end at its state")
             return Checkpoint(
                 state=state,
                 history=history,
-                identity=dict(json.loads(load_text(made, "identity"))),
+                identity=dict(parse_json(load_text(made, "identity"))),
                 run=load_text(made, "run"),
-                **json.loads(load_text(made, "notes")),
+                **parse_json(load_text(made, "notes")),
             )
         except InputError:
             raise
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
@@ -248,8 +249,7 @@ def _scalars(state: State) -> dict[str, Any]:
 
 def _read_state(made: h5py.Group) -> State:
     positions = load_array(made, "positions", (None, 3))
-    occupancies = made.get("occupancies")
-    axes = len(occupancies.shape) if isinstance(occupancies, h5py.Dataset) else 1
+    axes = len(getattr(find(made, "occupancies"), "shape", None) or (0,))
     if not np.isfinite(positions).all():
         msg = "positions aren't finite"
         raise ValueError(msg)
@@ -260,7 +260,7 @@ def _read_state(made: h5py.Group) -> State:
         candidates=load_array(made, "candidates", (None, 3)),
         displacements=load_array(made, "displacements", (None,)),
     )
-    scalars = json.loads(load_text(made, "state"))
+    scalars = parse_json(load_text(made, "state"))
     if set(scalars) != set(_SCALARS):
         msg = f"its state has {', '.join(scalars)}, expected {', '.join(_SCALARS)}"
         raise ValueError(msg)
@@ -268,7 +268,7 @@ def _read_state(made: h5py.Group) -> State:
 
 
 def _group_of(path: PathLike, file: h5py.File) -> h5py.Group:
-    found = file.get(_GROUP)
+    found = find(file, _GROUP)
     if not isinstance(found, h5py.Group):
         msg = f"{path}: has no /{_GROUP}, expected a checkpoint by prammol"
         raise InputError(msg)
@@ -278,10 +278,10 @@ def _group_of(path: PathLike, file: h5py.File) -> h5py.Group:
 def _checksum(made: h5py.Group) -> str:
     """Digest of everything in a checkpoint but the digest itself."""
     texts = ("state", "history", "identity", "run", "notes")
-    occupancies = made["occupancies"]
+    axes = len(getattr(find(made, "occupancies"), "shape", None) or (0,))
     shapes: dict[str, tuple[int | None, ...]] = {
         "positions": (None, 3),
-        "occupancies": (None,) * len(occupancies.shape),
+        "occupancies": (None,) * axes,
         "candidates": (None, 3),
         "displacements": (None,),
     }

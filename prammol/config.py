@@ -7,7 +7,6 @@ their values are written down; this module reads them.
 from __future__ import annotations
 
 import inspect
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -19,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from prammol.errors import InputError
 from prammol.presets import OWN_SETTINGS, Preset, get_preset, stage_name
 
+_LARGEST = 1e15
 _UNIT = re.compile(r"\[([^\]]+)\]")
 
 
@@ -94,11 +94,11 @@ def parse_settings(preset: str, assignments: Iterable[str]) -> dict[str, Any]:
         name, equals, text = assignment.partition("=")
         name = name.strip()
         if not equals:
-            msg = f"--set {assignment}: expected key=value, for example --set patience=20"
+            msg = f"--set {assignment[:60]}: expected key=value, for example --set patience=20"
             raise InputError(msg)
         if name not in known:
             hint = _nearest(name, known) or "; 'prammol presets' lists them"
-            msg = f"--set {name}: preset {preset!r} has no such setting{hint}"
+            msg = f"--set {name[:60]}: preset {preset!r} has no such setting{hint}"
             raise InputError(msg)
         out[name] = _value(known[name], text.strip())
     get_preset(preset).with_settings(out)  # the stages' own rules
@@ -118,8 +118,8 @@ def _value(setting: Setting, text: str) -> Any:
             value = adapter.validate_python(text, strict=True)
         except ValidationError as again:
             raise _wrong(setting, text, again.errors()[0]["msg"]) from None
-    if not all(math.isfinite(v) for v in _numbers(value)):
-        raise _wrong(setting, text, "should be finite")
+    if not all(abs(v) <= _LARGEST for v in _numbers(value)):
+        raise _wrong(setting, text, "should be finite and at most 1e15")
     # No single number of any stage is meaningful below zero unless its own value is.
     if _numbers(value) == [value] and value < 0 <= (setting.value or 0):
         raise _wrong(setting, text, "should not be negative")
@@ -131,7 +131,8 @@ def _value(setting: Setting, text: str) -> Any:
 def _wrong(setting: Setting, text: str, why: str) -> InputError:
     why = why.removeprefix("Input ")
     unit = f" {setting.unit}" if setting.unit else ""
-    return InputError(f"--set {setting.name}={text}: {why} (its default is {setting.value}{unit})")
+    default = f"its default is {setting.value}{unit}"
+    return InputError(f"--set {setting.name}={text[:60]}: {why[:200]} ({default})")
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -91,6 +91,7 @@ def make_crystal(
     grain_seed = spec.seed if seed is None else int(seed)
     cluster = Cluster(potential, comm) if relax else None
     try:
+        unfinished = 0
         for attempt in range(_ATTEMPTS):
             x, wanted = _ideal(spec.defect, potential, count, grain_seed, attempt)
             info: dict[str, Any] = {
@@ -109,14 +110,16 @@ def make_crystal(
             x, info["energy"], converged = cluster.relax(
                 x, force_tolerance=_FORCE_TOLERANCE, max_iterations=_MAX_ITERATIONS
             )
+            unfinished += not converged
             if converged and _sound(x, spec.defect, wanted, potential):
                 return Atoms(x - x.mean(axis=0), potential.element, info=info)
     finally:
         if cluster is not None:
             cluster.close()
+    why = f" ({unfinished} of them found no minimum of the energy)" if unfinished else ""
     msg = (
         f"none of {_ATTEMPTS} grains of {count} atoms with seed {grain_seed} stayed a sound "
-        f"{kind!r} crystal when relaxed; take another seed or more atoms"
+        f"{kind!r} crystal when relaxed{why}; take another seed or more atoms"
     )
     raise SimulationError(msg)
 

@@ -14,6 +14,10 @@ from prammol.curved import CurvedPatch
 from prammol.errors import DataError, InputError
 from prammol.patches import BraggPatch, require_independent, shard
 
+# Beyond this doubles don't hold whole numbers anyway, and squares leave the single precision
+# in which some sums run.
+MOST_COUNTS = 1e18
+
 
 @dataclass(frozen=True)
 class Diffraction:
@@ -41,7 +45,7 @@ class Diffraction:
     Raises
     ------
     InputError
-        If shapes don't fit or counts or background are negative or not finite.
+        If shapes don't fit or counts or background are negative, not finite or above 1e18.
     DataError
         If no photon was counted at all.
     """
@@ -78,6 +82,11 @@ class Diffraction:
             if (seen < 0).any():
                 msg = f"{name} contain negative numbers, expected photons"
                 raise InputError(msg)
+            if seen.max(initial=0.0) > MOST_COUNTS:
+                msg = (
+                    f"{name} go up to {seen.max():.1e}, expected at most {MOST_COUNTS:.0e} photons"
+                )
+                raise InputError(msg)
             total += float(seen.sum())
         if total == 0:
             msg = f"{self.source}: not one photon was counted, the flux is too low"
@@ -97,8 +106,11 @@ class Diffraction:
             if b.shape != p.shape:
                 msg = f"{name} has shape {b.shape}, expected {p.shape}"
                 raise InputError(msg)
-            if not (np.isfinite(b[v]).all() and (b[v] >= 0).all()):
-                msg = f"{name} contains NaN, infinity or negative numbers, expected photons"
+            if not ((b[v] >= 0).all() and (b[v] <= MOST_COUNTS).all()):
+                msg = (
+                    f"{name} contains NaN, negative numbers or more than {MOST_COUNTS:.0e}, "
+                    f"expected photons"
+                )
                 raise InputError(msg)
 
     def signal(self, k: int) -> NDArray[np.float64]:
@@ -142,8 +154,31 @@ class Diffraction:
             out[k] = weight @ p.at(index) / weight.sum()
         return out
 
+    def fractional(self) -> list[int]:
+        """Return the patches, from 0, whose counts aren't all whole numbers, as photons are."""
+        pairs = zip(self.counts, self.valid, strict=True)
+        return [k for k, (c, v) in enumerate(pairs) if (c[v] != np.rint(c[v])).any()]
+
+    def require_photons(self) -> None:
+        """Raise DataError if a patch shows no peak, or if the counts can't be photons."""
+        for k, v in enumerate(self.valid):
+            if not self.signal(k)[v].any():
+                msg = (
+                    f"{self.source}: patch {k + 1} has no photon beyond its background in "
+                    f"{int(v.sum())} valid points, its peak can't be found; leave the patch out"
+                )
+                raise DataError(msg)
+        brightest = max(float(c[v].max()) for c, v in zip(self.counts, self.valid, strict=True))
+        if brightest <= 1 and self.fractional():
+            msg = (
+                f"{self.source}: the brightest point has {brightest:.3g} counts and they aren't "
+                f"whole numbers, expected photons as they were counted; are they normalised?"
+            )
+            raise DataError(msg)
+
     def require_three_dimensions(self) -> None:
-        """Raise DataError if the peaks leave a direction undetermined."""
+        """Raise DataError if a patch has no peak or the peaks leave a direction undetermined."""
+        self.require_photons()
         require_independent(self.peaks(), self.source)
 
 
@@ -158,10 +193,10 @@ def background_arrays(
     Raises
     ------
     InputError
-        If it is negative, not finite or fits no patch.
+        If it is negative, not finite, above 1e18 or fits no patch.
     """
     if not isinstance(background, Sequence):
-        if not (np.isfinite(background) and background >= 0):
+        if not 0 <= background <= MOST_COUNTS:
             msg = f"the background is {background}, expected photons per point, at least 0"
             raise InputError(msg)
         return [np.full(p.shape, float(background)) for p in patches] if background else []
@@ -170,7 +205,7 @@ def background_arrays(
     if arrays and shapes != [p.shape for p in patches]:
         msg = f"the background has shapes {shapes}, expected {[p.shape for p in patches]}"
         raise InputError(msg)
-    if not all(np.isfinite(b).all() and (b >= 0).all() for b in arrays):
+    if not all(((b >= 0) & (b <= MOST_COUNTS)).all() for b in arrays):
         msg = "the background contains NaN, infinity or negative numbers, expected photons"
         raise InputError(msg)
     return arrays

@@ -62,7 +62,7 @@ def read_setfl(potential: Potential) -> EamTable | None:
 
 @lru_cache(maxsize=8)
 def _read(path: Path, element: str) -> EamTable:
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="latin-1").splitlines()
     try:
         names = lines[3].split()[1:]
         sizes = lines[_HEADER].split()

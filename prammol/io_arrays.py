@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prammol.diffraction import background_arrays
 from prammol.errors import InputError
-from prammol.io_files import PathLike
+from prammol.io_files import PathLike, first_line
 from prammol.patches import BraggPatch
 
 
@@ -20,17 +23,61 @@ def read_npy(path: PathLike) -> NDArray[np.generic]:
     Raises
     ------
     InputError
-        If the file is missing or damaged, or holds Python objects.
+        If the file is missing or damaged, claims more than it holds, or holds Python objects.
     """
     path = Path(path)
     if not path.is_file():
         msg = f"{path}: no such file, expected an array in NumPy's format (.npy)"
         raise InputError(msg)
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
+        with path.open("rb") as file:
+            require_npy(file, path.stat().st_size)
+            file.seek(0)
+            return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
     except (ValueError, OSError, EOFError) as error:
-        msg = f"{path}: can't be read as npy ({str(error).splitlines()[0]})"
+        msg = f"{path}: can't be read as npy ({first_line(error)})"
         raise InputError(msg) from error
+
+
+def require_npy(file: IO[bytes], size: int) -> None:
+    """Check that an array in NumPy's format isn't larger than its file, before it is read.
+
+    Parameters
+    ----------
+    file : binary file
+        At its beginning.
+    size : int
+        Its length [bytes].
+
+    Raises
+    ------
+    ValueError
+        If it isn't such an array, or its header claims more than the file holds.
+    """
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else _header_2
+    try:
+        shape, _, kind = read(file)
+    except (
+        SyntaxError,
+        TokenError,
+        RecursionError,
+        MemoryError,
+        TypeError,
+        OverflowError,
+    ) as error:
+        msg = f"its header isn't one: {type(error).__name__}"
+        raise ValueError(msg) from error
+    claimed = math.prod(shape) * kind.itemsize
+    if kind.hasobject or min(shape, default=1) < 0 or not 0 <= claimed <= size:
+        msg = f"its header claims {claimed} bytes of {kind}, the file has {size}"
+        raise ValueError(msg)
+
+
+def _header_2(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    # NumPy writes 1.0 unless the header is long or has names outside of Latin-1: structures,
+    # which no array here is.
+    return np.lib.format.read_array_header_2_0(file)
 
 
 def read_background(

@@ -16,8 +16,10 @@ from prammol.errors import InputError
 from prammol.io_files import PathLike, naming, replacing
 
 _LIMIT = 200_000_000
-_PAIR = re.compile(r'([^\s="]+)\s*=\s*("(?:[^"\\]|\\.)*"|\S+)')
+# Possessive, and only at the beginning of a word: else a long line without = takes for ever.
+_PAIR = re.compile(r'(?<![^\s="])([^\s="]++)\s*=\s*("(?:[^"\\]|\\.)*"|\S+)')
 _TYPES = {"R": float, "I": int, "S": str, "L": str}
+_COUNT = re.compile(r"[1-9][0-9]{0,5}")
 _SYMBOL = re.compile(r"^[A-Z][a-z]?$")
 
 
@@ -104,13 +106,19 @@ def read_frame(path: Path, file: IO[str]) -> Atoms:
     info = {key: _value(text) for key, text in _PAIR.findall(comment)}
     for key in ("pbc", "Lattice"):
         info.pop(key, None)
-    columns = _columns(path, rows, _layout(path, info.pop("Properties", "species:S:1:pos:R:3")))
+    properties = str(info.pop("Properties", "species:S:1:pos:R:3"))
+    columns = _columns(path, rows, _layout(path, properties))
     if "species" not in columns or "pos" not in columns:
         msg = f"{path}: Properties has no species or no pos, expected both"
         raise InputError(msg)
-    elements = sorted(set(columns.pop("species").tolist()))
+    species = columns.pop("species")
+    if species.ndim != 1 or species.dtype.kind != "U" or columns["pos"].dtype.kind != "f":
+        msg = f"{path}: Properties={properties}, expected species:S:1 and pos:R:3"
+        raise InputError(msg)
+    elements = sorted(set(species.tolist()))
     if len(elements) != 1 or not _SYMBOL.match(elements[0]):
-        msg = f"{path}: holds {', '.join(elements)}, expected atoms of one element"
+        found = ", ".join(elements[:5]) + (", ..." if len(elements) > 5 else "")
+        msg = f"{path}: holds {found[:100]}, expected atoms of one element"
         raise InputError(msg)
     with naming(path):
         return Atoms(columns.pop("pos"), elements[0], columns, info)
@@ -217,18 +225,18 @@ def _number_of_atoms(path: Path, line: str) -> int:
         msg = f"{path}: line 1 is {line.strip()[:40]!r}, expected the number of atoms of an XYZ"
         raise InputError(msg) from None
     if not 0 < number <= _LIMIT:
-        msg = f"{path}: line 1 promises {number} atoms, expected 1 to {_LIMIT}"
+        msg = f"{path}: line 1 promises {line.strip()[:20]} atoms, expected 1 to {_LIMIT}"
         raise InputError(msg)
     return number
 
 
 def _layout(path: Path, properties: str) -> list[tuple[str, str, int]]:
     """Return name, type letter and number of components of each column."""
-    words = str(properties).split(":")
+    words = properties.split(":")
     triples = list(zip(words[::3], words[1::3], words[2::3], strict=False))
-    good = all(kind in _TYPES and count.isdigit() and int(count) for _, kind, count in triples)
+    good = all(kind in _TYPES and _COUNT.fullmatch(count) for _, kind, count in triples)
     if len(words) % 3 or not good:
-        msg = f"{path}: Properties={properties} isn't name:type:count:..."
+        msg = f"{path}: Properties={properties[:100]} isn't name:type:count:..."
         raise InputError(msg)
     return [(name, kind, int(count)) for name, kind, count in triples]
 
@@ -247,8 +255,8 @@ def _columns(
     for name, kind, count in layout:
         try:
             part: NDArray[Any] = np.array(table[start : start + count], dtype=_TYPES[kind]).T
-        except ValueError as error:
-            msg = f"{path}: column {name} isn't numbers ({error})"
+        except (ValueError, OverflowError) as error:
+            msg = f"{path}: column {name} isn't numbers ({str(error)[:100]})"
             raise InputError(msg) from None
         if kind == "L":
             part = np.isin(part, ("T", "True", "1"))

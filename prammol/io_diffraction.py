@@ -7,6 +7,7 @@ links to the counts, so silx, PyMca and h5web show them when the file is opened.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from prammol.io_files import PathLike, naming
 from prammol.io_hdf5 import (
     LARGEST,
     create,
+    find,
     group,
     load_array,
     load_json,
     load_values,
+    names_in,
     opened,
     store,
     store_values,
@@ -34,6 +37,7 @@ from prammol.io_hdf5 import (
 from prammol.patches import BraggPatch
 from prammol.support import Support
 
+_ENTRY = re.compile(r"entry_[0-9]{1,9}")
 INVALID = 0x1
 # Bits of a CXI mask that mean the pixel's value can't be used: invalid,
 # saturated, hot, dead, shadowed, to be ignored, bad, out of resolution, missing,
@@ -129,8 +133,8 @@ def read_diffraction(path: PathLike) -> Diffraction:
         patches, counts, valid, background = [], [], [], []
         total = 0
         for entry in entries:
-            image = entry["image_1"]
-            size = image["data"].size if isinstance(image.get("data"), h5py.Dataset) else 0
+            image = find(entry, "image_1")
+            size = getattr(find(image, "data"), "size", 0)
             total += size or 0
             if total > LARGEST:
                 msg = f"{Path(path)}: more than {LARGEST} points, expected a few million"
@@ -141,10 +145,17 @@ def read_diffraction(path: PathLike) -> Diffraction:
             background.append(_background(image, values.shape))
             patches.append(_patch(image, values.shape))
         meta: dict[str, Any] = {}
-        process = entries[0].get("process_1")
+        process = find(entries[0], "process_1")
         if isinstance(process, h5py.Group):
-            if isinstance(process.get("parameters"), h5py.Group):
-                meta |= load_values(process["parameters"])
+            parameters = find(process, "parameters")
+            if isinstance(parameters, h5py.Group):
+                meta |= load_values(parameters)
+            if not isinstance(meta.get("element", ""), str):
+                msg = (
+                    f"{Path(path)}: {process.name}/parameters/element is {meta['element']!r:.40}, "
+                    f"expected a chemical symbol"
+                )
+                raise InputError(msg)
             origin = load_json(process, "provenance")
             meta |= {"provenance": origin} if origin else {}
     if not any(b.any() for b in background):
@@ -193,14 +204,15 @@ def read_support(path: PathLike) -> Support:
         misshapen, or no voxel is inside.
     """
     with opened(path, "a support in CXI layout") as file:
-        image = file.get("entry_1/image_1")
+        image = find(file, "entry_1/image_1")
         if not isinstance(image, h5py.Group):
             msg = f"{Path(path)}: has no /entry_1/image_1, expected a support"
             raise InputError(msg)
         inside = load_array(image, "support", (None, None, None))
         origin = load_array(image, "real_grid/origin", (3,))
         voxel = load_array(image, "real_grid/voxel", (3, 3))
-    if not (np.isfinite(origin).all() and np.isfinite(voxel).all() and np.linalg.det(voxel)):
+    longest = float(np.abs(voxel).max())
+    if not (np.isfinite(origin).all() and 1e-6 < longest < 1e6 and np.linalg.det(voxel)):
         msg = f"{Path(path)}: real_grid isn't three finite, independent edges of a voxel"
         raise InputError(msg)
     with naming(Path(path)):
@@ -216,10 +228,11 @@ def _entry(file: h5py.File, number: int, title: str) -> h5py.Group:
 
 def _entries(file: h5py.File) -> list[h5py.Group]:
     """Return the entries that hold an image, by number."""
-    names = [n for n in file if n.startswith("entry_") and n[6:].isdigit()]
+    names = [n for n in names_in(file) if _ENTRY.fullmatch(n)]
     names.sort(key=lambda n: int(n[6:]))
-    found = [file[n] for n in names if isinstance(file[n], h5py.Group)]
-    return [e for e in found if isinstance(e.get("image_1"), h5py.Group)]
+    found = [find(file, n) for n in names]
+    groups = [e for e in found if isinstance(e, h5py.Group)]
+    return [e for e in groups if isinstance(find(e, "image_1"), h5py.Group)]
 
 
 def _show(entry: h5py.Group, target: str, title: str) -> None:
@@ -253,7 +266,7 @@ def _constant(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _background(image: h5py.Group, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Return the expected background, 0 if the file has none."""
-    item = image.get("background")
+    item = find(image, "background")
     if item is None:
         return np.zeros(shape)
     alone = isinstance(item, h5py.Dataset) and item.shape == ()
@@ -262,7 +275,7 @@ def _background(image: h5py.Group, shape: tuple[int, ...]) -> NDArray[np.float64
 
 
 def _valid(image: h5py.Group, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    if "mask" not in image:
+    if find(image, "mask") is None:
         return np.ones(shape, dtype=bool)
     mask = load_array(image, "mask", shape)
     if mask.dtype.kind == "f":
@@ -273,10 +286,10 @@ def _valid(image: h5py.Group, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 def _patch(image: h5py.Group, shape: tuple[int, ...]) -> BraggPatch:
     where = f"{image.file.filename}: {image.name}"
-    if "reciprocal_grid" in image:
+    if find(image, "reciprocal_grid") is not None:
         origin = load_array(image, "reciprocal_grid/origin", (3,))
         step = load_array(image, "reciprocal_grid/step", (3, 3))
-    elif "reciprocal_coordinates" in image:
+    elif find(image, "reciprocal_coordinates") is not None:
         q = load_array(image, "reciprocal_coordinates", (*shape, 3)).astype(float)
         return patch_of_points(q, f"{where}/reciprocal_coordinates")
     else:

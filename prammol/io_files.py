@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prammol.errors import InputError, OutputExistsError
 
 PathLike = str | os.PathLike[str]
+_REASON = re.compile(r"error message = '([^']*)'")  # in what h5py says
 
 
 def require_absent(path: PathLike, force: bool = False) -> Path:
@@ -72,14 +74,25 @@ def replacing(path: PathLike, force: bool = False) -> Iterator[Path]:
     try:
         yield temporary
         _flush(temporary)
-        require_absent(path, force)  # somebody may have been quicker
-        temporary.replace(path)
+        _move(temporary, path, force)
         _flush(path.parent)
     except OSError as error:
-        msg = f"{path}: can't be written ({error.strerror or error})"
-        raise InputError(msg) from error
+        raise unwritable(path, error) from error
+    except RuntimeError as error:
+        # What h5py makes of a disk that is full while it closes a file.
+        if "nable to" not in str(error) and "an't" not in str(error):
+            raise
+        raise unwritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def unwritable(path: PathLike, error: Exception) -> InputError:
+    """Return the error that a file can't be written, with the system's reason."""
+    found = _REASON.search(str(error))
+    reason = getattr(error, "strerror", None) or (found and found[1]) or first_line(error)
+    return InputError(f"{path}: can't be written ({reason}); nothing else was changed")
 
 
 @contextmanager
@@ -90,6 +103,27 @@ def naming(where: object) -> Iterator[None]:
     except InputError as error:
         msg = f"{where}: {error}"
         raise type(error)(msg) from None
+
+
+def first_line(error: BaseException, length: int = 200) -> str:
+    """Return the first line of what an error says, or its name if it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0][:length]
+
+
+def _move(temporary: Path, path: Path, force: bool) -> None:
+    """Give a file its name; unless `force`, only if nobody was quicker."""
+    require_absent(path, force)
+    if not force:
+        try:
+            os.link(temporary, path)  # unlike a renaming, it never replaces
+        except FileExistsError:
+            require_absent(path, force)
+        except OSError:  # no links on this file system
+            pass
+        else:
+            return
+    temporary.replace(path)
 
 
 def _flush(path: Path) -> None:

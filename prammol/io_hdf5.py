@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,10 +16,18 @@ from numpy.typing import NDArray
 
 from prammol import __version__
 from prammol.errors import InputError
-from prammol.io_files import PathLike, replacing
+from prammol.hdf5_heaps import require_sound_heaps
+from prammol.io_files import PathLike, first_line, replacing
 
 CXI_VERSION = 150
+_OF_HDF5 = re.compile(r"[Uu]nable to|[Cc]an't|NumPy equivalent")
 LARGEST = 2_000_000_000  # values in one dataset; a damaged header may claim anything
+# A dataset may be larger than what the file holds of it, since gzip packs up to 1032 to 1 and
+# what was never written is a fill value; beyond this many bytes no more than that.
+UNQUESTIONED = 1 << 26
+_PACKED = 1100
+_MOST_LINKS = 16
+Item = h5py.Group | h5py.Dataset | None
 
 
 @contextmanager
@@ -72,10 +81,21 @@ def opened(path: PathLike, what: str) -> Iterator[h5py.File]:
         msg = f"{path}: not an HDF5 file, expected {what}"
         raise InputError(msg)
     try:
+        require_sound_heaps(path)
         with h5py.File(path, "r", locking=False) as file:
             yield file
-    except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except InputError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        # h5py gives what the library says of a damaged file any of these types.
+        if isinstance(error, LookupError | ValueError | TypeError) and not _OF_HDF5.search(
+            str(error)
+        ):
+            raise
+        reason = first_line(error)
+        if "already open" in reason:
+            msg = f"{path}: can't be read, another program has it open for writing"
+            raise InputError(msg) from error
         msg = f"{path}: can't be read, it is truncated or damaged ({reason})"
         raise InputError(msg) from error
 
@@ -118,17 +138,109 @@ def store_values(parent: h5py.Group, values: Mapping[str, Any]) -> None:
             parent[name].attrs["encoding"] = "json"
 
 
+def names_in(parent: h5py.Group) -> list[str]:
+    """Return the names in a group; h5py gives those that aren't UTF-8 as bytes, left out here."""
+    return [name for name in parent if isinstance(name, str)]
+
+
+def find(parent: h5py.Group, name: str, links: int = _MOST_LINKS) -> Item:
+    """Return what a path leads to inside the file, None if there is nothing.
+
+    Parameters
+    ----------
+    parent : h5py.Group
+        Where the path begins.
+    name : str
+        Path, its parts separated by ``/``; soft links are followed.
+    links : int
+        Most soft links in a row.
+
+    Raises
+    ------
+    InputError
+        If a link leads to another file, or in a circle, or a dataset's values are in another
+        file or of a type that NumPy doesn't know.
+    """
+    where = f"{Path(parent.file.filename)}: {parent.name.rstrip('/')}/{name}"
+    here: Item = parent.file["/"] if name.startswith("/") else parent
+    for part in filter(None, name.split("/")):
+        if not isinstance(here, h5py.Group):
+            return None
+        try:
+            link = here.get(part, getlink=True)
+        except (KeyError, ValueError, RuntimeError):  # no such name, or an unreadable one
+            return None
+        if link is None:
+            return None
+        if isinstance(link, h5py.ExternalLink):
+            msg = f"{where} is in another file ({link.filename}), expected it in this one"
+            raise InputError(msg)
+        if isinstance(link, h5py.SoftLink):
+            if links == 0:
+                msg = f"{where} is a link in a circle"
+                raise InputError(msg)
+            here = find(here, link.path, links - 1)
+        else:
+            found = here[part]
+            here = found if isinstance(found, h5py.Group | h5py.Dataset) else None
+    if isinstance(here, h5py.Dataset):
+        _check_dataset(where, here)
+    return here
+
+
+def _check_dataset(where: str, item: h5py.Dataset) -> None:
+    """Check, before anything is read, what reading it would take."""
+    try:
+        each = item.dtype.itemsize
+    except (TypeError, ValueError) as error:
+        msg = f"{where} has a type that can't be read ({error})"
+        raise InputError(msg) from error
+    if item.external or item.is_virtual:
+        msg = f"{where} has its values in another file, expected them in this one"
+        raise InputError(msg)
+    size = item.size or 0
+    if size > LARGEST:
+        msg = f"{where} claims {size} values, expected at most {LARGEST}"
+        raise InputError(msg)
+    chunk = int(np.prod(item.chunks, dtype=object)) if item.chunks else 0
+    most = max(size, chunk) * each
+    held = item.id.get_storage_size()
+    if most > max(UNQUESTIONED, _PACKED * held):
+        msg = f"{where} claims {most} bytes in arrays or chunks, but the file holds {held} of it"
+        raise InputError(msg)
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises
+    ------
+    ValueError
+        If it isn't JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        msg = "JSON nested too deeply"
+        raise ValueError(msg) from None
+
+
 def load_values(parent: h5py.Group) -> dict[str, Any]:
-    """Return what :func:`store_values` wrote."""
-    out = {}
-    for name, item in parent.items():
-        if not isinstance(item, h5py.Dataset):
+    """Return what :func:`store_values` wrote; what it can't have written is left out."""
+    out: dict[str, Any] = {}
+    for name in names_in(parent):
+        item = find(parent, name)
+        if not isinstance(item, h5py.Dataset) or item.shape is None:
             continue
-        if item.shape == ():
-            value = item.asstr()[()] if item.dtype.kind == "O" else item[()].item()
-            out[name] = json.loads(value) if item.attrs.get("encoding") == "json" else value
-        elif item.size <= LARGEST:
-            out[name] = item[...]
+        if item.shape == () and h5py.check_string_dtype(item.dtype) is not None:
+            text = load_text(parent, name)
+            try:
+                out[name] = parse_json(text) if item.attrs.get("encoding") == "json" else text
+            except ValueError:
+                continue
+        elif item.dtype.kind in "biuf" and item.dtype.shape == ():
+            value = item[...]
+            out[name] = value.item() if value.shape == () else value
     return out
 
 
@@ -147,18 +259,43 @@ def load_json(parent: h5py.Group, name: str) -> dict[str, Any]:
     """Return a JSON object, an empty one if it isn't there or isn't JSON."""
     text = load_text(parent, name, "{}")
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
+        value = parse_json(text)
+    except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
 
 
 def load_text(parent: h5py.Group, name: str, default: str = "") -> str:
     """Return a text dataset, or the default if there is none."""
-    item = parent.get(name)
-    if not isinstance(item, h5py.Dataset) or item.shape != () or item.dtype.kind not in "OS":
+    item = find(parent, name)
+    if not isinstance(item, h5py.Dataset) or item.shape != ():
         return default
-    return str(item.asstr()[()])
+    if h5py.check_string_dtype(item.dtype) is None:
+        return default
+    try:
+        return str(item.asstr()[()])
+    except UnicodeDecodeError as error:
+        msg = f"{Path(parent.file.filename)}: {item.name} isn't text ({error.reason})"
+        raise InputError(msg) from error
+
+
+def load_texts(item: h5py.Dataset) -> NDArray[np.str_]:
+    """Return an array of texts.
+
+    Raises
+    ------
+    InputError
+        If it isn't one.
+    """
+    where = f"{Path(item.file.filename)}: {item.name}"
+    if not item.shape or h5py.check_string_dtype(item.dtype) is None:
+        msg = f"{where} has type {item.dtype} and shape {item.shape}, expected texts"
+        raise InputError(msg)
+    try:
+        return np.array(item.asstr()[...].tolist(), dtype=str).reshape(item.shape)
+    except UnicodeDecodeError as error:
+        msg = f"{where} isn't text ({error.reason})"
+        raise InputError(msg) from error
 
 
 def load_array(parent: h5py.Group, name: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
@@ -176,15 +313,15 @@ def load_array(parent: h5py.Group, name: str, shape: tuple[int | None, ...]) -> 
     Raises
     ------
     InputError
-        If it is missing, isn't numbers, has another shape or is absurdly large.
+        If it is missing, isn't numbers, has another shape, is absurdly large or in another file.
     """
     where = f"{Path(parent.file.filename)}: {parent.name.rstrip('/')}/{name}"
-    item = parent.get(name)
+    item = find(parent, name)
     wanted = "(" + ", ".join("n" if n is None else str(n) for n in shape) + ")"
     if not isinstance(item, h5py.Dataset):
         msg = f"{where} is missing, expected an array of shape {wanted}"
         raise InputError(msg)
-    if item.shape is None or item.dtype.kind not in "biuf":
+    if item.shape is None or item.dtype.kind not in "biuf" or item.dtype.shape:
         msg = f"{where} has type {item.dtype}, expected real numbers"
         raise InputError(msg)
     fits = len(item.shape) == len(shape) and all(
@@ -192,9 +329,6 @@ def load_array(parent: h5py.Group, name: str, shape: tuple[int | None, ...]) -> 
     )
     if not fits:
         msg = f"{where} has shape {item.shape}, expected {wanted}"
-        raise InputError(msg)
-    if item.size > LARGEST:
-        msg = f"{where} claims {item.size} values, expected at most {LARGEST}"
         raise InputError(msg)
     return np.asarray(item[...])
 
@@ -207,6 +341,6 @@ def load_number(parent: h5py.Group, name: str, default: float | None = None) -> 
     InputError
         If it is missing or isn't a number.
     """
-    if name not in parent and default is not None:
+    if default is not None and find(parent, name) is None:
         return default
     return float(load_array(parent, name, ()))

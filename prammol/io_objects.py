@@ -6,21 +6,35 @@ of cohere, and a folder of cohere's results.
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from prammol.errors import InputError
-from prammol.io_arrays import read_npy
-from prammol.io_files import PathLike
-from prammol.io_hdf5 import LARGEST, load_text, opened
+from prammol.io_arrays import read_npy, require_npy
+from prammol.io_files import PathLike, first_line
+from prammol.io_hdf5 import UNQUESTIONED, find, load_array, load_text, names_in, opened
 
 _NM = 10.0  # Å
+_PACKED = 1100  # deflate packs at most 1032 to 1
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    NotImplementedError,
+    RuntimeError,
+    KeyError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,20 +101,26 @@ def read_object(path: PathLike) -> RealSpaceObject:
 
 def _read_hdf5(path: Path) -> RealSpaceObject:
     with opened(path, "an object in real space") as file:
-        if "output/amp" in file:
-            return _described(path, _Arrays(file["output"], path), "bcdi")
-        entry = file.get("entry_last") or file.get("entry_1")
-        if not isinstance(entry, h5py.Group) or "image_1" not in entry:
+        if find(file, "output/amp") is not None:
+            return _described(path, _Arrays(find(file, "output"), path), "bcdi")
+        entry = find(file, "entry_last") or find(file, "entry_1")
+        if not isinstance(entry, h5py.Group) or not isinstance(find(entry, "image_1"), h5py.Group):
             msg = f"{path}: has neither /entry_1/image_1 nor /output/amp, expected an object"
             raise InputError(msg)
-        if "amplitude/data" in entry:
+        if find(entry, "amplitude/data") is not None:
             return _from_cdiutils(path, entry)
-        image = _Arrays(entry["image_1"], path)
-        if "real" not in load_text(entry["image_1"], "data_space", "real"):
+        image = _Arrays(find(entry, "image_1"), path)
+        if "real" not in load_text(entry, "image_1/data_space", "real"):
             msg = f"{path}: /entry_1/image_1/data_space isn't real, expected an object, not counts"
             raise InputError(msg)
-        phased = entry.get("image_1/process_1/configuration/iobs_shape")
-        shape = tuple(int(n) for n in phased[...]) if isinstance(phased, h5py.Dataset) else None
+        name = "image_1/process_1/configuration/iobs_shape"
+        shape = None
+        if find(entry, name) is not None:
+            phased = load_array(entry, name, (3,))
+            if phased.dtype.kind not in "iu" or (phased < 1).any():
+                msg = f"{path}: {entry.name}/{name} is {phased}, expected the shape of an array"
+                raise InputError(msg)
+            shape = tuple(int(n) for n in phased)
         inside = image.get("support", "mask")
         return _made(path, image.need("data"), inside, None, shape, "PyNX")
 
@@ -108,21 +128,28 @@ def _read_hdf5(path: Path) -> RealSpaceObject:
 def _from_cdiutils(path: Path, entry: h5py.Group) -> RealSpaceObject:
     """Read a ``postprocessed_data.cxi``: one image for each quantity, the voxel in nm."""
     arrays = _Arrays(entry, path)
-    results = [entry[n] for n in sorted(entry) if n.startswith("result_")]
-    sizes = [r["voxel_size"][...] for r in results if "voxel_size" in r]
-    voxel = _NM * np.array(sizes[0], dtype=float) if sizes else None
+    names = [f"{n}/voxel_size" for n in sorted(names_in(entry)) if n.startswith("result_")]
+    sizes = arrays.get(*names)
     inside = arrays.get("support/data")
-    return _made(path, arrays.need("amplitude/data"), inside, voxel, None, "cdiutils")
+    return _made(path, arrays.need("amplitude/data"), inside, sizes, None, "cdiutils")
 
 
 def _read_npz(path: Path) -> RealSpaceObject:
     try:
+        with zipfile.ZipFile(path) as packed:
+            for member in packed.infolist():
+                if member.file_size > max(UNQUESTIONED, _PACKED * path.stat().st_size):
+                    msg = f"{member.filename} claims {member.file_size} bytes"
+                    raise ValueError(msg)
+                if member.filename.endswith(".npy"):
+                    with packed.open(member) as array:
+                        require_npy(array, member.file_size)
         with np.load(path, allow_pickle=False) as file:
             return _described(path, _Arrays(file, path), "bcdi")
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
-        msg = f"{path}: can't be read as npz ({str(error).splitlines()[0]})"
+    except InputError:
+        raise
+    except (*_ZIP_ERRORS, ValueError, OSError, EOFError) as error:
+        msg = f"{path}: can't be read as npz ({first_line(error)})"
         raise InputError(msg) from error
 
 
@@ -133,8 +160,7 @@ def _described(path: Path, arrays: _Arrays, source: str) -> RealSpaceObject:
         msg = f"{path}: has no array amp, amplitude, obj or data, expected an object"
         raise InputError(msg)
     sizes = arrays.get("voxel_sizes", "voxel_size")
-    voxel = None if sizes is None else _NM * np.asarray(sizes, dtype=float)
-    return _made(path, found, arrays.get("bulk", "support"), voxel, None, source)
+    return _made(path, found, arrays.get("bulk", "support"), sizes, None, source)
 
 
 def _read_npy(path: Path) -> RealSpaceObject:
@@ -149,11 +175,24 @@ def _read_tif(path: Path) -> RealSpaceObject:
 
     try:
         with Image.open(path) as file:
-            pages = [np.array(page) for page in ImageSequence.Iterator(file)]
-    except (OSError, ValueError, SyntaxError) as error:
-        msg = f"{path}: can't be read as a TIFF ({str(error).splitlines()[0]})"
+            pages = list(_pages(ImageSequence.Iterator(file), path.stat().st_size))
+            values = np.stack(pages).transpose()
+    except Exception as error:  # Pillow doesn't say which errors damaged files raise
+        msg = f"{path}: can't be read as a TIFF ({first_line(error)})"
         raise InputError(msg) from error
-    return _made(path, np.stack(pages).transpose(), None, None, None, "cohere")
+    return _made(path, values, None, None, None, "cohere")
+
+
+def _pages(images: Iterable[Any], held: int) -> Iterator[NDArray[np.generic]]:
+    """Yield the pages of a TIFF as long as a file of so many bytes can hold them."""
+    total = 0
+    for number, page in enumerate(images):
+        # Pages are counted too: the chain of a damaged file may be a circle.
+        total += page.width * page.height * 8
+        if total > max(UNQUESTIONED, _PACKED * held) or number > held:
+            msg = f"its pages claim more than {total} bytes, the file has {held}"
+            raise ValueError(msg)
+        yield np.array(page)
 
 
 class _Arrays:
@@ -165,12 +204,16 @@ class _Arrays:
     def get(self, *names: str) -> NDArray[np.generic] | None:
         """Return the first that exists."""
         for name in names:
-            if name in self._parent:
-                item = self._parent[name]
-                if isinstance(item, h5py.Group) or (item.size or 0) > LARGEST:
-                    msg = f"{self._path}: {name} isn't an array of a usable size"
-                    raise InputError(msg)
-                return np.asarray(item[...])
+            if isinstance(self._parent, h5py.Group):
+                item = find(self._parent, name)
+            else:
+                item = self._parent[name] if name in self._parent else None
+            if item is None:
+                continue
+            if isinstance(item, h5py.Group) or item.shape is None or item.dtype.kind not in "biufc":
+                msg = f"{self._path}: {name} isn't an array of numbers"
+                raise InputError(msg)
+            return np.asarray(item[...])
         return None
 
     def need(self, name: str) -> NDArray[np.generic]:
@@ -186,30 +229,35 @@ def _made(
     path: Path,
     values: NDArray[np.generic],
     inside: NDArray[np.generic] | None,
-    voxel_size: NDArray[np.float64] | None,
+    voxel_nm: NDArray[np.generic] | None,
     phased_shape: tuple[int, ...] | None,
     source: str,
 ) -> RealSpaceObject:
     """Check what was read."""
-    if values.ndim == 4:  # PyNX's modes, the first one holds nearly everything
+    if values.ndim == 4 and len(values):  # PyNX's modes, the first one holds nearly everything
         values = values[0]
     if values.ndim != 3 or values.dtype.kind not in "biufc":
         msg = f"{path}: its object has shape {values.shape} and type {values.dtype}, expected 3-D"
         raise InputError(msg)
-    amplitude = np.nan_to_num(np.abs(values.astype(complex)), nan=0.0)
+    with np.errstate(all="ignore"):
+        amplitude = np.nan_to_num(np.abs(values.astype(complex)), nan=0.0, posinf=np.inf)
     if not np.isfinite(amplitude).all() or not amplitude.any():
         msg = f"{path}: its object is 0 everywhere or infinite, expected an amplitude"
         raise InputError(msg)
     if inside is not None and inside.shape != amplitude.shape:
         inside = None
-    if voxel_size is not None:
-        voxel_size = np.broadcast_to(voxel_size, (3,)).astype(float)
+    voxel_size: NDArray[np.float64] | None = None
+    if voxel_nm is not None:
+        if voxel_nm.size not in (1, 3) or voxel_nm.dtype.kind not in "biuf":
+            msg = f"{path}: its voxel size has shape {voxel_nm.shape}, expected 1 or 3 real numbers"
+            raise InputError(msg)
+        voxel_size = _NM * np.broadcast_to(voxel_nm.ravel(), (3,)).astype(float)
         if not (np.isfinite(voxel_size).all() and (voxel_size > 0).all()):
             msg = f"{path}: its voxel size is {voxel_size}, expected three positive numbers"
             raise InputError(msg)
     return RealSpaceObject(
         amplitude=amplitude,
-        inside=None if inside is None else np.nan_to_num(inside.astype(float)) > 0.5,
+        inside=None if inside is None else np.nan_to_num(inside.real.astype(float)) > 0.5,
         voxel_size=voxel_size,
         phased_shape=phased_shape or amplitude.shape,
         source=source,

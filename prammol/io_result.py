@@ -15,12 +15,16 @@ from prammol.errors import InputError
 from prammol.io_files import PathLike, naming
 from prammol.io_hdf5 import (
     create,
+    find,
     group,
     load_array,
     load_json,
     load_number,
     load_text,
+    load_texts,
+    names_in,
     opened,
+    parse_json,
     store,
     to_json,
 )
@@ -101,22 +105,22 @@ def read_reconstruction(path: PathLike) -> Reconstruction:
     """
     with opened(path, "a reconstruction by prammol") as file:
         for name in ("entry_1/result_1", "entry_1/process_1/results"):
-            if not isinstance(file.get(name), h5py.Group):
+            if not isinstance(find(file, name), h5py.Group):
                 msg = f"{Path(path)}: has no /{name}, expected a reconstruction by prammol"
                 raise InputError(msg)
-        process = file["entry_1/process_1"]
-        results = process["results"]
-        atoms, frames = _read_atoms(Path(path), file["entry_1/result_1"])
+        process = find(file, "entry_1/process_1")
+        results = find(process, "results")
+        atoms, frames = _read_atoms(Path(path), find(file, "entry_1/result_1"))
         return Reconstruction(
             atoms=atoms,
             scale=load_number(results, "scale"),
-            history=_read_history(results.get("history")),
+            history=_read_history(find(results, "history")),
             converged=bool(load_number(results, "converged", 0)),
             reason=load_text(results, "reason"),
             wall_s=load_number(results, "wall_s", 0),
             core_s=load_number(results, "core_s", 0),
-            ranks=int(load_number(results, "ranks", 1)),
-            seed=int(load_number(results, "seed", 0)),
+            ranks=_whole(results, "ranks", 1),
+            seed=_whole(results, "seed", 0),
             preset=load_text(results, "preset"),
             settings=load_json(process, "settings"),
             provenance=load_json(process, "provenance"),
@@ -146,18 +150,23 @@ def _read_atoms(path: Path, parent: h5py.Group) -> tuple[Atoms, list[Any]]:
         msg = f"{path}: {parent.name}/element is missing, expected a chemical symbol"
         raise InputError(msg)
     columns = {}
-    if isinstance(parent.get("columns"), h5py.Group):
-        for name, item in parent["columns"].items():
-            text = item.dtype.kind == "O"
+    held = find(parent, "columns")
+    if isinstance(held, h5py.Group):
+        for name in names_in(held):
+            item = find(held, name)
+            if not isinstance(item, h5py.Dataset) or not item.shape:
+                msg = f"{path}: {held.name}/{name} isn't an array, expected a value of each atom"
+                raise InputError(msg)
+            text = h5py.check_string_dtype(item.dtype) is not None
             shape = (None,) * len(item.shape)
-            columns[name] = (
-                item.asstr()[...].astype(str) if text else load_array(item.parent, name, shape)
-            )
+            columns[name] = load_texts(item) if text else load_array(held, name, shape)
     frames: list[Any] = []
-    if isinstance(parent.get("frames"), h5py.Group):
-        together = load_array(parent["frames"], "positions", (None, 3))
-        numbers = load_array(parent["frames"], "atoms", (None,))
-        if numbers.sum() != len(together) or (numbers < 0).any():
+    held = find(parent, "frames")
+    if isinstance(held, h5py.Group):
+        together = load_array(held, "positions", (None, 3))
+        numbers = load_array(held, "atoms", (None,))
+        whole = numbers.dtype.kind in "iu" and len(numbers) > 0
+        if not whole or (numbers < 0).any() or sum(numbers.tolist()) != len(together):
             msg = f"{path}: {parent.name}/frames/atoms doesn't add up to its positions"
             raise InputError(msg)
         frames = np.split(together, np.cumsum(numbers)[:-1])
@@ -181,12 +190,23 @@ def _write_history(parent: h5py.Group, history: Sequence[Mapping[str, Any]]) -> 
 def _read_history(parent: h5py.Group | None) -> list[dict[str, Any]]:
     if not isinstance(parent, h5py.Group):
         return []
+    where = f"{Path(parent.file.filename)}: {parent.name}"
     columns: dict[str, list[Any]] = {}
-    names = json.loads(parent.attrs.get("columns", "[]")) or list(parent)
+    try:
+        names = parse_json(str(parent.attrs.get("columns", "[]"))) or names_in(parent)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(n, str) and n in parent for n in names):
+        msg = f"{where} has columns that it doesn't hold, expected the names of its datasets"
+        raise InputError(msg)
     for name in names:
-        item = parent.get(name)
+        item = find(parent, name)
         if isinstance(item, h5py.Dataset) and item.attrs.get("encoding") == "json":
-            columns[name] = [json.loads(text) for text in item.asstr()[...]]
+            try:
+                columns[name] = [parse_json(text) for text in load_texts(item).ravel().tolist()]
+            except ValueError as error:
+                msg = f"{where}/{name} isn't JSON ({error})"
+                raise InputError(msg) from error
         else:
             columns[name] = load_array(parent, name, (None,)).tolist()
     if len({len(c) for c in columns.values()}) > 1:
@@ -194,6 +214,15 @@ def _read_history(parent: h5py.Group | None) -> list[dict[str, Any]]:
         raise InputError(msg)
     rows = zip(*columns.values(), strict=True)
     return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _whole(parent: h5py.Group, name: str, default: int) -> int:
+    """Return a whole number."""
+    value = load_array(parent, name, ()).item() if find(parent, name) is not None else default
+    if not abs(value) <= 2**63 or value != int(value):
+        msg = f"{Path(parent.file.filename)}: {parent.name}/{name} is {value}, expected an integer"
+        raise InputError(msg)
+    return int(value)
 
 
 def _show_history(entry: h5py.Group, history: h5py.Group) -> None:

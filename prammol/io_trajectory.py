@@ -14,9 +14,11 @@ from typing import IO
 from prammol.atoms import Atoms
 from prammol.errors import InputError
 from prammol.io_atoms import read_frame, write_frame
-from prammol.io_files import PathLike
+from prammol.io_files import PathLike, unwritable
 
-_OURS = re.compile(rb"(?:^| )stage=(\S+) .*?iteration=(\d+)(?: |$)")
+_OURS = re.compile(rb"(?:^| )stage=(\S+) .*?iteration=(\d{1,18})(?: |$)")
+_LONGEST = 10_000  # characters of a comment line of ours
+_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,7 @@ def append_frame(path: PathLike, atoms: Atoms) -> None:
         with open(path, "a", encoding="utf-8") as file:
             write_frame(file, atoms)
     except OSError as error:
-        msg = f"{path}: can't be written ({error.strerror or error})"
-        raise InputError(msg) from error
+        raise unwritable(path, error) from error
 
 
 def read_trajectory(path: PathLike) -> list[Atoms]:
@@ -95,7 +96,7 @@ def whole_frames(path: PathLike) -> list[Mark]:
     try:
         with open(path, "rb") as file:
             while True:
-                number, comment = file.readline(), file.readline()
+                number, comment = file.readline(_LONGEST), file.readline(_LONGEST)
                 whole = comment.endswith(b"\n")
                 found = _OURS.search(comment.rstrip())
                 if (whole and found is None) or not (number.strip() or b"0").isdigit():
@@ -103,11 +104,16 @@ def whole_frames(path: PathLike) -> list[Mark]:
                     raise InputError(msg)
                 if found is None or not whole:
                     break
-                lines = [file.readline() for _ in range(int(number))]
-                if lines and not lines[-1].endswith(b"\n"):
+                atoms = int(number[:_DIGITS])
+                last = b"\n"
+                for _ in range(atoms):
+                    last = file.readline()
+                    if not last:  # or a number like 10^12 would be counted to the end
+                        break
+                if not last.endswith(b"\n"):
                     break
-                stage, iteration = found[1].decode(), int(found[2])
-                marks.append(Mark(stage, iteration, int(number), file.tell()))
+                stage, iteration = found[1].decode(errors="replace"), int(found[2])
+                marks.append(Mark(stage, iteration, atoms, file.tell()))
     except OSError as error:
         msg = f"{path}: can't be read as a trajectory ({error.strerror})"
         raise InputError(msg) from error

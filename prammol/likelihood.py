@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.comm import Communicator
+from prammol.errors import DataError
 
 Background = NDArray[np.float64] | float
 
@@ -59,10 +60,15 @@ def amplitude_scale(
     """Return the C that minimises sum (sqrt(I) - C abs(omega))^2 (paper Eq. 9).
 
     From counts with a background, take what is left without it.
+
+    Raises
+    ------
+    DataError
+        If the atoms scatter nothing into these points.
     """
     size = np.abs(omega)
     sums = comm.allreduce(np.array([np.sqrt(counts) @ size, size @ size], dtype=float))
-    return float(sums[0] / sums[1])
+    return _ratio(sums)
 
 
 def poisson_scale(
@@ -75,10 +81,15 @@ def poisson_scale(
 
     Without background C^2 = sum I / sum abs(omega)^2. With it, the likelihood is concave in
     C^2 and its maximum is found by Newton's method.
+
+    Raises
+    ------
+    DataError
+        If the atoms scatter nothing into these points.
     """
     power = np.abs(omega) ** 2
     sums = comm.allreduce(np.array([counts.sum(), power.sum()], dtype=float))
-    square = float(sums[0] / sums[1])
+    square = _ratio(sums)
     if isinstance(background, float) and background == 0.0:
         return float(np.sqrt(square))
     for _ in range(50):
@@ -92,6 +103,17 @@ def poisson_scale(
         if done:
             break
     return float(np.sqrt(square))
+
+
+def _ratio(sums: NDArray[np.float64]) -> float:
+    """Return the first sum over the second, photons over what the atoms scatter."""
+    if not sums[1] > 0:
+        msg = (
+            "the atoms scatter nothing into the points that count, no scale fits; "
+            "is any atom left, and are the patches at Bragg peaks of this crystal?"
+        )
+        raise DataError(msg)
+    return float(sums[0] / sums[1])
 
 
 def residual_weights(

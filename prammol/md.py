@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from prammol.comm import Communicator
 from prammol.errors import SimulationError
@@ -23,6 +24,16 @@ _double_pointer = ctypes.POINTER(ctypes.c_double)
 _SKIN = 2.0
 _MARGIN = 15.0
 _CELLS = 2  # of a periodic crystal, along each axis
+# A minimiser that ends early because rounding stops its line search has smaller forces; one
+# that is stuck on a potential with a step in it has not [eV/Å].
+_AT_REST = 1e-3
+_OVERLAP = 0.5  # Å
+# What LAMMPS says -> what can be done about it.
+_HINTS = {
+    "Lost atoms": "atoms overlap, the time step is too long or the temperature too high",
+    "Non-numeric": "atoms overlap, or the potential has no finite value there",
+    "Failed to allocate": "the potential's tables or the box are too large for the memory",
+}
 
 
 class Cluster:
@@ -134,7 +145,7 @@ class Cluster:
         energy : float
             Energy at the end [eV].
         converged : bool
-            False if the iterations ran out.
+            False if the iterations ran out, or it stopped where forces are left.
         """
         if len(x) == 0:
             return x.copy(), 0.0, True
@@ -147,11 +158,14 @@ class Cluster:
             self._command("fix hold held setforce 0 0 0")
         self._command(f"minimize 0 {force_tolerance:g} {max_iterations} {10 * max_iterations}")
         out = self._gather("x", 3)
+        # The fix has made those of held atoms 0.
+        force = float(np.linalg.norm(self._gather("f", 3)))
         steps = int(self._lmp.get_thermo("step"))
         self._count = -1  # the fix and the boxes' bounds belong to this run only
         if fixed.any():
             out[fixed] = x[fixed]
-        return out, self._energy(), steps < max_iterations
+        at_rest = force <= max(force_tolerance, _AT_REST)
+        return out, self._energy(), steps < max_iterations and at_rest
 
     def relax_guests(
         self,
@@ -267,10 +281,12 @@ class Cluster:
         atom_energies: bool = False,
     ) -> None:
         """Put the atoms at x and compute their forces."""
+        before = self._last
         if not np.isfinite(x).all():
             msg = "positions handed to LAMMPS aren't finite"
             raise SimulationError(msg)
-        if force_rebuild or not self._reachable(x):
+        self._last = np.array(x, dtype=float)
+        if force_rebuild or not self._reachable(x, before):
             self._build(x)
             self._command("run 0 post no")
         else:
@@ -280,16 +296,15 @@ class Cluster:
             # only when an atom moved by half the skin since it was made. Only a full
             # set-up leaves the energies of the atoms.
             self._command("run 0 post no" if atom_energies else "run 1 pre no post no")
-        self._last = np.array(x, dtype=float)
 
-    def _reachable(self, x: NDArray[np.float64]) -> bool:
+    def _reachable(self, x: NDArray[np.float64], before: NDArray[np.float64]) -> bool:
         """Tell whether the atoms can be moved to x without building them anew."""
         if len(x) != self._count:
             return False
         if (x.min(axis=0) < self._low + 2).any() or (x.max(axis=0) > self._high - 2).any():
             return False
         # LAMMPS hands an atom only to the rank next door; one that jumps farther is lost.
-        return self.comm.size == 1 or float(np.abs(x - self._last).max()) < _SKIN
+        return self.comm.size == 1 or float(np.abs(x - before).max()) < _SKIN
 
     def _build(self, x: NDArray[np.float64]) -> None:
         low = np.floor(x.min(axis=0) - _MARGIN)
@@ -330,7 +345,7 @@ class Cluster:
     def _energy(self) -> float:
         energy = float(self.comm.bcast(self._lmp.get_thermo("pe")))
         if not np.isfinite(energy):
-            msg = "LAMMPS returned an energy that isn't finite; do atoms overlap?"
+            msg = f"LAMMPS returned an energy that isn't finite{self._suspicion()}"
             raise SimulationError(msg)
         return energy
 
@@ -338,9 +353,20 @@ class Cluster:
         values = np.array(self._lmp.gather_atoms(name, 1, width), dtype=float)
         values = values.reshape(-1, width)
         if len(values) != self._count or not np.isfinite(values).all():
-            msg = f"LAMMPS returned values of {name!r} that aren't finite"
+            what = {"x": "positions", "f": "forces"}[name]
+            msg = f"LAMMPS returned {what} that aren't finite{self._suspicion()}"
             raise SimulationError(msg)
         return values
+
+    def _suspicion(self) -> str:
+        """Return what may be wrong with the positions that were handed to LAMMPS last."""
+        if len(self._last) > 1:
+            gap, near = cKDTree(self._last).query(self._last, k=2)
+            i = int(gap[:, 1].argmin())
+            if gap[i, 1] < _OVERLAP:
+                j = int(near[i, near[i] != i][0])
+                return f"; atoms {min(i, j) + 1} and {max(i, j) + 1} are {gap[i, 1]:.2g} Å apart"
+        return "; no atoms overlap, so the potential may have no finite value there"
 
     def _command(self, text: str) -> None:
         try:
@@ -412,5 +438,13 @@ def _run(lmp: Any, text: str) -> None:
     try:
         lmp.command(text)
     except Exception as err:
-        msg = f"LAMMPS stopped at {text[:60]!r}: {err}"
+        msg = f"LAMMPS stopped at {text[:60]!r}: {said(err)}"
         raise SimulationError(msg) from err
+
+
+def said(error: BaseException) -> str:
+    """Return what LAMMPS said, on one line and without its source file, and what to do."""
+    first = str(error).partition("For more information")[0].partition("(src/")[0]
+    text = " ".join(first.split()).removeprefix("ERROR: ").rstrip(".")
+    hints = [hint for start, hint in _HINTS.items() if start in text]
+    return f"{text} ({hints[0]})" if hints else text

@@ -17,6 +17,7 @@ from prammol.comm import Communicator, share
 from prammol.defaults import MEASUREMENT
 from prammol.errors import DataError, InputError
 
+FARTHEST = 1e4  # 1/Å, far beyond any X-rays
 PAPER_LATTICE_CONSTANT = 4.05
 PAPER_PEAKS = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
 
@@ -40,7 +41,7 @@ class BraggPatch:
     Raises
     ------
     InputError
-        If a shape is wrong, a number isn't finite or the steps are dependent.
+        If a shape is wrong, a number isn't finite or absurdly large, or the steps are dependent.
     """
 
     origin: NDArray[np.float64]
@@ -59,6 +60,14 @@ class BraggPatch:
             raise InputError(msg)
         if not (np.isfinite(o).all() and np.isfinite(s).all()) or min(n) < 1:
             msg = "a Bragg patch needs finite origin and step and a shape of at least 1 point"
+            raise InputError(msg)
+        with np.errstate(over="ignore"):
+            longest = np.abs(np.stack([o, *(s * (np.array(n) - 1)[:, None])])).max()
+        if longest > FARTHEST:
+            msg = (
+                f"a Bragg patch reaches to {longest:.3g} 1/Å, expected at most {FARTHEST:g}; "
+                "are its numbers in another unit?"
+            )
             raise InputError(msg)
         if abs(np.linalg.det(s)) <= 1e-6 * np.prod(np.linalg.norm(s, axis=1)):
             msg = "the three steps of a Bragg patch lie in one plane"

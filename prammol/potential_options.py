@@ -79,7 +79,7 @@ def choose_potential(
     if element is None and len(header) == 1:
         element = next(iter(header))
     if element is not None and header and element not in header:
-        msg = f"{path}: potential has no {element}, it describes {', '.join(header)}"
+        msg = f"{path}: potential has no {element}, it describes {', '.join(header)[:100]}"
         raise PotentialError(msg)
     if pair_coeff is None and path is not None and element is not None:
         pair_coeff = f"* * {{file}} {element}" if names_element else "* * {file}"

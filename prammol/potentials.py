@@ -15,9 +15,12 @@ from pathlib import Path
 
 from prammol.errors import PotentialError
 from prammol.lattices import LATTICES, Lattice
+from prammol.potential_tables import check_table
 
 # No spaces, quotes, $, & or #: a word can't become another LAMMPS command.
 _WORD = re.compile(r"[\w./+*=:,-]+|\{file\}", re.ASCII)
+# Pair styles that run code from files: Python modules, pickled models, libraries.
+_CODE = re.compile(r"(python|mliap|kim|plugin)(/\w+)*", re.IGNORECASE)
 _UNSAFE_IN_PATH = re.compile(r"[\"'$&#\x00-\x1f\x7f]")
 
 
@@ -48,8 +51,8 @@ class Potential:
     Raises
     ------
     PotentialError
-        If a file is missing or doesn't name the element, a command contains anything
-        but words, or a number makes no sense.
+        If a file is missing, damaged or doesn't name the element, a command contains
+        anything but words, or a number makes no sense.
     """
 
     element: str
@@ -76,12 +79,12 @@ class Potential:
                 f"constant {self.lattice_constant} Å, expected positive numbers and fcc or bcc"
             )
             raise PotentialError(msg)
-        if self.file is not None and self.pair_style.split()[0] == "eam/alloy":
-            elements = _setfl_elements(self.file)
-            if self.element not in elements:
+        if self.file is not None:
+            elements = check_table(self.file, self.pair_style.split()[0])
+            if elements and self.element not in elements:
                 msg = (
                     f"{self.file}: potential has no {self.element}, "
-                    f"it describes {', '.join(elements)}"
+                    f"it describes {', '.join(elements)[:100]}"
                 )
                 raise PotentialError(msg)
 
@@ -148,9 +151,12 @@ def require_words(command: str) -> None:
     for word in words:
         if word and not _WORD.fullmatch(word):
             msg = (
-                f"potential: {word!r} isn't allowed in pair_style or pair_coeff, "
+                f"potential: {word[:60]!r} isn't allowed in pair_style or pair_coeff, "
                 "expected plain words and numbers"
             )
+            raise PotentialError(msg)
+        if _CODE.fullmatch(word):
+            msg = f"potential: {word[:60]!r} isn't allowed, such potentials run code from files"
             raise PotentialError(msg)
     if not any(words):
         msg = "potential: pair_style and pair_coeff can't be empty"
@@ -164,18 +170,6 @@ def _require_file(path: Path) -> None:
     if not path.is_file():
         msg = f"{path}: no such potential file"
         raise PotentialError(msg)
-
-
-def _setfl_elements(path: Path) -> list[str]:
-    """Elements named in line 4 of a DYNAMO setfl file."""
-    try:
-        with path.open(encoding="latin-1") as handle:
-            fields = [handle.readline() for _ in range(4)][3].split()
-        count = int(fields[0])
-    except (IndexError, ValueError) as err:
-        msg = f"{path}: isn't a setfl (eam/alloy) potential, expected the elements in line 4"
-        raise PotentialError(msg) from err
-    return fields[1 : 1 + count]
 
 
 def aluminium() -> Potential:

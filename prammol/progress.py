@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
+
+from prammol.errors import InputError
+from prammol.io_files import unwritable
 
 HEADER = (
     f"{'iteration':>9} {'log-likelihood':>16} {'atoms':>7} {'added':>7} {'removed':>7} "
@@ -38,18 +43,31 @@ class Progress:
     Parameters
     ----------
     path : path, optional
-        File for the JSON lines, one record of the history each; replaced if it exists.
+        File for the JSON lines, one record of the history each; replaced if it exists. While
+        it is open it is locked.
     active : bool
         False on the ranks that print and write nothing.
     stream : text file, optional
         Where to print, stderr if not given.
+    take_over : bool
+        Whether to replace the file although another run holds its lock.
+
+    Raises
+    ------
+    InputError
+        If the file can't be written, or another run writes it.
     """
 
     def __init__(
-        self, path: str | Path | None, active: bool = True, stream: IO[str] | None = None
+        self,
+        path: str | Path | None,
+        active: bool = True,
+        stream: IO[str] | None = None,
+        take_over: bool = False,
     ) -> None:
         self._path = Path(path) if path is not None and active else None
         self._active = active
+        self._take_over = take_over
         self._stream = stream or sys.stderr
         self._file: IO[str] | None = None
         self._bar: Any = None
@@ -59,7 +77,7 @@ class Progress:
         if not self._active:
             return self
         if self._path is not None:
-            self._file = self._path.open("w", encoding="utf-8")
+            self._file = _opened(self._path, self._take_over)
         if self._stream.isatty():
             from rich.console import Console
             from rich.progress import Progress as Bar
@@ -85,8 +103,12 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._task, description=f"iteration {record['iteration'] + 1}")
         if self._file is not None:
-            self._file.write(json.dumps(dict(record), default=float) + "\n")
-            self._file.flush()  # a reader sees it, and it survives a crash
+            try:
+                self._file.write(json.dumps(dict(record), default=float) + "\n")
+                self._file.flush()  # a reader sees it, and it survives a crash
+            except OSError as error:
+                assert self._path is not None
+                raise unwritable(self._path, error) from error
 
     def __exit__(
         self,
@@ -97,13 +119,34 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
         if self._file is not None:
-            self._file.close()
+            # What couldn't be written has been told; closing would only try again.
+            with suppress(OSError):
+                self._file.close()
 
     def _print(self, text: str) -> None:
         if self._bar is not None:
             self._bar.console.print(text, markup=False)
         else:
             print(text, file=self._stream, flush=True)
+
+
+def _opened(path: Path, take_over: bool) -> IO[str]:
+    """Open a file that one run at a time writes, and empty it."""
+    try:
+        file = path.open("a", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not take_over:
+                file.close()
+                msg = f"{path}: another run writes it now, give another name or wait for its end"
+                raise InputError(msg) from None
+        except OSError:  # no locks on this file system
+            pass
+        file.truncate(0)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    return file
 
 
 def print_table(rows: Mapping[str, Any], title: str = "") -> None:

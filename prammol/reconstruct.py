@@ -16,6 +16,7 @@ from prammol.debye_waller import thermal_structure_factor
 from prammol.defaults import RECONSTRUCTION
 from prammol.diffraction import Diffraction, local_shard
 from prammol.error_bars import error_bars
+from prammol.errors import DataError, SimulationError
 from prammol.likelihood import poisson_log_likelihood
 from prammol.md import Cluster
 from prammol.potentials import Potential, aluminium
@@ -26,6 +27,7 @@ from prammol.state import Problem, State
 from prammol.support import Support
 
 Record = dict[str, Any]
+_TOO_GOOD = 5.0  # standard deviations below pure noise
 
 
 def reconstruct(
@@ -95,9 +97,9 @@ def reconstruct(
     InputError
         If the preset or a setting doesn't exist.
     DataError
-        If the peaks don't determine positions in three dimensions.
+        If the peaks don't determine positions in three dimensions, or no atom is left.
     SimulationError
-        If LAMMPS fails.
+        If LAMMPS fails, or the likelihood isn't finite.
     """
     plan = preset if isinstance(preset, Preset) else get_preset(preset)
     plan = plan.with_settings(settings or {})
@@ -124,12 +126,16 @@ def reconstruct(
             columns |= error_bars(problem, state)
     finally:
         problem.cluster.close()
+    converged = reason == "converged" or (reason == "patience" and not plan.judges)
+    if converged and history[-1].get("excess", 0.0) < -_TOO_GOOD and data.fractional():
+        # Less noise than photons have: that the misfit is small says nothing.
+        converged, reason = False, "counts aren't photons"
     wall, core = clock.read()
     return Reconstruction(
         atoms=Atoms(state.positions, potential.element, columns=columns),
         scale=state.scale,
         history=history,
-        converged=reason == "converged" or (reason == "patience" and not plan.judges),
+        converged=converged,
         reason=reason,
         wall_s=comm.max(wall),
         core_s=comm.sum(core),
@@ -186,6 +192,7 @@ def _run(
             state, more = _apply(plan.finish, problem, state)
             stages = {**stages, **more}
         history.append(_record(problem, state, stages, clock.lap()))
+        _require_finite(state, history[-1])
         problem.cluster.forget()  # so that a resumed run has the same bits
         visit(state, history)
         return state
@@ -301,6 +308,23 @@ def _record(problem: Problem, state: State, stages: dict[str, float], seconds: f
         "seconds": seconds,
         "stages": stages,
     }
+
+
+def _require_finite(state: State, record: Record) -> None:
+    """Raise if an iteration ended in nothing or in nonsense, before its state is kept."""
+    after = f"after iteration {record['iteration']}"
+    if record["atoms"] == 0:
+        msg = (
+            f"no atom is left {after}; do counts, support and potential belong to one crystal, "
+            f"and are there photons enough?"
+        )
+        raise DataError(msg)
+    if not all(np.isfinite([record["log_likelihood"], state.scale, record["energy"]])):
+        msg = (
+            f"{after} the log-likelihood is {record['log_likelihood']:g} and C is {state.scale:g}, "
+            f"they should be finite; look for points with impossible counts and mask them"
+        )
+        raise SimulationError(msg)
 
 
 class _Clock:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from prammol.atoms import Atoms
 from prammol.comm import Communicator
@@ -21,6 +22,7 @@ from prammol.potentials import Potential, aluminium
 from prammol.scattering import StructureFactor
 
 _ACCURACY = 1e-12
+_OVERLAP = 0.1  # Å; no two atoms of any crystal are so close
 
 
 def simulate(
@@ -82,8 +84,8 @@ def simulate(
     DataError
         If not one photon is counted.
     InputError
-        If the crystal is empty, a number makes no sense, or the potential is for
-        another element.
+        If the crystal is empty or has two atoms in one place, a number makes no sense, or
+        the potential is for another element.
     SimulationError
         If the dynamics fails.
     """
@@ -279,10 +281,26 @@ def superpose(x: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray
     return y @ ((u * flip) @ vt) + reference.mean(axis=0)
 
 
+def require_apart(atoms: Atoms) -> None:
+    """Raise InputError if two atoms are in one place."""
+    if len(atoms) < 2:
+        return
+    gap, near = cKDTree(atoms.positions).query(atoms.positions, k=2)
+    i = int(gap[:, 1].argmin())
+    if gap[i, 1] < _OVERLAP:
+        j = int(near[i, near[i] != i][0])
+        msg = (
+            f"atoms {min(i, j) + 1} and {max(i, j) + 1} are {gap[i, 1]:.2g} Å apart, "
+            "remove one of them"
+        )
+        raise InputError(msg)
+
+
 def _check(atoms: Atoms, seed: int) -> None:
     if len(atoms) == 0:
         msg = "the crystal has no atoms, there is nothing to simulate"
         raise InputError(msg)
+    require_apart(atoms)
     if seed < 0:
         msg = f"the seed of a simulation can't be negative, got {seed}"
         raise InputError(msg)

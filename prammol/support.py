@@ -12,6 +12,8 @@ from prammol.atoms import Atoms
 from prammol.defaults import SUPPORT
 from prammol.errors import InputError
 
+MOST_VOXELS = 100_000_000
+
 
 @dataclass(frozen=True, eq=False)
 class Support:
@@ -83,11 +85,23 @@ def support_from_truth(atoms: Atoms, resolution: float = SUPPORT["resolution"]) 
     Returns
     -------
     Support
+
+    Raises
+    ------
+    InputError
+        If the box around the atoms has more than 1e8 such voxels.
     """
     if not resolution > 0:
         msg = f"the resolution of a support must be positive, got {resolution}"
         raise InputError(msg)
     x = atoms.positions
+    cells = np.floor(x.max(axis=0) / resolution) - np.floor(x.min(axis=0) / resolution) + 1
+    if not float(np.prod(cells)) <= MOST_VOXELS:
+        msg = (
+            f"the atoms spread over {np.prod(cells):.1e} voxels of {resolution:g} Å, "
+            f"expected at most {MOST_VOXELS:.0e}; does an atom lie far away?"
+        )
+        raise InputError(msg)
     low = np.floor(x.min(axis=0) / resolution).astype(int)
     index = np.floor(x / resolution).astype(int) - low
     inside = np.zeros(index.max(axis=0) + 1, dtype=bool)

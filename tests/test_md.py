@@ -261,9 +261,8 @@ def test_guest_energy_from_a_file_of_two_elements(element, mass, edge, rng):
 def test_a_truncated_potential_is_an_error(tmp_path):
     file = tmp_path / "short.eam.alloy"
     file.write_text("\n".join(aluminium().file.read_text().splitlines()[:3000]))
-    potential = Potential("Al", "eam/alloy", "* * {file} Al", 26.982, "fcc", 4.05, file)
-    with pytest.raises(PotentialError, match=r"short\.eam\.alloy"):
-        read_setfl(potential)
+    with pytest.raises(PotentialError, match=r"short\.eam\.alloy: the potential ends too early"):
+        Potential("Al", "eam/alloy", "* * {file} Al", 26.982, "fcc", 4.05, file)
 
 
 def test_guests_are_minimised_one_by_one_with_the_host_fixed(cluster, rng):

@@ -116,6 +116,7 @@ class Keeper:
         )
         # Until the first one is written, any other is somebody else's.
         self._own = saved.run if saved.history else None
+        self._place = _identity(path.parent)
 
     @property
     def resumed(self) -> list[int]:
@@ -168,6 +169,7 @@ class Keeper:
 
     def writing(self) -> None:
         """Note that the outputs are being written, on rank 0."""
+        self._require_place()
         if not self.may_replace:
             self._saved = replace(self._saved, replace=True)
             self._write()
@@ -176,13 +178,32 @@ class Keeper:
         """Remove the checkpoint, on rank 0."""
         self._path.unlink(missing_ok=True)
 
+    def _require_place(self) -> None:
+        """Raise InputError if the folder isn't the one the run began in."""
+        if _identity(self._path.parent) != self._place:
+            msg = (
+                f"{self._path.parent}: the folder was moved or replaced since the run began, what "
+                "it has written is in the old one; move it back and continue with --resume"
+            )
+            raise InputError(msg)
+
     def _write(self) -> None:
+        self._require_place()
         own = self._own
         if own is not None and self._path.exists() and writer_of(self._path) != own:
             msg = f"{self._path}: another run writes it now, this one ends"
             raise InputError(msg)
         write_checkpoint(self._path, self._saved, own is not None or self._saved.replace)
         self._own = self._saved.run
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return what a folder keeps when it is renamed, None if there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _start_again(error: InputError, force: bool) -> None:

@@ -106,7 +106,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Reconstruct on all ranks, print and write on the first."""
-    from prammol.commands.keeper import Keeper
+    from prammol.commands.keeper import Keeper, tidy
     from prammol.config import parse_settings
     from prammol.estimates import estimate
     from prammol.progress import Progress
@@ -117,6 +117,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     settings = parse_settings(options.preset, options.set)
     data, support, potential, saved = on_root(comm, lambda: _inputs(options, outputs, settings))
     _warn_of_oversubscription(comm, options.threads)
+    _warn_of_fractions(comm, options.diffraction, data)
     note = _lattice_note(data, potential, options.preset, settings)
     needs = estimate(data, support, potential, comm, options.preset, options.threads)
     if comm.is_root:
@@ -127,8 +128,10 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
             print(f"prammol: note: {note}", file=sys.stderr)
     with (
         Termination(comm) as termination,
-        Progress(outputs["jsonl"], comm.is_root) as progress,
+        Progress(outputs["jsonl"], comm.is_root, take_over=bool(saved.history)) as progress,
     ):
+        # Not before: another run's would go, too.
+        on_root(comm, lambda: tidy(outputs.values()))
         keeper = Keeper(outputs["checkpoint"], saved, comm, termination)
         keeper.begin()
         film = _trajectory(options, outputs, potential, saved, comm)
@@ -194,7 +197,7 @@ def _inputs(
 ) -> tuple[Diffraction, Support, Potential, Checkpoint]:
     """Check the outputs and read everything, before anything is computed."""
     from prammol.checkpoint import identity
-    from prammol.commands.keeper import find_checkpoint, fresh, require_own, tidy
+    from prammol.commands.keeper import find_checkpoint, fresh, require_own
     from prammol.io import read_diffraction, read_support, require_absent
     from prammol.presets import get_preset
 
@@ -213,7 +216,6 @@ def _inputs(
     own = identity(data, support, potential, preset, options.seed)
     if saved is not None:
         saved = require_own(outputs["checkpoint"], saved, own, options.force)
-    tidy(outputs.values())
     return data, support, potential, saved or fresh(own, options.force)
 
 
@@ -259,6 +261,19 @@ def _warn_of_oversubscription(comm: Communicator, threads: int) -> None:
         print(
             f"prammol: warning: {ranks} ranks x {threads} threads on {cores} cores, "
             "this is slower than one thread per core",
+            file=sys.stderr,
+        )
+
+
+def _warn_of_fractions(comm: Communicator, name: str, data: Diffraction) -> None:
+    """Say so if counts aren't photons: likelihood and misfit then have no meaning of their own."""
+    patches = data.fractional()
+    if comm.is_root and patches:
+        listed = ", ".join(str(k + 1) for k in patches)
+        print(
+            f"prammol: warning: {name}: counts of patch {listed} aren't whole numbers; if they "
+            "were scaled, interpolated or had a background subtracted, their noise isn't that of "
+            "photons and neither misfit nor convergence can be trusted (docs/own-data.md)",
             file=sys.stderr,
         )
 

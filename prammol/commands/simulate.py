@@ -109,11 +109,15 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Simulate on all ranks, write on the first."""
     from prammol.io import provenance, read_atoms, require_absent, write_diffraction
     from prammol.io_arrays import read_background
-    from prammol.simulate import simulate
+    from prammol.io_files import naming
+    from prammol.simulate import require_apart, simulate
 
     def inputs() -> Atoms:
         require_absent(options.output, options.force)
-        return read_atoms(options.crystal)
+        atoms = read_atoms(options.crystal)
+        with naming(options.crystal):
+            require_apart(atoms)
+        return atoms
 
     atoms = on_root(comm, inputs)
     potential = _potential(options, atoms)

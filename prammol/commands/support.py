@@ -176,6 +176,7 @@ def _foreign(options: argparse.Namespace, data: Diffraction) -> Support:
 def _coarse(options: argparse.Namespace, data: Diffraction) -> Support:
     from prammol.errors import InputError
     from prammol.io import read_atoms
+    from prammol.io_files import naming
     from prammol.support import support_from_truth
 
     truth = read_atoms(options.from_truth)
@@ -186,7 +187,8 @@ def _coarse(options: argparse.Namespace, data: Diffraction) -> Support:
             f"but {options.diffraction} is about {element}"
         )
         raise InputError(msg)
-    return support_from_truth(truth, options.resolution or SUPPORT["resolution"])
+    with naming(options.from_truth):
+        return support_from_truth(truth, options.resolution or SUPPORT["resolution"])
 
 
 def _retrieved(options: argparse.Namespace, data: Diffraction) -> Support:
