@@ -91,7 +91,8 @@ def replacing(path: PathLike, force: bool = False) -> Iterator[Path]:
 def unwritable(path: PathLike, error: Exception) -> InputError:
     """Return the error that a file can't be written, with the system's reason."""
     found = _REASON.search(str(error))
-    reason = getattr(error, "strerror", None) or (found and found[1]) or first_line(error)
+    # h5py puts all of the library's words, several lines of them, into strerror
+    reason = found[1] if found else getattr(error, "strerror", None) or first_line(error)
     return InputError(f"{path}: can't be written ({reason}); nothing else was changed")
 
 

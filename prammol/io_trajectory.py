@@ -99,7 +99,8 @@ def whole_frames(path: PathLike) -> list[Mark]:
                 number, comment = file.readline(_LONGEST), file.readline(_LONGEST)
                 whole = comment.endswith(b"\n")
                 found = _OURS.search(comment.rstrip())
-                if (whole and found is None) or not (number.strip() or b"0").isdigit():
+                foreign = len(comment) >= _LONGEST or (whole and found is None)
+                if foreign or not (number.strip() or b"0").isdigit():
                     msg = f"{path}: isn't a trajectory by prammol"
                     raise InputError(msg)
                 if found is None or not whole:
