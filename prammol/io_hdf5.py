@@ -27,7 +27,6 @@ LARGEST = 2_000_000_000  # values in one dataset; a damaged header may claim any
 UNQUESTIONED = 1 << 26
 _PACKED = 1100
 _MOST_LINKS = 16
-Item = h5py.Group | h5py.Dataset | None
 
 
 @contextmanager
@@ -143,7 +142,7 @@ def names_in(parent: h5py.Group) -> list[str]:
     return [name for name in parent if isinstance(name, str)]
 
 
-def find(parent: h5py.Group, name: str, links: int = _MOST_LINKS) -> Item:
+def find(parent: h5py.Group, name: str, links: int = _MOST_LINKS) -> Any:
     """Return what a path leads to inside the file, None if there is nothing.
 
     Parameters
@@ -162,7 +161,7 @@ def find(parent: h5py.Group, name: str, links: int = _MOST_LINKS) -> Item:
         file or of a type that NumPy doesn't know.
     """
     where = f"{Path(parent.file.filename)}: {parent.name.rstrip('/')}/{name}"
-    here: Item = parent.file["/"] if name.startswith("/") else parent
+    here: Any = parent.file["/"] if name.startswith("/") else parent
     for part in filter(None, name.split("/")):
         if not isinstance(here, h5py.Group):
             return None
