@@ -40,11 +40,11 @@ def create(path: PathLike, force: bool = False) -> Iterator[h5py.File]:
     InputError
         If it can't be written.
     """
-    # Nobody else knows the temporary file, so the locks that some shared file
-    # systems lack aren't needed.
+    # In memory first: when a disk is full while HDF5 closes a file, the library can neither
+    # close it nor forget it, and brings the process down at its end.
     with (
         replacing(path, force) as temporary,
-        h5py.File(temporary, "w", locking=False) as file,
+        h5py.File(temporary, "w", driver="core", backing_store=False) as file,
     ):
         file.attrs["NX_class"] = "NXroot"
         file.attrs["default"] = "entry_1"
@@ -54,6 +54,8 @@ def create(path: PathLike, force: bool = False) -> Iterator[h5py.File]:
         file["cxi_version"] = CXI_VERSION
         file["time"] = datetime.now(UTC).isoformat(timespec="seconds")
         yield file
+        file.flush()
+        temporary.write_bytes(file.id.get_file_image())
 
 
 @contextmanager
