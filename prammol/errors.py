@@ -4,11 +4,16 @@ Every one is a sentence to act on: the command line prints it and exits with
 ``exit_code``. Anything else that escapes is a bug and keeps its traceback.
 """
 
+_LONGEST = 900  # characters
+
 
 class PrammolError(Exception):
-    """Base of all errors that are reported in one sentence."""
+    """Base of all errors that are reported in one sentence, whatever a file puts into it."""
 
     exit_code = 2
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_one_line(a) if isinstance(a, str) else a for a in args))
 
 
 class InputError(PrammolError, ValueError):
@@ -35,3 +40,9 @@ class StoppedError(PrammolError):
 
 class SimulationError(PrammolError, RuntimeError):
     """LAMMPS stopped, lost atoms or returned numbers that aren't finite."""
+
+
+def _one_line(text: str) -> str:
+    """Return a text in one line, its middle left out if it is very long."""
+    line = " ".join(text.splitlines()) if len(text.splitlines()) > 1 else text
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-200:]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError
@@ -33,7 +34,9 @@ def read_npy(path: PathLike) -> NDArray[np.generic]:
         with path.open("rb") as file:
             require_npy(file, path.stat().st_size)
             file.seek(0)
-            return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
     except (ValueError, OSError, EOFError) as error:
         msg = f"{path}: can't be read as npy ({first_line(error)})"
         raise InputError(msg) from error
@@ -57,7 +60,9 @@ def require_npy(file: IO[bytes], size: int) -> None:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else _header_2
     try:
-        shape, _, kind = read(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a header of Python 2 is read, too
+            shape, _, kind = read(file)
     except (
         SyntaxError,
         TokenError,

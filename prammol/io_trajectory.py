@@ -18,7 +18,7 @@ from prammol.io_files import PathLike, unwritable
 
 _OURS = re.compile(rb"(?:^| )stage=(\S+) .*?iteration=(\d{1,18})(?: |$)")
 _LONGEST = 10_000  # characters of a comment line of ours
-_DIGITS = 18
+_NUMBER = re.compile(rb"(\d{0,18})\d*\s*")
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,13 @@ def whole_frames(path: PathLike) -> list[Mark]:
                 whole = comment.endswith(b"\n")
                 found = _OURS.search(comment.rstrip())
                 foreign = len(comment) >= _LONGEST or (whole and found is None)
-                if foreign or not (number.strip() or b"0").isdigit():
+                digits = _NUMBER.fullmatch(number)
+                if foreign or digits is None:
                     msg = f"{path}: isn't a trajectory by prammol"
                     raise InputError(msg)
                 if found is None or not whole:
                     break
-                atoms = int(number[:_DIGITS])
+                atoms = int(digits[1] or 0)
                 last = b"\n"
                 for _ in range(atoms):
                     last = file.readline()

@@ -141,20 +141,28 @@ def find_potential(name: str | Path) -> Path:
     from PyPI and in the environment.
     """
     path = Path(name)
-    if path.is_file():
+    if _is_file(path):
         return path.resolve()
     if len(path.parts) > 1:
         msg = f"{path}: no such potential file"
         raise PotentialError(msg)
     folders = lammps_folders()
     for folder in folders:
-        if (folder / path).is_file():
+        if _is_file(folder / path):
             return folder / path
     known = [p.name for folder in folders for p in folder.glob("*")]
     match = get_close_matches(path.name, known, n=1)
     close = f", did you mean {match[0]!r}?" if match else ""
     msg = f"{path}: no such potential file, here or among those of LAMMPS{close}"
     raise PotentialError(msg)
+
+
+def _is_file(path: Path) -> bool:
+    """Tell whether there is such a file; a name that no file can have isn't an error."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def lammps_folders() -> list[Path]:
@@ -221,7 +229,7 @@ def _header(path: Path | None, style: str | None) -> dict[str, float]:
         masses = [float(m[1]) for m in map(_SETFL_ELEMENT.match, lines[5:]) if m]
         if int(count) != len(symbols) or len(masses) != len(symbols):
             raise ValueError
-    except (OSError, IndexError, ValueError):
+    except (OSError, IndexError, ValueError, TypeError):  # gemmi's of a huge atomic number
         line = 2 if style.strip() == "eam" else 4
         kind = "funcfl (eam)" if line == 2 else f"setfl ({style.strip()})"
         msg = f"{path}: isn't a {kind} potential, expected its elements in line {line}"

@@ -69,8 +69,9 @@ def datasets(draw):
             h5py.Empty("f8"), h5py.SoftLink("/entry_1"), h5py.SoftLink("/nowhere"),
             h5py.ExternalLink("other.h5", "/"), np.zeros(3, [("a", "f8"), ("b", "S2")]),
         ]))  # fmt: skip
+    shape, fill, kind = draw(shapes), draw(fills), draw(kinds)
     with np.errstate(all="ignore"):
-        return np.full(draw(shapes), draw(fills), "f8").astype(draw(kinds))
+        return np.full(shape, fill, "f8").astype(kind)
 
 
 def changed(path, whole, changes):
@@ -97,13 +98,11 @@ def valid(tmp_path_factory):
     max_examples=100, derandomize=True, deadline=None, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
-@given(data=st.data())
-def test_hdf5_files_of_odd_parts(valid, tmp_path, reader, data):
-    target = fuzzing.TARGETS[reader]
+@given(changes=st.lists(st.tuples(st.integers(0, 999), datasets()), min_size=1, max_size=3))
+def test_hdf5_files_of_odd_parts(valid, tmp_path, reader, changes):
+    target, places = fuzzing.TARGETS[reader], PLACES[reader]
     path = tmp_path / f"odd{target.suffix}"
-    places = st.tuples(st.sampled_from(PLACES[reader]), datasets())
-    changes = data.draw(st.lists(places, min_size=1, max_size=3))
-    changed(path, valid[reader][0], changes)
+    changed(path, valid[reader][0], [(places[k % len(places)], value) for k, value in changes])
     with fuzzing.bounded():
         fuzzing.attempt(target, path)
 
@@ -152,14 +151,13 @@ def test_a_hundred_thousand_inputs():
 
 
 def test_the_fuzzer_sees_what_it_should(tmp_path):
-    """A reader that crashes, hangs, or says two sentences is found."""
+    """A reader that crashes, hangs, or says nothing is found."""
 
     def crash(path):
         raise KeyError
 
     def talk(path):
-        msg = "one\ntwo"
-        raise fuzzing.PrammolError(msg)
+        raise fuzzing.PrammolError
 
     for read, error in ((crash, KeyError), (talk, fuzzing.FaultError)):
         with pytest.raises(error):
