@@ -221,7 +221,7 @@ def test_truncated_checkpoint_is_one_sentence(saved, tmp_path, part):
         ("history", '[{"iteration": 4}]', "history doesn't end at its state"),
         ("state", '{"iteration": 5, "more": 1}', "damaged"),
         ("notes", "[1]", "damaged"),
-        ("occupancies", None, "damaged"),
+        ("occupancies", None, "occupancies is missing"),
         ("scale", None, "scale is missing"),
     ],
 )

@@ -27,8 +27,8 @@ from tables import logged, read_table
 FloatArray = NDArray[np.float64]
 
 ERRORS = (
-    ("mae_pm", "mean (MAE)", BLUE, "o"),
-    ("rmse_pm", "root mean square (RMSE)", GREEN, "s"),
+    ("mae_pm", "MAE", BLUE, "o"),
+    ("rmse_pm", "RMSE", GREEN, "s"),
     ("max_error_pm", "largest", ORANGE, "^"),
 )
 WRONG = (("n_missing", "missing", RED, "v"), ("n_extra", "extra", BLUE, "D"))
