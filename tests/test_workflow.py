@@ -57,7 +57,6 @@ def small(**changes):
                 "sample": "vacancy",
                 "flux": ["1e20"],
                 "trials": 1,
-                # Not converged after one iteration: exit code 3.
                 "settings": ["max_iterations=1", "patience=5"],
             }
         },
@@ -143,7 +142,7 @@ def test_a_flux_by_another_name_is_refused(tmp_path):
 
 
 def test_a_result_that_has_not_converged_is_a_result(finished):
-    assert json.loads((finished / TRIAL).read_text())["converged"] is False
+    assert json.loads((finished / WARM).read_text())["converged"] is False
 
 
 def test_any_other_exit_code_is_a_failure(tmp_path):
