@@ -165,7 +165,10 @@ def potential_of(wildcards):
 
 def settings_of(wildcards):
     """Options of `prammol reconstruct` that change settings of the preset."""
-    return [f"--set {shlex.quote(s)}" for s in config["studies"][wildcards.study]["settings"]]
+    return [
+        f"--set {shlex.quote(s)}"
+        for s in config["studies"][wildcards.study]["settings"]
+    ]
 
 
 def trials(study, condition, name):
