@@ -35,6 +35,7 @@ OWN_SETTINGS = (
     "starts",
     "good_start",
     "same_start",
+    "least_progress",
     "error_bars",
 )
 
@@ -66,6 +67,9 @@ class Preset:
         Look no further when a start's misfit is worth fewer missing atoms than this part of all.
     same_start : float
         Nor when the two best starts differ by less than this part of their misfit.
+    least_progress : float
+        End when the last two iterations together lowered the misfit, in missing atoms, by less
+        than this part: what is left then isn't a matter of which atoms exist.
     error_bars : bool
         Whether :func:`prammol.error_bars.error_bars` are written beside the atoms.
     """
@@ -80,6 +84,7 @@ class Preset:
     starts: int = 1
     good_start: float = 0.1
     same_start: float = 0.02
+    least_progress: float = 0.0
     error_bars: bool = False
 
     @property
@@ -190,6 +195,7 @@ DEFAULT = Preset(
     max_iterations=50,
     judges=True,
     starts=8,
+    least_progress=0.02,
     error_bars=True,
 )
 

@@ -27,6 +27,7 @@ from prammol.state import Problem, State
 from prammol.support import Support
 
 Record = dict[str, Any]
+_SLOW = 2  # iterations that may hardly help
 _TOO_GOOD = 5.0  # standard deviations below pure noise
 
 
@@ -89,8 +90,8 @@ def reconstruct(
         Its ``history`` has one record per iteration, the first (iteration 0) for the start:
         ``iteration, log_likelihood, atoms, added, removed, selected, scale, energy`` [eV],
         ``energy_per_atom`` [eV], where known ``excess`` (of the misfit over pure noise, in
-        standard deviations) and ``wrong`` (the same in missing atoms), ``seconds`` and
-        ``stages`` (seconds of each stage).
+        standard deviations) and ``wrong`` (the same in missing atoms), ``stalled`` (true where
+        two iterations hardly lowered it), ``seconds`` and ``stages`` (seconds of each stage).
 
     Raises
     ------
@@ -188,10 +189,13 @@ def _run(
 
     def report(state: State, stages: dict[str, float]) -> State:
         idle = 0 if not history or state.selected else _idle(history) + 1
-        if _reason_to_stop(plan, state, idle):
+        stalled = _stalled(plan, state, history)
+        if _reason_to_stop(plan, state, idle, stalled):
             state, more = _apply(plan.finish, problem, state)
             stages = {**stages, **more}
         history.append(_record(problem, state, stages, clock.lap()))
+        if stalled:
+            history[-1]["stalled"] = True
         _require_finite(state, history[-1])
         problem.cluster.forget()  # so that a resumed run has the same bits
         visit(state, history)
@@ -203,7 +207,7 @@ def _run(
         history = []
         state, seconds = _best_start(plan, problem, on_start)
         state = report(state, seconds)
-    while not (reason := _reason_to_stop(plan, state, _idle(history))):
+    while not (reason := _reason_to_stop(plan, state, _idle(history), _ended(history))):
         state = replace(state, added=0, removed=0, selected=False)
         state, seconds = _apply(plan.loop, problem, state)
         state = report(replace(state, iteration=state.iteration + 1, training=None), seconds)
@@ -266,11 +270,11 @@ def _as_stored(state: State) -> State:
     )
 
 
-def _reason_to_stop(plan: Preset, state: State, idle: int) -> str:
+def _reason_to_stop(plan: Preset, state: State, idle: int, stalled: bool) -> str:
     """Return why the reconstruction ends, or an empty string."""
     if state.converged:
         return "converged"
-    if idle >= plan.patience:
+    if idle >= plan.patience or stalled:
         return "converged" if state.explained else "patience"
     if state.iteration >= plan.max_iterations:
         return "max_iterations"
@@ -280,6 +284,20 @@ def _reason_to_stop(plan: Preset, state: State, idle: int) -> str:
 def _idle(history: list[Record]) -> int:
     """Return how many iterations in a row have selected nothing; the start isn't one."""
     return next((n for n, r in enumerate(reversed(history[1:])) if r["selected"]), len(history) - 1)
+
+
+def _stalled(plan: Preset, state: State, history: list[Record]) -> bool:
+    """Tell whether the last two iterations, the one at hand included, hardly helped."""
+    wrong = [r["wrong"] for r in history if "wrong" in r]
+    if state.explained or len(wrong) < len(history) or len(wrong) < _SLOW:
+        return False
+    before = min(wrong[: 1 - _SLOW])
+    return min(*wrong[1 - _SLOW :], state.wrong) > (1.0 - plan.least_progress) * before
+
+
+def _ended(history: list[Record]) -> bool:
+    """Tell whether the last iteration found that it hardly helped: then it has finished."""
+    return bool(history[-1].get("stalled", False))
 
 
 def _record(problem: Problem, state: State, stages: dict[str, float], seconds: float) -> Record:

@@ -26,8 +26,8 @@ _EPSILON = 1e-4
 _STEP = 1e-3  # Å, for second derivatives of the energy
 _AT_REST = 1e-4  # eV/Å; a strained object is further from the minimum
 _REGULAR = 1e-9
-_RESIDUAL = 0.01  # of the conjugate gradient
-_MOST = 200  # iterations of it
+_RESIDUAL = 0.1  # of the conjugate gradient
+_MOST = 50  # iterations of it
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def position_uncertainty(
     problem: Problem,
     state: State,
     weight: NDArray[np.float64] | None = None,
-    probes: int = 8,
+    probes: int = 4,
 ) -> Uncertainty:
     """Return how uncertain the positions of a finished object are.
 

@@ -1,0 +1,77 @@
+"""When a reconstruction ends, with stages that follow a script."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+from small_crystal import fcc_ball, simulate
+
+from prammol.atoms import Atoms
+from prammol.presets import Preset
+from prammol.reconstruct import reconstruct
+from prammol.support import support_from_truth
+
+BALL = fcc_ball(6.0)
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """A stage that always selects, and leaves the misfit of its script."""
+
+    wrong: tuple[float, ...]
+    explained: bool = False
+
+    def __call__(self, problem, state):
+        number = state.iteration if len(state.positions) else -1
+        return replace(
+            state,
+            positions=BALL.copy(),
+            scale=1.9,
+            excess=100.0,
+            wrong=self.wrong[number + 1],
+            selected=True,
+            explained=self.explained,
+        )
+
+
+@dataclass(frozen=True)
+class Finish:
+    """A stage that finds what the others can't."""
+
+    def __call__(self, problem, state):
+        return replace(state, wrong=0.1)
+
+
+def run(*wrong, explained=False, **settings):
+    data = simulate(BALL, points=12)
+    stage = Scripted(wrong, explained)
+    plan = Preset("own", (stage,), (stage,), (Finish(),), judges=True, max_iterations=6, **settings)
+    return reconstruct(data, support_from_truth(Atoms(BALL, "Al")), preset=plan)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "iterations"),
+    [
+        ([50, 49.5, 49.4, 9, 8, 7, 6], 2),  # 1.2 % in two iterations
+        ([50, 20, 19.9, 19.8, 7, 6, 5], 3),
+        ([50, 51, 30, 40, 29, 29, 20], 6),  # up and down: the least counts
+        ([50, 49.5, 49.1, 48.5, 48.0, 47.5, 47.0], 2),
+        ([50, 49.4, 48.8, 48.2, 47.6, 47.0, 46.4], 6),  # 2.4 % in two
+    ],
+)
+def test_two_iterations_that_hardly_help_end_it(wrong, iterations):
+    result = run(*wrong, least_progress=0.02)
+    assert result.iterations == iterations
+    stopped = iterations < 6
+    assert (result.reason, result.converged) == (
+        ("patience", False) if stopped else ("max_iterations", False)
+    )
+    assert result.history[-1]["wrong"] == 0.1, "the last stages have run"
+    assert result.history[-1].get("stalled", False) is stopped
+
+
+def test_it_goes_on_where_that_is_not_asked_for_or_the_data_see_nothing():
+    flat = [50] * 7
+    assert run(*flat).iterations == 6
+    assert run(*flat, least_progress=0.02, explained=True).iterations == 6
