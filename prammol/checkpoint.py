@@ -38,9 +38,9 @@ from prammol.presets import Preset
 from prammol.state import State
 from prammol.support import Support
 
-FORMAT = 4
+FORMAT = 5
 _GROUP = "entry_1/checkpoint"
-_ARRAYS = ("positions", "occupancies", "candidates", "displacements")
+_ARRAYS = ("positions", "occupancies", "candidates", "displacements", "site_occupancies")
 # `training` is of use within an iteration only.
 _SCALARS = [f.name for f in fields(State) if f.name not in (*_ARRAYS, "scale", "training")]
 # Identity of a run -> how a message names it.
@@ -181,6 +181,7 @@ def write_checkpoint(path: PathLike, saved: Checkpoint, force: bool = False) -> 
         store(made, "occupancies", state.occupancies)
         store(made, "candidates", state.candidates, "angstrom")
         store(made, "displacements", state.displacements, "angstrom^2")
+        store(made, "site_occupancies", state.site_occupancies)
         made["state"] = to_json(_scalars(state))
         made["history"] = to_json(saved.history)
         made["identity"] = to_json(dict(saved.identity))
@@ -259,6 +260,7 @@ def _read_state(made: h5py.Group) -> State:
         occupancies=load_array(made, "occupancies", (None,) * axes),
         candidates=load_array(made, "candidates", (None, 3)),
         displacements=load_array(made, "displacements", (None,)),
+        site_occupancies=load_array(made, "site_occupancies", (None,)),
     )
     scalars = parse_json(load_text(made, "state"))
     if set(scalars) != set(_SCALARS):
@@ -284,6 +286,7 @@ def _checksum(made: h5py.Group) -> str:
         "occupancies": (None,) * axes,
         "candidates": (None, 3),
         "displacements": (None,),
+        "site_occupancies": (None,),
     }
     return _digest(
         *(load_array(made, name, shapes[name]) for name in _ARRAYS),

@@ -12,6 +12,9 @@ class of atoms with equally many neighbours. While the atoms are moved,
 
 near Bragg vectors of length G, with w_j = exp(-G^2 (u_j - u) / 2) and u of the bulk: two
 transforms whatever the number of classes, and an error of second order.
+
+An atom of the surface that hops is in its place a part of the time only: its wave has that
+occupancy as a weight, whatever q. A mean square displacement can't stand for it.
 """
 
 from __future__ import annotations
@@ -42,6 +45,8 @@ class ThermalStructureFactor(StructureFactor):
         Mean square displacement of each atom along one axis [Å^2].
     length : float
         Length of the Bragg vectors G [1/Å], around which the factors are expanded.
+    occupancies : (n,) ndarray, optional
+        Part of the time each atom is in its place; 1 if not given.
     """
 
     def __init__(
@@ -51,11 +56,15 @@ class ThermalStructureFactor(StructureFactor):
         length: float,
         epsilon: float = 1e-9,
         threads: int = 1,
+        occupancies: NDArray[np.float64] | None = None,
     ) -> None:
         super().__init__(patches, epsilon, threads)
         bulk = float(np.median(displacements))
         self._more = displacements - bulk
         self._weights = np.exp(-0.5 * length**2 * self._more)
+        if occupancies is not None:
+            self._weights *= occupancies
+        self._alike = not self._more.any()
         square = np.sum(self.q**2, axis=1)
         self._damping = np.exp(-0.5 * bulk * square).astype(self._real)
         self._slope = (-0.5 * (square - length**2)).astype(self._real)
@@ -65,12 +74,16 @@ class ThermalStructureFactor(StructureFactor):
     ) -> NDArray[np.complex128]:
         """Return the mean of Omega on all points; x as many atoms as there are displacements."""
         w = self._weights if weights is None else weights * self._weights
+        if self._alike:
+            return self._damping * super().forward(x, w)
         first = super().forward(x, w * self._more)
         return self._damping * (super().forward(x, w) + self._slope * first)
 
     def adjoint(self, values: NDArray[np.complexfloating], x: Positions) -> NDArray[np.complex128]:
         """Return the adjoint of :meth:`forward`."""
         v = self._damping * values
+        if self._alike:
+            return self._weights * super().adjoint(v, x)
         first = super().adjoint(self._slope * v, x)
         return self._weights * (super().adjoint(v, x) + self._more * first)
 
@@ -79,6 +92,8 @@ class ThermalStructureFactor(StructureFactor):
     ) -> NDArray[np.complex128]:
         """Return the adjoint of q times the values, (n, 3)."""
         v = self._damping * values
+        if self._alike:
+            return np.asarray(self._weights[:, None] * super().adjoint_moments(v, x))
         first = super().adjoint_moments(self._slope * v, x)
         both = super().adjoint_moments(v, x) + self._more[:, None] * first
         return np.asarray(self._weights[:, None] * both)
@@ -121,6 +136,7 @@ def fit_displacements(
     x: NDArray[np.float64],
     classes: NDArray[np.intp],
     start: NDArray[np.float64] | None = None,
+    occupancies: NDArray[np.float64] | None = None,
     steps: int = 5,
 ) -> NDArray[np.float64]:
     """Fit the mean square displacement of each class, by Gauss-Newton with the scale.
@@ -137,6 +153,8 @@ def fit_displacements(
         Class of each atom, 0 the bulk.
     start : (k,) ndarray, optional
         Displacements to start from; 0 if not given.
+    occupancies : (n,) ndarray, optional
+        Occupancy of each atom; 1 if not given.
     steps : int
         Largest number of steps.
 
@@ -146,7 +164,8 @@ def fit_displacements(
         Mean square displacement of each class along one axis [Å^2].
     """
     number = int(classes.max()) + 1
-    parts = np.array([factor.forward(x, (classes == k).astype(float)) for k in range(number)])
+    weights = np.ones(len(x)) if occupancies is None else occupancies
+    parts = np.array([factor.forward(x, weights * (classes == k)) for k in range(number)])
     square = np.sum(factor.q**2, axis=1)
     displacements = np.zeros(number) if start is None else np.array(start, dtype=float)
 
@@ -173,7 +192,10 @@ def fit_displacements(
 
 
 def thermal_structure_factor(
-    factor: StructureFactor, x: NDArray[np.float64], displacements: NDArray[np.float64]
+    factor: StructureFactor,
+    x: NDArray[np.float64],
+    displacements: NDArray[np.float64],
+    occupancies: NDArray[np.float64] | None = None,
 ) -> NDArray[np.complex128]:
     """Return the mean of Omega, one transform for each class.
 
@@ -186,15 +208,20 @@ def thermal_structure_factor(
     displacements : (n,) ndarray
         Mean square displacement of each atom along one axis [Å^2]; few different values.
         Empty for atoms at rest.
+    occupancies : (n,) ndarray, optional
+        Occupancy of each atom; 1 if not given, or empty.
 
     Returns
     -------
     (size,) complex ndarray
     """
+    weights = None if occupancies is None or len(occupancies) == 0 else occupancies
     if len(displacements) == 0:
-        return factor.forward(x)
+        return factor.forward(x, weights)
     square = np.sum(factor.q**2, axis=1)
     out = np.zeros(factor.size, dtype=complex)
     for u in np.unique(displacements):
-        out += np.exp(-0.5 * square * u) * factor.forward(x[displacements == u])
+        here = displacements == u
+        part = factor.forward(x[here], None if weights is None else weights[here])
+        out += np.exp(-0.5 * square * u) * part
     return out

@@ -45,7 +45,9 @@ def error_bars(problem: Problem, state: State) -> dict[str, NDArray[np.float64]]
 def honest_misfit(problem: Problem, state: State) -> PoissonMisfit:
     """Return the misfit whose noise includes what the object doesn't explain."""
     exact = PoissonMisfit(problem.shard, problem.factor)
-    omega = thermal_structure_factor(problem.factor, state.positions, state.displacements)
+    omega = thermal_structure_factor(
+        problem.factor, state.positions, state.displacements, state.site_occupancies
+    )
     incoherent = state.scale**2 * len(state.positions)
     floor = exact.floor_for(omega, state.scale, incoherent)
     return PoissonMisfit(problem.shard, problem.factor, floor=floor, incoherent=incoherent)

@@ -38,6 +38,8 @@ class Fisher:
         Mean square displacement of each atom along one axis [Å^2]; few different values.
     weight : (m,) ndarray, optional
         Weight of each point, :attr:`prammol.misfit.PoissonMisfit.weight`.
+    occupancies : (n,) ndarray, optional
+        Part of the time each atom is in its place; 1 if not given.
     """
 
     def __init__(
@@ -48,14 +50,16 @@ class Fisher:
         scale: float,
         displacements: NDArray[np.float64] | None = None,
         weight: NDArray[np.float64] | None = None,
+        occupancies: NDArray[np.float64] | None = None,
     ) -> None:
         self._comm, self._factor, self._rest, self._scale = shard.comm, factor, factor, scale
         self.x = x
         self._motion = np.zeros(len(x)) if displacements is None else displacements
-        if self._motion.any():
+        self._present = np.ones(len(x)) if occupancies is None else occupancies
+        if self._motion.any() or occupancies is not None:
             q = np.sqrt(shard.comm.sum(float(np.sum(factor.q**2))) / shard.comm.sum(factor.size))
             self._factor = ThermalStructureFactor(
-                factor.patches, self._motion, q, factor.epsilon, factor.threads
+                factor.patches, self._motion, q, factor.epsilon, factor.threads, self._present
             )
         self._omega = self._factor.forward(x)
         signal = scale**2 * np.abs(self._omega).astype(float) ** 2
@@ -96,7 +100,7 @@ class Fisher:
                 mean = self._comm.sum(float(power @ both))
                 part = self._rest.adjoint(doubled * both, 2.0 * self.x[here]).real.copy()
                 out[here, a, b] = out[here, b, a] = mean - self._comm.allreduce(part)
-        return out
+        return out * self._present[:, None, None] ** 2
 
     def of_maps(self, generators: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the covariance of the coefficients of even maps of the object, (k, k).

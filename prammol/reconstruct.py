@@ -123,6 +123,8 @@ def reconstruct(
         columns = {"energy": problem.cluster.atom_energies(state.positions)}
         if len(state.displacements):
             columns["mean_square_displacement"] = state.displacements
+        if len(state.site_occupancies):
+            columns["occupancy"] = state.site_occupancies
         if plan.error_bars:
             columns |= error_bars(problem, state)
     finally:
@@ -267,6 +269,7 @@ def _as_stored(state: State) -> State:
         occupancies=np.ascontiguousarray(state.occupancies),
         candidates=np.ascontiguousarray(state.candidates),
         displacements=np.ascontiguousarray(state.displacements),
+        site_occupancies=np.ascontiguousarray(state.site_occupancies),
     )
 
 
@@ -303,7 +306,7 @@ def _ended(history: list[Record]) -> bool:
 def _record(problem: Problem, state: State, stages: dict[str, float], seconds: float) -> Record:
     """Return what is known after an iteration; the log-likelihood is over all valid points."""
     x, valid = state.positions, problem.shard.valid
-    omega = thermal_structure_factor(problem.factor, x, state.displacements)
+    omega = thermal_structure_factor(problem.factor, x, state.displacements, state.site_occupancies)
     energy, _ = problem.cluster.energy_forces(x)
     known = {"excess": state.excess, "wrong": state.wrong} if np.isfinite(state.excess) else {}
     return {

@@ -87,6 +87,8 @@ class State:
         Positions proposed for new atoms [Å].
     displacements : (n,) ndarray
         Mean square displacement of each atom along one axis [Å^2]; empty if it isn't fitted.
+    site_occupancies : (n,) ndarray
+        Part of the time each atom is in its place; empty if that isn't fitted.
     stiffness : float
         Weight of the energy beside the misfit that gave the positions [1/eV]; infinite for a
         minimum of the energy.
@@ -112,6 +114,7 @@ class State:
     removed: int = 0
     candidates: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
     displacements: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    site_occupancies: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     stiffness: float = float("inf")
     explained: bool = False
     converged: bool = False

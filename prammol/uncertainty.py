@@ -71,7 +71,8 @@ def position_uncertainty(
     base = problem.factor
     factor = StructureFactor(base.patches, _EPSILON, base.threads)
     motion = state.displacements if len(state.displacements) else None
-    fisher = Fisher(problem.shard, factor, x, state.scale, motion, weight)
+    present = state.site_occupancies if len(state.site_occupancies) else None
+    fisher = Fisher(problem.shard, factor, x, state.scale, motion, weight, present)
     blocks = fisher.blocks()
     inverse = np.linalg.inv(blocks + _REGULAR * np.trace(blocks.mean(axis=0)) * np.eye(3))
     of_data = np.sqrt(np.trace(inverse, axis1=1, axis2=2) / 3)

@@ -43,19 +43,23 @@ def simulate(
     scale: float = 1.9,
     seed: int = 1,
     displacements: NDArray[np.float64] | None = None,
+    occupancies: NDArray[np.float64] | None = None,
 ) -> Diffraction:
     """Poisson counts on small versions of the paper's patches, by direct summation.
 
-    Atoms may move: their mean square displacements along one axis, (n,) [Å^2].
+    Atoms may move: their mean square displacements along one axis, (n,) [Å^2]. They may be away
+    part of the time: their occupancies, (n,).
     """
     u = np.zeros(len(x)) if displacements is None else displacements
+    w = np.ones(len(x)) if occupancies is None else occupancies
     patches = paper_patches(points)
     rng = np.random.default_rng(seed)
 
     def amplitude(q: NDArray[np.float64]) -> NDArray[np.complex128]:
         square = np.sum(q**2, axis=1)
         parts = [
-            np.exp(-0.5 * square * v) * direct_structure_factor(q, x[u == v]) for v in np.unique(u)
+            np.exp(-0.5 * square * v) * direct_structure_factor(q, x[u == v], w[u == v])
+            for v in np.unique(u)
         ]
         return np.sum(parts, axis=0)
 

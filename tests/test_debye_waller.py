@@ -43,17 +43,23 @@ def test_mean_over_gaussian_motion(patches):
     assert np.abs(mean - factor.forward(x)[::97]).max() > 10 * noise
 
 
-def test_transform_of_moving_atoms_and_its_adjoint(patches):
+@pytest.mark.parametrize("alike", [True, False])
+@pytest.mark.parametrize("hopping", [True, False])
+def test_transform_of_moving_atoms_and_its_adjoint(patches, hopping, alike):
     """Against the direct sum of each atom's own factor; the adjoint to rounding."""
     x = relaxed_ball(5.0)
     rng = np.random.default_rng(6)
-    u = 0.01 + rng.choice([0.0, 0.004, 0.02], len(x), p=[0.6, 0.2, 0.2])
-    factor = ThermalStructureFactor(patches, u, LENGTH, 1e-10)
+    u = 0.01 + rng.choice([0.0, 0.004, 0.02], len(x), p=[0.6, 0.2, 0.2]) * (not alike)
+    present = rng.uniform(0.2, 1.0, len(x)) if hopping else None
+    factor = ThermalStructureFactor(patches, u, LENGTH, 1e-10, occupancies=present)
     square = np.sum(factor.q**2, axis=1)
+    weights = np.ones(len(x)) if present is None else present
     exact = sum(
-        np.exp(-0.5 * v * square) * direct_structure_factor(factor.q, x[u == v])
+        np.exp(-0.5 * v * square) * direct_structure_factor(factor.q, x[u == v], weights[u == v])
         for v in np.unique(u)
     )
+    whole = thermal_structure_factor(StructureFactor(patches, 1e-10), x, u, present)
+    assert np.abs(whole - exact).max() < 1e-7 * len(x)
     # second order: half of (q^2 - G^2)^2 (u_j - u)^2 / 4 for each atom
     bound = (u - 0.01) ** 2 @ np.ones(len(x)) * (square - LENGTH**2) ** 2 / 8
     assert (np.abs(factor.forward(x) - exact) <= 1.2 * bound + 1e-6).all()
@@ -78,16 +84,31 @@ def test_classes_go_from_the_bulk_outwards():
     assert classes.max() >= 2
 
 
-def test_displacements_are_found_from_counts():
+def test_atoms_that_are_away_part_of_the_time():
+    """The mean over an atom that is there in every third picture is that of its occupancy."""
+    x = relaxed_ball(5.0)
+    factor = StructureFactor(paper_patches(8), 1e-10)
+    present = np.where(np.arange(len(x)) < 4, 1 / 3, 1.0)
+    mean = sum(direct_structure_factor(factor.q, x[4 * (k > 0) :]) for k in range(3)) / 3
+    expected = thermal_structure_factor(factor, x, np.empty(0), present)
+    assert np.abs(expected - mean).max() < 1e-7 * len(x)
+
+
+@pytest.mark.parametrize("hopping", [False, True])
+def test_displacements_are_found_from_counts(hopping):
     x = relaxed_ball(10.0)
     classes = neighbour_classes(x, 1.22 * 2.864, fewest=30)
     truth = 0.01 + 0.008 * np.arange(classes.max() + 1)
-    data = simulate(x, points=24, displacements=truth[classes])
+    rng = np.random.default_rng(4)
+    present = np.where(classes > 1, rng.uniform(0.3, 1.0, len(x)), 1.0) if hopping else None
+    data = simulate(x, points=24, displacements=truth[classes], occupancies=present)
     shard = local_shard(data, COMM)
     factor = StructureFactor(shard.patches, 1e-9)
-    found = fit_displacements(PoissonMisfit(shard, factor), factor, x, classes)
+    found = fit_displacements(PoissonMisfit(shard, factor), factor, x, classes, None, present)
     assert np.abs(found - truth).max() < 1e-3
-    moving = ThermalStructureFactor(shard.patches, found[classes], LENGTH, 1e-9)
+    moving = ThermalStructureFactor(
+        shard.patches, found[classes], LENGTH, 1e-9, occupancies=present
+    )
     still, best = PoissonMisfit(shard, factor)(x), PoissonMisfit(shard, moving)(x)
     # Noise alone gives one half for each point.
     assert best.value == pytest.approx(0.5 * factor.size, rel=0.03)

@@ -161,6 +161,7 @@ def saved(rng):
         removed=1,
         candidates=rng.normal(size=(4, 3)),
         displacements=rng.random(7),
+        site_occupancies=rng.random(7),
         converged=True,
     )
     history = [{"iteration": i, "selected": bool(i % 2), "energy": -0.1 * i} for i in range(6)]
@@ -170,7 +171,7 @@ def saved(rng):
 def test_reading_gives_back_what_was_written_to_the_bit(saved, tmp_path):
     write_checkpoint(tmp_path / "c.h5", saved)
     found = read_checkpoint(tmp_path / "c.h5")
-    arrays = ("positions", "occupancies", "candidates", "displacements")
+    arrays = ("positions", "occupancies", "candidates", "displacements", "site_occupancies")
     for name in arrays:
         np.testing.assert_array_equal(getattr(found.state, name), getattr(saved.state, name))
     none = dict.fromkeys(arrays)
@@ -213,7 +214,7 @@ def test_truncated_checkpoint_is_one_sentence(saved, tmp_path, part):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("format", 99, "format 99, expected 4"),
+        ("format", 99, "format 99, expected 5"),
         ("positions", np.zeros((3, 2)), r"shape \(3, 2\), expected \(n, 3\)"),
         ("positions", np.full((3, 3), np.nan), "aren't finite"),
         ("history", "[]", "damaged"),

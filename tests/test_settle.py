@@ -93,6 +93,22 @@ def test_thermal_motion_lowers_the_misfit_and_the_surface_moves_more(seed):
     assert np.diff(found) == pytest.approx(0.01, abs=2e-3)
 
 
+def test_atoms_that_are_away_part_of_the_time_are_told():
+    """A warm surface that hops must neither pull the others away nor pass for thermal motion."""
+    x = relaxed_ball(10.0)
+    classes = neighbour_classes(x, 1.22 * 2.864)
+    u = 0.01 + 0.005 * classes
+    present = np.ones(len(x))
+    hopping = np.flatnonzero(classes == classes.max())[::7]
+    present[hopping] = 0.6
+    shift = 0.01 * np.sin(x[:, [1, 2, 0]] / 4.0)
+    _, after = settled(x + shift, x, displacements=u, occupancies=present)
+    assert after.site_occupancies[hopping].mean() == pytest.approx(0.6, abs=0.06)
+    others = np.delete(after.site_occupancies, hopping)
+    assert others.mean() > 0.97
+    assert off(after.positions, x + shift).mean() < 0.005
+
+
 def test_curvatures_are_second_derivatives():
     x = relaxed_ball(8.5)
     problem = make_problem(simulate(x, points=16), cluster=True)

@@ -20,28 +20,30 @@ SCALE = 1.9
 SMALL = 5.5  # Å, some forty atoms
 
 
-def jacobian(data, x, motion, step=1e-4):
+def jacobian(data, x, motion, present, step=1e-4):
     """Derivatives of lambda by all coordinates, (m, 3 n), by differences of direct sums."""
     q = np.concatenate([p.q() for p in data.patches])
     square = np.sum(q**2, axis=1)
 
-    def image(y, u):
-        return np.exp(-0.5 * square * u) * np.exp(-1j * q @ y)
+    def image(y, u, w):
+        return w * np.exp(-0.5 * square * u) * np.exp(-1j * q @ y)
 
-    omega = sum(image(y, u) for y, u in zip(x, motion, strict=True))
+    omega = sum(image(y, u, w) for y, u, w in zip(x, motion, present, strict=True))
     columns = []
-    for y, u in zip(x, motion, strict=True):
+    for y, u, w in zip(x, motion, present, strict=True):
         for a in range(3):
             shift = step * np.eye(3)[a]
-            change = image(y + shift, u) - image(y - shift, u)
+            change = image(y + shift, u, w) - image(y - shift, u, w)
             up, down = np.abs(omega + 0.5 * change) ** 2, np.abs(omega - 0.5 * change) ** 2
             columns.append(SCALE**2 * (up - down) / (2 * step))
     return np.array(columns).T, SCALE**2 * np.abs(omega) ** 2
 
 
-@pytest.mark.parametrize("moving", [False, True])
-@pytest.mark.parametrize("background", [None, 0.7])
-def test_fisher_information_is_that_of_the_derivatives(moving, background):
+@pytest.mark.parametrize(
+    ("moving", "hopping", "background"),
+    [(False, False, None), (True, False, 0.7), (False, True, 0.7), (True, True, None)],
+)
+def test_fisher_information_is_that_of_the_derivatives(moving, hopping, background):
     x = relaxed_ball(SMALL)
     data = simulate(x, points=12)
     problem = make_problem(data, x=x)
@@ -51,8 +53,9 @@ def test_fisher_information_is_that_of_the_derivatives(moving, background):
     rng = np.random.default_rng(3)
     motion = np.where(np.arange(len(x)) % 3, 0.004, 0.006) if moving else np.zeros(len(x))
     weight = shard.valid * rng.random(shard.counts.shape)
-    fisher = Fisher(shard, StructureFactor(shard.patches, 1e-9), x, SCALE, motion, weight)
-    slope, signal = jacobian(data, x, motion)
+    present = rng.uniform(0.3, 1.0, len(x)) if hopping else None
+    fisher = Fisher(shard, StructureFactor(shard.patches, 1e-9), x, SCALE, motion, weight, present)
+    slope, signal = jacobian(data, x, motion, np.ones(len(x)) if present is None else present)
     noise = signal + (background or 0.0) + EXTRA
     known = (slope * (weight / noise)[:, None]).T @ slope
     blocks = np.array([known[3 * j : 3 * j + 3, 3 * j : 3 * j + 3] for j in range(len(x))])
@@ -166,7 +169,7 @@ def test_direct_sum_is_the_structure_factor():
     """The reference of this file, against the one the other tests use."""
     x = relaxed_ball(SMALL)
     data = simulate(x, points=12)
-    _, signal = jacobian(data, x, np.zeros(len(x)))
+    _, signal = jacobian(data, x, np.zeros(len(x)), np.ones(len(x)))
     q = np.concatenate([p.q() for p in data.patches])
     expected = np.abs(SCALE * direct_structure_factor(q, x)) ** 2
     assert signal == pytest.approx(expected, rel=1e-9, abs=1e-9 * expected.max())

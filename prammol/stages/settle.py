@@ -13,17 +13,22 @@ from prammol.debye_waller import (
     neighbour_classes,
     thermal_structure_factor,
 )
+from prammol.held_out import HeldOut, hold_out_blocks
 from prammol.md import Cluster
 from prammol.misfit import PoissonMisfit
+from prammol.occupancies import fit_occupancies
 from prammol.pull import pull
 from prammol.scattering import StructureFactor
-from prammol.stages.estimate import training_points
+from prammol.stages.complete import on_surface
 from prammol.stages.exchange import exchanged
 from prammol.stages.refine import judged
 from prammol.state import Problem, State
 
-# Standard deviations by which held-out points must prefer a model.
+# Standard deviations by which held-out points must prefer another kind of model, and a softer
+# energy: there are few points, and too stiff is as wrong as too soft.
 _SIGNIFICANT = 3.0
+_LIKELY = 1.0
+_ITERATIONS = 40  # of the occupancies
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,14 @@ class Settle:
     """Refine positions by likelihood plus energy, and thermal motion by Debye-Waller factors.
 
     The minimum of the energy is where the atoms are if the potential is right and the
-    crystal cold. Some points are held out; on the others misfit + k * energy is
-    minimised with smaller and smaller k while the misfit of the held-out points falls. With
-    each k atoms are looked for that the data put where the energy has no minimum. This is
-    done for atoms at rest and, if these don't explain the data, for atoms that move
-    thermally; the held-out points choose. Then all points are used with the best k. If no k
-    is better than the minimum of the energy, nothing moves. Neither does it where that
-    minimum explains the data.
+    crystal cold. Blocks of points are held out (:mod:`prammol.held_out`); on the others
+    misfit + k * energy is minimised with smaller and smaller k while the misfit of the
+    held-out points falls. With each k atoms are looked for that the data put where the energy
+    has no minimum. This is done for atoms at rest and, if these don't explain the data, for
+    atoms that move thermally and of which those at the surface may be away for a part of the
+    time; the held-out points choose. Then all points are used with the
+    best k. If no k is better than the minimum of the energy, nothing moves. Neither does it
+    where that minimum explains the data.
 
     Attributes
     ----------
@@ -45,16 +51,18 @@ class Settle:
         Stiffnesses k to try, as the curvature of k * energy over that of the misfit. If
         there are none, the stage does nothing.
     held_out : float
-        Part of the points held out.
+        Part of the blocks held out.
     iterations : int
         L-BFGS iterations with each k.
     mends : int
         How often, at most, wrong atoms are exchanged with each k.
     rounds : int
-        How often positions and thermal motion are fitted in turn at the end.
+        How often occupancies and thermal motion are fitted in turn, and positions and both.
     debye_waller : bool
         Whether thermal motion is fitted, a mean square displacement for each number of
         neighbours.
+    occupancies : bool
+        Whether occupancies of the atoms of the surface are fitted.
     significance : float
         As in :class:`~prammol.stages.refine.Refine`.
     """
@@ -65,6 +73,7 @@ class Settle:
     mends: int = 3
     rounds: int = 2
     debye_waller: bool = True
+    occupancies: bool = True
     significance: float = 5.0
 
     def __call__(self, problem: Problem, state: State) -> State:
@@ -72,42 +81,53 @@ class Settle:
         if state.explained or not self.softness:
             return state
         rng = problem.rng("settle", state.iteration)
-        held = training_points(problem.data, problem.shard, self.held_out, rng).astype(float)
+        size = size_of(state.positions)
+        points = hold_out_blocks(problem.data, problem.shard, size, self.held_out, rng)
         unit = curvature_of_data(problem, state.scale) / curvature_of_energy(
             problem.cluster, state.positions, problem.rng("settle curvature", state.iteration)
         )
         x = state.positions
-        model, start = Model(problem, x), Pulled(x, np.inf)
-        best, mended = self._loosened(problem, model, start, held, unit, mends=self.mends)
-        if self.debye_waller and not self._explains(problem, model, best.positions):
+        model, start = self._model(problem, x), Pulled(x, np.inf)
+        best, mended = self._loosened(problem, model, start, points, unit, mends=self.mends)
+        if not self._explains(problem, model, best.positions):
             # Fitted first, thermal motion would pass for errors of the potential.
-            warm = Model(problem, mended.positions)
-            if warm.fit_motion(mended.positions, 1.0 - held, held):
-                other, _ = self._loosened(problem, warm, mended, held, unit)
+            warm = self._model(problem, mended.positions)
+            if warm.fit(mended.positions, points, self.rounds):
+                start = Pulled(mended.positions, np.inf)
+                other, _ = self._loosened(problem, warm, start, points, unit)
                 old, new = (
                     model.factor.forward(best.positions),
                     warm.factor.forward(other.positions),
                 )
-                if model.prefers(held, old, new):
+                if model.prefers(points.apart, old, new):
                     model, best = warm, other
         found = best.positions
         if np.isfinite(best.ratio):
             for _ in range(self.rounds):
                 if model.moves:
-                    model.fit_motion(found, 1.0 - held, held)
+                    model.fit(found, points)
                 every = np.ones(problem.shard.counts.shape)
                 found = model.pull(found, every, best.ratio * unit, self.iterations)
-        motion = model.displacements_of_atoms()
-        settled = replace(state, positions=found, displacements=motion, stiffness=best.ratio * unit)
-        omega = thermal_structure_factor(problem.factor, found, motion)
+        motion, present = model.displacements_of_atoms(), model.occupancies_of_atoms()
+        settled = replace(
+            state,
+            positions=found,
+            displacements=motion,
+            site_occupancies=present,
+            stiffness=best.ratio * unit,
+        )
+        omega = thermal_structure_factor(problem.factor, found, motion, present)
         return judged(problem, settled, omega, self.significance)
+
+    def _model(self, problem: Problem, x: NDArray[np.float64]) -> Model:
+        return Model(problem, x, self.debye_waller, self.occupancies)
 
     def _loosened(
         self,
         problem: Problem,
         model: Model,
         start: Pulled,
-        held: NDArray[np.float64],
+        points: HeldOut,
         unit: float,
         mends: int = 0,
     ) -> tuple[Pulled, Pulled]:
@@ -123,15 +143,16 @@ class Settle:
         best = mended = start
         y, failures = start.positions, 0
         for ratio in (s for s in self.softness if s <= start.ratio):
-            y = model.pull(y, 1.0 - held, ratio * unit, self.iterations)
+            y = model.pull(y, points.fitted, ratio * unit, self.iterations)
             for number in range(mends):
                 rng = problem.rng(f"settle mend {ratio} {number}", 0)
-                changed = self._mended(problem, model, y, held, ratio * unit, rng)
+                changed = self._mended(problem, model, y, points, ratio * unit, rng)
                 if changed is None:
                     break
                 y = changed
                 mended = Pulled(y, ratio)
-            if model.prefers(held, model.factor.forward(best.positions), model.factor.forward(y)):
+            old, new = model.factor.forward(best.positions), model.factor.forward(y)
+            if model.prefers(points.apart, old, new, _LIKELY):
                 best = Pulled(y, ratio)
             else:
                 # One failure is forgiven: a stiff energy first undoes the strain.
@@ -145,19 +166,20 @@ class Settle:
         problem: Problem,
         model: Model,
         x: NDArray[np.float64],
-        held: NDArray[np.float64],
+        points: HeldOut,
         stiffness: float,
         rng: np.random.Generator,
     ) -> NDArray[np.float64] | None:
         """Return atoms of which fewer are in wrong places, by more than half an atom, or None."""
-        changed = exchanged(problem, x, 1.0 - held, rng)
+        changed = exchanged(problem, x, points.fitted, rng)
         if changed is None:
             return None
         # Further iterations alone help, too: compare like with like.
-        changed = model.pull(changed, 1.0 - held, stiffness, self.iterations)
-        same = model.pull(x, 1.0 - held, stiffness, self.iterations)
+        changed = model.pull(changed, points.fitted, stiffness, self.iterations)
+        same = model.pull(x, points.fitted, stiffness, self.iterations)
         old, new = model.factor.forward(same), model.factor.forward(changed)
-        test = model.misfit(held)
+        # Atoms that are wrong show everywhere: all points that weren't fitted tell.
+        test = model.misfit(points.rest)
         gain, noise = test.preference(old, new)
         one = test.cost_of_one(new, test.scale(new))
         return changed if gain > max(_SIGNIFICANT * noise, 0.5 * one) else None
@@ -186,17 +208,24 @@ class Pulled:
 
 
 class Model:
-    """Atoms that move thermally: transform and misfit that belong together.
+    """Atoms that move, at rest until that is fitted: transform and misfit that belong together.
 
     Parameters
     ----------
     problem : Problem
     x : (n, 3) ndarray
         Positions, for the classes of neighbours [Å].
+    debye_waller, occupancies : bool
+        What is fitted.
     """
 
-    def __init__(self, problem: Problem, x: NDArray[np.float64]) -> None:
+    def __init__(
+        self, problem: Problem, x: NDArray[np.float64], debye_waller: bool, occupancies: bool
+    ) -> None:
         potential = problem.cluster.potential
+        self._debye_waller = debye_waller
+        self._loose = on_surface(x, potential.bond_reach) if occupancies else np.zeros(len(x), bool)
+        self._occupancies = np.ones(len(x))
         self._problem = problem
         self._classes = neighbour_classes(x, potential.bond_reach)
         self._length = float(np.linalg.norm(problem.data.peaks(), axis=1).mean())
@@ -207,24 +236,40 @@ class Model:
         """Return the misfit of some points, weighted between 0 and 1."""
         return PoissonMisfit(self._problem.shard, self.factor, points)
 
-    def fit_motion(
-        self, x: NDArray[np.float64], train: NDArray[np.float64], held: NDArray[np.float64]
-    ) -> bool:
-        """Fit the displacements to some points; keep them, and return True, if the others agree."""
+    def fit(self, x: NDArray[np.float64], points: HeldOut, rounds: int = 1) -> bool:
+        """Fit motion and occupancies to some points; keep them, and return True, if others agree.
+
+        Parameters
+        ----------
+        x : (n, 3) ndarray
+            Positions [Å].
+        points : HeldOut
+        rounds : int
+            How often both are fitted in turn.
+        """
         problem = self._problem
         before = self.factor.forward(x)
-        old = self._displacements
-        new = fit_displacements(
-            PoissonMisfit(problem.shard, problem.factor, train),
-            problem.factor,
-            x,
-            self._classes,
-            old,
-        )
-        self._use(new)
-        if self.prefers(held, before, self.factor.forward(x)):
+        old = self._displacements, self._occupancies
+        plain = PoissonMisfit(problem.shard, problem.factor, points.fitted)
+        for _ in range(rounds):
+            if self._debye_waller:
+                motion = fit_displacements(
+                    plain,
+                    problem.factor,
+                    x,
+                    self._classes,
+                    self._displacements,
+                    self._occupancies,
+                )
+                self._use(motion, self._occupancies)
+            if self._loose.any():
+                moving = self._factor_of(self._displacements, np.ones(len(x)))
+                misfit = PoissonMisfit(problem.shard, moving, points.fitted)
+                present = fit_occupancies(misfit, x, self._occupancies, self._loose, _ITERATIONS)
+                self._use(self._displacements, present)
+        if self.prefers(points.apart, before, self.factor.forward(x)):
             return True
-        self._use(old)
+        self._use(*old)
         return False
 
     def prefers(
@@ -232,10 +277,11 @@ class Model:
         points: NDArray[np.float64],
         old: NDArray[np.complex128],
         new: NDArray[np.complex128],
+        sigmas: float = _SIGNIFICANT,
     ) -> bool:
         """Tell whether some points prefer a new structure factor, beyond their noise."""
         gain, noise = self.misfit(points).preference(old, new)
-        return gain > _SIGNIFICANT * noise
+        return gain > sigmas * noise
 
     def pull(
         self,
@@ -251,22 +297,42 @@ class Model:
     @property
     def moves(self) -> bool:
         """Whether the atoms move."""
-        return bool(self._displacements.any())
+        return bool(self._displacements.any() or (self._occupancies < 1.0).any())
 
     def displacements_of_atoms(self) -> NDArray[np.float64]:
         """Return the mean square displacement of each atom, (n,) [Å^2]; empty if it is 0."""
         u = self._displacements
         return u[self._classes] if u.any() else np.empty(0)
 
-    def _use(self, displacements: NDArray[np.float64]) -> None:
+    def occupancies_of_atoms(self) -> NDArray[np.float64]:
+        """Return which part of the time each atom is in its place, (n,); empty if always."""
+        w = self._occupancies
+        return w if (w < 1.0).any() else np.empty(0)
+
+    def _use(self, displacements: NDArray[np.float64], occupancies: NDArray[np.float64]) -> None:
+        self._displacements, self._occupancies = displacements, occupancies
+        self.factor = self._factor_of(displacements, occupancies)
+
+    def _factor_of(
+        self, displacements: NDArray[np.float64], occupancies: NDArray[np.float64]
+    ) -> StructureFactor:
         base = self._problem.factor
-        self._displacements = displacements
-        if not displacements.any():
-            self.factor = base
-            return
-        self.factor = ThermalStructureFactor(
-            base.patches, displacements[self._classes], self._length, base.epsilon, base.threads
+        if not displacements.any() and (occupancies == 1.0).all():
+            return base
+        return ThermalStructureFactor(
+            base.patches,
+            displacements[self._classes],
+            self._length,
+            base.epsilon,
+            base.threads,
+            occupancies,
         )
+
+
+def size_of(x: NDArray[np.float64]) -> float:
+    """Return the diameter of a ball with the same moment of inertia as the atoms [Å]."""
+    square = np.mean(np.sum((x - x.mean(axis=0)) ** 2, axis=1))
+    return max(2.0 * float(np.sqrt(5.0 / 3.0 * square)), 1e-3)
 
 
 def curvature_of_data(problem: Problem, scale: float) -> float:
