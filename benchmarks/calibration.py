@@ -23,7 +23,7 @@ from scipy.spatial import cKDTree
 from scipy.stats import norm
 
 from prammol.comm import Communicator
-from prammol.error_bars import honest_misfit, occupancy_confidence
+from prammol.error_bars import misfit_of, occupancy_confidence
 from prammol.evaluate import evaluate
 from prammol.io import read_atoms, read_diffraction, read_reconstruction
 from prammol.potentials import aluminium
@@ -43,7 +43,7 @@ def examine(folder: Path, truth: np.ndarray) -> tuple[dict[str, Any], Any, Any]:
     problem = make_problem(data, ANYWHERE, aluminium(), result.seed, Communicator())
     try:
         state = State(result.atoms.positions, result.scale)
-        misfit = honest_misfit(problem, state)
+        misfit = misfit_of(problem, state)
         sigma = position_uncertainty(problem, state, misfit.weight).posterior
         atoms, vacant_sites, vacant = occupancy_confidence(problem, state, misfit)
     finally:

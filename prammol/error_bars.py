@@ -9,7 +9,7 @@ from prammol.confidence import sample_near
 from prammol.debye_waller import thermal_structure_factor
 from prammol.flips import Sites
 from prammol.lattice_sites import vacant_sites
-from prammol.misfit import PoissonMisfit
+from prammol.misfit import PoissonMisfit, honest_misfit
 from prammol.state import Problem, State
 from prammol.uncertainty import position_uncertainty
 
@@ -33,7 +33,7 @@ def error_bars(problem: Problem, state: State) -> dict[str, NDArray[np.float64]]
         :class:`~prammol.uncertainty.Uncertainty`; ``occupancy_confidence``, (n,), the
         probability that the atom exists.
     """
-    misfit = honest_misfit(problem, state)
+    misfit = misfit_of(problem, state)
     sure = position_uncertainty(problem, state, misfit.weight)
     return {
         "position_sigma": sure.posterior,
@@ -42,15 +42,12 @@ def error_bars(problem: Problem, state: State) -> dict[str, NDArray[np.float64]]
     }
 
 
-def honest_misfit(problem: Problem, state: State) -> PoissonMisfit:
+def misfit_of(problem: Problem, state: State) -> PoissonMisfit:
     """Return the misfit whose noise includes what the object doesn't explain."""
-    exact = PoissonMisfit(problem.shard, problem.factor)
     omega = thermal_structure_factor(
         problem.factor, state.positions, state.displacements, state.site_occupancies
     )
-    incoherent = state.scale**2 * len(state.positions)
-    floor = exact.floor_for(omega, state.scale, incoherent)
-    return PoissonMisfit(problem.shard, problem.factor, floor=floor, incoherent=incoherent)
+    return honest_misfit(problem.shard, problem.factor, omega, len(state.positions))
 
 
 def occupancy_confidence(

@@ -19,6 +19,19 @@ IntArray = NDArray[np.int_]
 PM_PER_ANGSTROM = 100.0
 
 
+# What is compared with a truth, as metrics.json and the tables of the workflow name it.
+NUMBERS = (
+    "n_atoms",
+    "n_true",
+    "n_missing",
+    "n_extra",
+    "mae_pm",
+    "rmse_pm",
+    "max_error_pm",
+    "resolution_angstrom",
+)
+
+
 @dataclass(frozen=True, eq=False)
 class Metrics:
     """How a reconstruction differs from the truth, after registration.
@@ -68,17 +81,7 @@ class Metrics:
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers for ``metrics.json``; NaN becomes None."""
-        names = (
-            "n_atoms",
-            "n_true",
-            "n_missing",
-            "n_extra",
-            "mae_pm",
-            "rmse_pm",
-            "max_error_pm",
-            "resolution_angstrom",
-        )
-        values = {name: getattr(self, name) for name in names}
+        values = {name: getattr(self, name) for name in NUMBERS}
         return {k: None if np.isnan(v) else v for k, v in values.items()}
 
 

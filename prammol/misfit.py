@@ -316,3 +316,30 @@ class PoissonMisfit:
         if occupancies:
             d_w = self._comm.allreduce(self._factor.adjoint(field, x).real.copy())
         return Misfit(value, c, d_x, d_w)
+
+
+def honest_misfit(
+    shard: Shard,
+    factor: StructureFactor,
+    omega: NDArray[np.complex128],
+    atoms: int,
+    points: NDArray[np.float64] | None = None,
+) -> PoissonMisfit:
+    """Return the misfit whose noise includes what an object doesn't explain.
+
+    Parameters
+    ----------
+    shard, factor
+        As for :class:`PoissonMisfit`.
+    omega : (m,) complex ndarray
+        Structure factor of the object on this rank's points.
+    atoms : int
+        How many it has.
+    points : (m,) ndarray, optional
+        Weight of each point between 0 and 1.
+    """
+    exact = PoissonMisfit(shard, factor, points)
+    scale = exact.scale(omega)
+    incoherent = scale**2 * atoms
+    floor = exact.floor_for(omega, scale, incoherent)
+    return PoissonMisfit(shard, factor, points, floor, incoherent)

@@ -16,7 +16,7 @@ from prammol.confidence import sample_near
 from prammol.difference import difference_map
 from prammol.flips import LEAST, Choice, Sites
 from prammol.lattice_sites import vacant_sites
-from prammol.misfit import PoissonMisfit
+from prammol.misfit import PoissonMisfit, honest_misfit
 from prammol.occupancies import fit_occupancies
 from prammol.pull import pull
 from prammol.scattering import StructureFactor
@@ -87,12 +87,9 @@ class Complete:
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one round; ``selected`` tells whether it changed."""
         factor = StructureFactor(problem.shard.patches, self.epsilon, problem.factor.threads)
-        exact = PoissonMisfit(problem.shard, factor)
         x = state.positions
         omega = factor.forward(x)
-        incoherent = state.scale**2 * len(x)
-        floor = exact.floor_for(omega, exact.scale(omega), incoherent)
-        misfit = PoissonMisfit(problem.shard, factor, floor=floor, incoherent=incoherent)
+        misfit = honest_misfit(problem.shard, factor, omega, len(x))
         # The floor changes which strain is best: compare like with like.
         x, value = align_strained(misfit, factor, x, x)
         distance = problem.cluster.potential.neighbour_distance

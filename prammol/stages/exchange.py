@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from prammol.difference import difference_map
 from prammol.flips import Sites
-from prammol.misfit import PoissonMisfit
+from prammol.misfit import honest_misfit
 from prammol.stages.complete import on_surface
 from prammol.state import Problem
 
@@ -43,12 +43,7 @@ def exchanged(
         Positions [Å]; None if no change helps.
     """
     factor, potential = problem.factor, problem.cluster.potential
-    omega = factor.forward(x)
-    exact = PoissonMisfit(problem.shard, factor, points)
-    scale = exact.scale(omega)
-    incoherent = scale**2 * len(x)
-    floor = exact.floor_for(omega, scale, incoherent)
-    misfit = PoissonMisfit(problem.shard, factor, points, floor, incoherent)
+    misfit = honest_misfit(problem.shard, factor, factor.forward(x), len(x), points)
     distance, reach = potential.neighbour_distance, potential.bond_reach
     surface = on_surface(x, reach)
     difference = difference_map(misfit, factor, problem.comm, x)

@@ -10,17 +10,12 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from prammol.evaluate import NUMBERS
+
 Row = dict[str, Any]
 
 METRICS = (
-    "n_atoms",
-    "n_true",
-    "n_missing",
-    "n_extra",
-    "mae_pm",
-    "rmse_pm",
-    "max_error_pm",
-    "resolution_angstrom",
+    *NUMBERS,
     "scale_ratio",
     "iterations",
     "converged",
