@@ -336,9 +336,9 @@ def honest_misfit(
     atoms : int
         How many it has.
     points : (m,) ndarray, optional
-        Weight of each point between 0 and 1.
+        Weight of each point in it, between 0 and 1. How much isn't explained is taken from all.
     """
-    exact = PoissonMisfit(shard, factor, points)
+    exact = PoissonMisfit(shard, factor)
     scale = exact.scale(omega)
     incoherent = scale**2 * atoms
     floor = exact.floor_for(omega, scale, incoherent)

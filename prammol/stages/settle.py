@@ -15,7 +15,7 @@ from prammol.debye_waller import (
 )
 from prammol.held_out import HeldOut, hold_out_blocks
 from prammol.md import Cluster
-from prammol.misfit import PoissonMisfit
+from prammol.misfit import PoissonMisfit, honest_misfit
 from prammol.occupancies import fit_occupancies
 from prammol.pull import pull
 from prammol.scattering import StructureFactor
@@ -279,8 +279,13 @@ class Model:
         new: NDArray[np.complex128],
         sigmas: float = _SIGNIFICANT,
     ) -> bool:
-        """Tell whether some points prefer a new structure factor, beyond their noise."""
-        gain, noise = self.misfit(points).preference(old, new)
+        """Tell whether some points prefer a new structure factor, beyond their noise.
+
+        What the old one doesn't explain counts as noise: else the brightest points decide, by
+        errors that both share.
+        """
+        shard, number = self._problem.shard, len(self._classes)
+        gain, noise = honest_misfit(shard, self.factor, old, number, points).preference(old, new)
         return gain > sigmas * noise
 
     def pull(
