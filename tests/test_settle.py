@@ -10,7 +10,7 @@ from prammol.evaluate import evaluate
 from prammol.md import Cluster
 from prammol.potential_options import choose_potential
 from prammol.stages.refine import Refine
-from prammol.stages.settle import Settle, curvature_of_data, curvature_of_energy
+from prammol.stages.settle import Model, Settle, curvature_of_data, curvature_of_energy
 from prammol.state import State
 
 
@@ -107,6 +107,26 @@ def test_atoms_that_are_away_part_of_the_time_are_told():
     others = np.delete(after.site_occupancies, hopping)
     assert others.mean() > 0.97
     assert off(after.positions, x + shift).mean() < 0.005
+
+
+def test_the_brightest_points_alone_decide_nothing_while_much_is_unexplained():
+    """Better where the photons are and worse everywhere else: counting noise would take it."""
+    x = relaxed_ball(8.5)
+    problem = make_problem(simulate(x, points=24), x=x, cluster=True)
+    model = Model(problem, x, debye_waller=True, occupancies=True)
+    problem.cluster.close()
+    rng = np.random.default_rng(3)
+    old = problem.factor.forward(x + rng.normal(0, 0.2, x.shape))
+    true = problem.factor.forward(x)
+    every, size = np.ones(len(old)), np.abs(true)
+    worse = old * (1 + 0.3 * rng.choice([-1, 1], len(old)))
+    new = np.where(size < np.quantile(size, 0.7), worse, old)
+    new = np.where(size > np.quantile(size, 0.98), true, new)
+    gain, noise = model.misfit(every).preference(old, new)
+    assert gain > 10 * noise
+    assert not model.prefers(every, old, new)
+    assert model.prefers(every, old, true)
+    assert model.prefers(every, old, 0.5 * (old + true))
 
 
 def test_curvatures_are_second_derivatives():
