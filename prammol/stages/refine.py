@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.alignment import align_strained
+from prammol.flips import LEAST
 from prammol.likelihood import poisson_scale
 from prammol.misfit import PoissonMisfit
+from prammol.misplaced import misplaced
 from prammol.state import Problem, State
 
 _HALF_AN_ATOM = 0.5
+_LONGEST = 0.25  # move of a single atom [neighbour distances]
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Refine:
     """Relax all atoms tightly, turn and strain it as the data want, take the Poisson scale.
 
     The positions are those of the minimum of the energy nearest to where the data put the
-    atoms: the potential is trusted within a basin, the data choose the basin.
+    atoms: the potential is trusted within a basin, the data choose the basin,
+    once the object explains them also that of single atoms (:mod:`prammol.misplaced`).
 
     Attributes
     ----------
@@ -30,18 +34,45 @@ class Refine:
         The object explains the data when the misfit exceeds what pure noise gives by
         less than this many standard deviations. If so many are worth less than half an atom,
         the reconstruction is converged; with fewer photons it goes on until nothing changes.
+    moves : int
+        How often, at most, single atoms are moved.
     """
 
     force_tolerance: float = 1e-6
     significance: float = 5.0
+    moves: int = 3
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with refined positions and scale."""
-        x, _, _ = problem.cluster.relax(state.positions, force_tolerance=self.force_tolerance)
+        refined, value = self._relaxed(problem, state, state.positions)
+        for _ in range(self.moves):
+            if not refined.explained:
+                break
+            shift = misplaced(problem, refined.positions)
+            if not shift.any():
+                break
+            moved, lower = self._relaxed(problem, state, refined.positions + _short(problem, shift))
+            if lower > value - LEAST:
+                break
+            refined, value = moved, lower
+        return refined
+
+    def _relaxed(
+        self, problem: Problem, state: State, x: NDArray[np.float64]
+    ) -> tuple[State, float]:
+        """Relax atoms, turn and strain them as the data want, and judge; also return the misfit."""
+        y, _, _ = problem.cluster.relax(x, force_tolerance=self.force_tolerance)
         misfit = PoissonMisfit(problem.shard, problem.factor)
-        x, _ = align_strained(misfit, problem.factor, x, state.positions)
-        omega = problem.factor.forward(x)
-        return judged(problem, replace(state, positions=x), omega, self.significance)
+        y, value = align_strained(misfit, problem.factor, y, x)
+        omega = problem.factor.forward(y)
+        return judged(problem, replace(state, positions=y), omega, self.significance), value
+
+
+def _short(problem: Problem, shift: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return shifts no longer than a small part of the distance of neighbours."""
+    most = _LONGEST * problem.cluster.potential.neighbour_distance
+    length = np.linalg.norm(shift, axis=1, keepdims=True)
+    return shift * np.minimum(1.0, most / np.maximum(length, 1e-12))
 
 
 def judged(

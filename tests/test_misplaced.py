@@ -1,0 +1,62 @@
+"""The score test of single atoms, and a real atom in the wrong one of two hollows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial import cKDTree
+from small_crystal import make_problem, relaxed_ball, simulate
+
+from prammol.crystals import make_crystal
+from prammol.misplaced import misplaced
+from prammol.simulate import simulate as simulate_crystal
+from prammol.stages.refine import Refine
+from prammol.state import State
+
+SEEDS = range(10)
+
+
+def test_noise_alone_moves_no_atom():
+    """One false alarm in a hundred objects is asked for: two in ten would be rare."""
+    x = relaxed_ball(8.5)
+    alarms = sum(
+        misplaced(make_problem(simulate(x, points=24, scale=0.5, seed=s), x=x), x).any()
+        for s in SEEDS
+    )
+    assert alarms <= 1
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_atom_that_is_off_is_told_and_how_far(seed):
+    truth = relaxed_ball(8.5)
+    problem = make_problem(simulate(truth, points=24, scale=0.5, seed=seed), x=truth)
+    rng = np.random.default_rng(seed)
+    j = int(rng.integers(len(truth)))
+    x, off = truth.copy(), rng.normal(size=3)
+    off *= 0.15 / np.linalg.norm(off)
+    x[j] += off
+    shift = misplaced(problem, x)
+    assert int(np.argmax(np.linalg.norm(shift, axis=1))) == j
+    assert np.linalg.norm(shift[j] + off) < 0.05
+
+
+def test_a_surface_atom_in_the_wrong_hollow_is_moved():
+    """Both hollows are minima of the energy, a quarter of an ångström apart."""
+    crystal = make_crystal("vacancy")
+    truth = crystal.positions
+    data = simulate_crystal(crystal, flux=5e17, seed=1)
+    problem = make_problem(data, x=truth, cluster=True)
+    gap, j = cKDTree(truth).query([21.771, -9.694, -13.742])
+    assert gap < 0.01
+    x = truth.copy()
+    x[j] += [0.094, -0.062, 0.223]
+    scale = data.meta["scale"]
+    left = Refine(moves=0)(problem, State(x, scale))
+    found = Refine()(problem, State(x, scale))
+    problem.cluster.close()
+    # The misfit of all points doesn't tell.
+    assert left.explained
+    assert 0.2 < np.linalg.norm(left.positions - truth, axis=1).max() < 0.3
+    assert np.linalg.norm(found.positions - truth, axis=1).max() < 0.005
+    assert found.converged
+    assert found.excess < left.excess
