@@ -28,6 +28,8 @@ from prammol.support import Support
 
 Record = dict[str, Any]
 _SLOW = 2  # iterations that may hardly help
+# While more of the atoms are wrong the misfit goes up and down before it falls.
+_FEW = 0.05
 _TOO_GOOD = 5.0  # standard deviations below pure noise
 
 
@@ -210,7 +212,7 @@ def _run(
         state, seconds = _best_start(plan, problem, on_start)
         state = report(state, seconds)
     while not (reason := _reason_to_stop(plan, state, _idle(history), _ended(history))):
-        state = replace(state, added=0, removed=0, selected=False)
+        state = replace(state, added=0, removed=0, selected=False, gained=_gained(history))
         state, seconds = _apply(plan.loop, problem, state)
         state = report(replace(state, iteration=state.iteration + 1, training=None), seconds)
     return state, history, reason
@@ -292,10 +294,20 @@ def _idle(history: list[Record]) -> int:
 def _stalled(plan: Preset, state: State, history: list[Record]) -> bool:
     """Tell whether the last two iterations, the one at hand included, hardly helped."""
     wrong = [r["wrong"] for r in history if "wrong" in r]
-    if state.explained or len(wrong) < len(history) or len(wrong) < _SLOW:
+    if plan.least_progress == 0 or state.explained or len(wrong) < max(len(history), _SLOW):
+        return False
+    if state.wrong > _FEW * len(state.positions):
         return False
     before = min(wrong[: 1 - _SLOW])
     return min(*wrong[1 - _SLOW :], state.wrong) > (1.0 - plan.least_progress) * before
+
+
+def _gained(history: list[Record]) -> float:
+    """Return by which part the last iteration lowered the misfit, 1 while many atoms are wrong."""
+    wrong = [r.get("wrong", 0.0) for r in history[-2:]]
+    if len(wrong) < 2 or wrong[0] <= 0 or wrong[1] > _FEW * history[-1]["atoms"]:
+        return 1.0
+    return 1.0 - wrong[1] / wrong[0]
 
 
 def _ended(history: list[Record]) -> bool:

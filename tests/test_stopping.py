@@ -43,9 +43,13 @@ class Finish:
         return replace(state, wrong=0.1)
 
 
+# 50 are then the twentieth of all atoms below which the rule applies.
+PART = 0.05 * len(BALL) / 50.0
+
+
 def run(*wrong, explained=False, **settings):
     data = simulate(BALL, points=12)
-    stage = Scripted(wrong, explained)
+    stage = Scripted(tuple(PART * w for w in wrong), explained)
     plan = Preset("own", (stage,), (stage,), (Finish(),), judges=True, max_iterations=6, **settings)
     return reconstruct(data, support_from_truth(Atoms(BALL, "Al")), preset=plan)
 
@@ -74,4 +78,6 @@ def test_two_iterations_that_hardly_help_end_it(wrong, iterations):
 def test_it_goes_on_where_that_is_not_asked_for_or_the_data_see_nothing():
     flat = [50] * 7
     assert run(*flat).iterations == 6
+    assert run(*range(50, 57)).iterations == 6
+    assert run(*[51] * 7, least_progress=0.02).iterations == 6, "too many atoms are wrong"
     assert run(*flat, least_progress=0.02, explained=True).iterations == 6

@@ -60,6 +60,9 @@ class Complete:
         L-BFGS iterations of all positions on the misfit plus `stiffness` times the energy.
     stiffness : float
         Weight of the energy in that [1/eV].
+    least_gain : float
+        Groups, other thresholds and single changes aren't tried after an iteration that lowered
+        the misfit by less than this part: what is left then isn't a matter of which atoms exist.
     points : int
         Starting points of the search for minima, per atom of the surface.
     force_tolerance : float
@@ -79,6 +82,7 @@ class Complete:
     nearly: float = 0.25
     pulls: int = 30
     stiffness: float = 100.0
+    least_gain: float = 0.02
     points: int = 40
     force_tolerance: float = 1e-2
     final_tolerance: float = 1e-6
@@ -112,7 +116,8 @@ class Complete:
             thresholds = list(self._above_thresholds(sites, weights, distance))
             proposals.append(thresholds[0])
         found = judge.best(proposals)
-        if found is None:
+        stuck = not state.explained and state.gained < self.least_gain
+        if found is None and not stuck:
             found = judge.first(chain(self._in_groups(sites, choice, was, distance), thresholds))
         if found is None and state.explained:
             near = surroundings.expand(was, self.depth)
@@ -125,6 +130,8 @@ class Complete:
             y = judge.better(pulled, max(0.1 * state.wrong * one, gain))
             if y is not None:
                 return replace(state, positions=y, selected=True)
+            if stuck:
+                return state
             # Where nothing contradicts the object, only what is nearly as good may be better.
             most = 0.5 * one if state.explained else np.inf
             found = judge.first(self._one_by_one(sites, choice, was, distance, most))
