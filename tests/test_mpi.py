@@ -282,7 +282,7 @@ def test_a_whole_crystal_is_found_exactly_on_any_number_of_ranks(
     for ranks in numbers:
         done = parallel(
             ranks, "-m", "prammol", "reconstruct", grain / "d.h5", "--support", grain / "u.h5",
-            "--seed", "1", "-o", f"{ranks}.h5", timeout=200,
+            "--seed", "1", "-o", f"{ranks}.h5", timeout=400,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         found[ranks] = read_reconstruction(tmp_path / f"{ranks}.h5")
