@@ -125,15 +125,7 @@ def figure(
         _name_threshold(top, sweep)
         bottom.set_xlabel(sweep.label)
         if remark := planned(table):
-            bottom.annotate(
-                remark,
-                (0.5, 0.5),
-                xycoords="axes fraction",
-                ha="center",
-                color=RED,
-                bbox={"fc": "white", "ec": "none", "pad": 2},
-                zorder=5,
-            )
+            figure.supxlabel(remark, color=RED, fontsize="medium")
     return figure
 
 
