@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from matplotlib.text import Text
 
 from prammol.atoms import Atoms
 from prammol.cli import build_parser
@@ -327,10 +328,9 @@ def test_a_figure_says_how_many_trials_are_missing():
     from sweep import SWEEPS, figure
 
     def texts(table):
-        panels = figure(table, SWEEPS["temperature"]).axes
-        return [t.get_text() for axes in panels for t in axes.texts]
+        return [t.get_text() for t in figure(table, SWEEPS["temperature"]).findobj(Text)]
 
-    assert not any("missing" in t for t in texts(rows([100, 200])))
+    assert not any("are missing" in t for t in texts(rows([100, 200])))
     assert "4 trials of this study are missing" in texts(rows([100, 200], planned=10))
 
 
