@@ -58,7 +58,7 @@ def hold_out_blocks(
     rng : Generator
         In the same state on all ranks.
     """
-    edges = [_points_per_speckle(p, size) for p in data.patches]
+    edges = [_edges_of_block(p, size) for p in data.patches]
     counts = [
         np.ceil(np.array(p.shape) / e).astype(int) for p, e in zip(data.patches, edges, strict=True)
     ]
@@ -81,8 +81,8 @@ def hold_out_blocks(
     return HeldOut(1.0 - rest, rest, apart)
 
 
-def _points_per_speckle(patch: BraggPatch, size: float) -> NDArray[np.int_]:
-    """Return the edges of a block in points along each axis, (3,)."""
+def _edges_of_block(patch: BraggPatch, size: float) -> NDArray[np.int_]:
+    """Return the edges of a block along each axis, (3,) [points]."""
     steps = np.linalg.norm(patch.step, axis=1)
     points = _EDGE * 2 * np.pi / (steps * size)
     return np.clip(np.round(points), 3, np.maximum(np.array(patch.shape) // 2, 3)).astype(int)

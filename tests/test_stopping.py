@@ -72,6 +72,7 @@ def test_two_iterations_that_hardly_help_end_it(wrong, iterations):
         ("patience", False) if stopped else ("max_iterations", False)
     )
     assert result.history[-1]["wrong"] == 0.1, "the last stages have run"
+    assert result.history[-1]["stages"].keys() == {"scripted", "finish"}
     assert result.history[-1].get("stalled", False) is stopped
 
 

@@ -39,10 +39,9 @@ def jacobian(data, x, motion, present, step=1e-4):
     return np.array(columns).T, SCALE**2 * np.abs(omega) ** 2
 
 
-@pytest.mark.parametrize(
-    ("moving", "hopping", "background"),
-    [(False, False, None), (True, False, 0.7), (False, True, 0.7), (True, True, None)],
-)
+@pytest.mark.parametrize("moving", [False, True])
+@pytest.mark.parametrize("hopping", [False, True])
+@pytest.mark.parametrize("background", [None, 0.7])
 def test_fisher_information_is_that_of_the_derivatives(moving, hopping, background):
     x = relaxed_ball(SMALL)
     data = simulate(x, points=12)

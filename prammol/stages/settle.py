@@ -41,9 +41,9 @@ class Settle:
     held-out points falls. With each k atoms are looked for that the data put where the energy
     has no minimum. This is done for atoms at rest and, if these don't explain the data, for
     atoms that move thermally and of which those at the surface may be away for a part of the
-    time; the held-out points choose. Then all points are used with the
-    best k. If no k is better than the minimum of the energy, nothing moves. Neither does it
-    where that minimum explains the data.
+    time; the held-out points choose. Then all points are used with the best k. If no k is
+    better than the minimum of the energy, nothing moves. Neither does it where that minimum
+    explains the data.
 
     Attributes
     ----------
