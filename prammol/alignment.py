@@ -9,6 +9,8 @@ so three transforms M_b give the derivative by all nine elements of A.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm
@@ -29,6 +31,8 @@ _SIGNIFICANT = 30.0
 # misfit would only take the atoms off the minimum of the energy.
 _WORTHWHILE = 0.05
 _LARGEST_STRAIN = 0.1
+_SMALLEST_STRAIN = 1e-12  # less is rounding
+_TURNS = 3
 _HALVINGS = 4
 
 
@@ -36,7 +40,7 @@ def align_rotation(
     misfit: PoissonMisfit,
     factor: StructureFactor,
     x: NDArray[np.float64],
-    steps: int = 3,
+    steps: int = _TURNS,
 ) -> tuple[NDArray[np.float64], float]:
     """Turn an object about its centre so that the misfit is least.
 
@@ -59,7 +63,8 @@ def align_rotation(
     value : float
         Misfit there.
     """
-    return _align(misfit, factor, x, ROTATIONS, steps)
+    turned = _align(misfit, factor, _Pose(misfit, factor, x), ROTATIONS, steps)
+    return turned.x, turned.value
 
 
 def align_strained(
@@ -93,60 +98,74 @@ def align_strained(
     value : float
         Misfit there.
     """
-    turned, value = align_rotation(misfit, factor, x)
+    turned = _align(misfit, factor, _Pose(misfit, factor, x), ROTATIONS, _TURNS)
+    start = turned
     arm = x - x.mean(axis=0)
     if np.linalg.matrix_rank(arm) < arm.shape[1]:
-        return turned, value
+        return turned.x, turned.value
     even = np.linalg.lstsq(arm, data - data.mean(axis=0), rcond=None)[0]
-    candidates = [turned]
-    if np.abs(np.linalg.svd(even, compute_uv=False) - 1.0).max() < _LARGEST_STRAIN:
-        candidates.append(x.mean(axis=0) + arm @ even)
-    start = min(candidates, key=lambda y: misfit(y).value)
-    least = max(_SIGNIFICANT, _WORTHWHILE * value)
-    strained, lower = _align(misfit, factor, start, LINEAR_MAPS, steps, least)
-    return (strained, lower) if lower < value - least else (turned, value)
+    strain = np.abs(np.linalg.svd(even, compute_uv=False) - 1.0).max()
+    if _SMALLEST_STRAIN < strain < _LARGEST_STRAIN:
+        other = _Pose(misfit, factor, x.mean(axis=0) + arm @ even)
+        start = min(turned, other, key=lambda pose: pose.value)
+    least = max(_SIGNIFICANT, _WORTHWHILE * turned.value)
+    strained = _align(misfit, factor, start, LINEAR_MAPS, steps, least)
+    best = strained if strained.value < turned.value - least else turned
+    return best.x, best.value
+
+
+class _Pose:
+    """An object at its best scale: what it costs, and how that changes with linear maps."""
+
+    def __init__(
+        self,
+        misfit: PoissonMisfit,
+        factor: StructureFactor,
+        x: NDArray[np.float64],
+        scale: float | None = None,
+    ) -> None:
+        self.x, self._factor = x, factor
+        self.omega = factor.forward(x)
+        self.value, self.scale, _ = misfit.field(self.omega, scale)
+
+    @cached_property
+    def moments(self) -> NDArray[np.float64]:
+        """Im(conj(Omega) M_b), (3, points)."""
+        arms = (self.x - self.x.mean(axis=0)).T
+        return np.array([(self.omega.conj() * self._factor.forward(self.x, a)).imag for a in arms])
+
+    def derivatives(self, generators: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return those of abs(Omega)^2 by the coefficient of each generator, (k, points)."""
+        out = np.zeros((len(generators), self._factor.size))
+        for k, a, b in np.argwhere(generators):
+            out[k] += 2.0 * generators[k, a, b] * self._factor.q[:, a] * self.moments[b]
+        return out
 
 
 def _align(
     misfit: PoissonMisfit,
     factor: StructureFactor,
-    x: NDArray[np.float64],
+    pose: _Pose,
     generators: NDArray[np.float64],
     steps: int,
     least: float = 1e-3,
-) -> tuple[NDArray[np.float64], float]:
+) -> _Pose:
     """Gauss-Newton on the coefficients of the generators, (k, 3, 3), and the scale.
 
     It ends when a step promises to lower the misfit by less than `least`.
     """
-    omega = factor.forward(x)
-    value, scale, _ = misfit.field(omega)
-    centre = x.mean(axis=0)
     for _ in range(steps):
-        derivatives = _derivatives(factor, x, centre, generators)
-        change, gain = misfit.newton_step(omega, scale, derivatives)
+        centre = pose.x.mean(axis=0)
+        derivatives = pose.derivatives(generators)
+        change, gain = misfit.newton_step(pose.omega, pose.scale, derivatives)
         if gain < least:
             break
         for halving in range(_HALVINGS):
             turn = expm(np.tensordot(change / 2**halving, generators, axes=1))
-            moved = centre + (x - centre) @ turn.T
-            omega_new = factor.forward(moved)
-            new, scale_new, _ = misfit.field(omega_new, scale)
-            if new < value:
+            moved = _Pose(misfit, factor, centre + (pose.x - centre) @ turn.T, pose.scale)
+            if moved.value < pose.value:
                 break
         else:
             break
-        x, value, omega, scale = moved, new, omega_new, scale_new
-    return x, value
-
-
-def _derivatives(
-    factor: StructureFactor,
-    x: NDArray[np.float64],
-    centre: NDArray[np.float64],
-    generators: NDArray[np.float64],
-) -> NDArray[np.complex128]:
-    """Derivative of Omega by the coefficient of each generator, (k, points)."""
-    moments = np.array([factor.forward(x, arm) for arm in (x - centre).T])
-    q = factor.q
-    return np.array([-1j * ((q @ a).T * moments).sum(axis=0) for a in generators])
+        pose = moved
+    return pose

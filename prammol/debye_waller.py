@@ -177,7 +177,7 @@ def fit_displacements(
     omega = one_by_one.sum(axis=0)
     value, scale, _ = misfit.field(omega)
     for _ in range(steps):
-        change, gain = misfit.newton_step(omega, scale, -0.5 * square * one_by_one)
+        change, gain = misfit.newton_step(omega, scale, -square * (omega.conj() * one_by_one).real)
         if gain < _NEGLIGIBLE:
             break
         tried = np.clip(displacements + change, 0.0, _LARGEST)

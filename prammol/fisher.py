@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from prammol.debye_waller import ThermalStructureFactor
 from prammol.diffraction import Shard
 from prammol.misfit import EXTRA
-from prammol.scattering import StructureFactor
+from prammol.scattering import StructureFactor, squared
 
 
 class Fisher:
@@ -62,7 +62,7 @@ class Fisher:
                 factor.patches, self._motion, q, factor.epsilon, factor.threads, self._present
             )
         self._omega = self._factor.forward(x)
-        signal = scale**2 * np.abs(self._omega).astype(float) ** 2
+        signal = scale**2 * squared(self._omega)
         background = 0.0 if shard.background is None else shard.background
         # The misfit adds as many photons, and so gives up what less than that would tell.
         self._weight = (shard.valid if weight is None else weight) / (signal + background + EXTRA)
@@ -93,7 +93,7 @@ class Fisher:
         for u in np.unique(self._motion):
             here = self._motion == u
             w = 2.0 * self._scale**4 * self._weight * np.exp(-square * u)
-            power = w * np.abs(self._omega).astype(float) ** 2
+            power = w * squared(self._omega)
             doubled = (w * self._omega**2).astype(complex)
             for a, b in combinations_with_replacement(range(3), 2):
                 both = q[:, a] * q[:, b]

@@ -139,8 +139,10 @@ class Sites:
         self.positions = positions
         self._misfit, self._factor, self._comm = misfit, factor, comm
         omega = factor.forward(positions[taken])
-        sharpness = misfit.sharpness(omega, misfit.scale(omega))
-        self._overlaps = overlaps(factor, sharpness, positions, _FAR * distance, comm)
+        self._sharpness = misfit.sharpness(omega, misfit.scale(omega))
+        self._far = _FAR * distance
+        self._known = np.zeros(len(positions), dtype=bool)
+        self._overlaps = csr_matrix((0, 0))
         self._close = _pairwise(positions, TOO_CLOSE * distance)
         self._bonds = _pairwise(positions, reach)
 
@@ -200,11 +202,21 @@ class Sites:
         strong = (np.abs(map_) > depth) & (taken | (number > 0))
         free = np.flatnonzero(surface | beside | strong)
         close = self._close[free][:, free] * _FORBIDDEN
-        curvature = self._overlaps[free][:, free] * difference.height
+        curvature = self._overlaps_of(free) * difference.height
         curvature = (curvature - prior.strength * self._bonds[free][:, free]).tocsr()
         slope = map_[free] * difference.height + prior.strength * (prior.half - number[free])
         slope += close @ taken[free]
         return Expansion(free, slope, curvature, close, prior, difference.value)
+
+    def _overlaps_of(self, free: NDArray[np.intp]) -> csr_matrix:
+        """Return the overlaps of some sites, (m, m)."""
+        if not self._known[free].all():
+            # At a surface a third of all is enough; who asks for others will ask for many.
+            self._known[free if not self._known.any() else slice(None)] = True
+            sites = self.positions[self._known]
+            self._overlaps = overlaps(self._factor, self._sharpness, sites, self._far, self._comm)
+        place = np.cumsum(self._known) - 1
+        return self._overlaps[place[free]][:, place[free]]
 
     def _energy(self, taken: NDArray[np.bool_], prior: BondPrior) -> float:
         """Return minus the logarithm of the prior of a set, up to a constant."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from prammol.comm import Communicator
 from prammol.errors import DataError
+from prammol.scattering import squared
 
 Background = NDArray[np.float64] | float
 
@@ -51,7 +52,7 @@ def expected_counts(
     omega: NDArray[np.complex128], scale: float, background: Background = 0.0
 ) -> NDArray[np.float64]:
     """Return lambda = C^2 abs(omega)^2 + background, at least `TINY_INTENSITY`."""
-    return np.maximum(scale**2 * np.abs(omega) ** 2 + background, TINY_INTENSITY)
+    return np.maximum(scale**2 * squared(omega) + background, TINY_INTENSITY)
 
 
 def amplitude_scale(
@@ -87,7 +88,7 @@ def poisson_scale(
     DataError
         If the atoms scatter nothing into these points.
     """
-    power = np.abs(omega) ** 2
+    power = squared(omega)
     sums = comm.allreduce(np.array([counts.sum(), power.sum()], dtype=float))
     square = _ratio(sums)
     if isinstance(background, float) and background == 0.0:

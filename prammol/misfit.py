@@ -18,10 +18,10 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import poisson
+from scipy.special import gammaln, xlogy
 
 from prammol.diffraction import Shard
-from prammol.scattering import StructureFactor
+from prammol.scattering import StructureFactor, squared
 
 EXTRA = 0.01  # photons added to data and model
 # Upwards: with few photons the sum isn't monotonic, and a large floor gives them away.
@@ -75,7 +75,7 @@ def _noise_table() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np
     lam = np.exp(log_lam)[:, None]
     counts = np.arange(600.0)[None, :]
     share = deviance(counts, lam)
-    weight = poisson.pmf(counts, lam)
+    weight = np.exp(xlogy(counts, lam) - lam - gammaln(counts + 1))
     mean = np.sum(weight * share, axis=1)
     variance = np.sum(weight * share**2, axis=1) - mean**2
     return log_lam, mean, variance
@@ -182,7 +182,7 @@ class PoissonMisfit:
 
         The curvature of J by the weight of an atom anywhere is about 2 C^2 times its sum.
         """
-        signal = scale**2 * np.abs(omega).astype(float) ** 2
+        signal = scale**2 * squared(omega)
         return np.asarray(self._weight * signal / (signal + self._background + self._extra))
 
     def excess(self, omega: NDArray[np.complex128], scale: float) -> tuple[float, float, float]:
@@ -212,7 +212,7 @@ class PoissonMisfit:
 
     def scale(self, omega: NDArray[np.complex128], start: float | None = None) -> float:
         """Return the C that minimises J for a given structure factor."""
-        power = np.abs(omega).astype(float) ** 2
+        power = squared(omega)
         if start is None:
             pair = [self._weight @ self._signal, self._weight @ power]
             sums = self._comm.allreduce(np.array(pair))
@@ -237,7 +237,7 @@ class PoissonMisfit:
 
     def expected(self, omega: NDArray[np.complex128], scale: float) -> NDArray[np.float64]:
         """Return lambda = C^2 abs(Omega)^2 + b on this rank's points, (m,)."""
-        return np.asarray(scale**2 * np.abs(omega).astype(float) ** 2 + self._background)
+        return np.asarray(scale**2 * squared(omega) + self._background)
 
     def field(
         self, omega: NDArray[np.complex128], scale: float | None = None
@@ -256,7 +256,7 @@ class PoissonMisfit:
         self,
         omega: NDArray[np.complex128],
         scale: float,
-        derivatives: NDArray[np.complex128],
+        derivatives: NDArray[np.float64],
     ) -> tuple[NDArray[np.float64], float]:
         """Return the Gauss-Newton step of some parameters, C free, and what J would lose.
 
@@ -266,8 +266,8 @@ class PoissonMisfit:
             Structure factor on this rank's points.
         scale : float
             C.
-        derivatives : (k, m) complex ndarray
-            Its derivatives by the parameters.
+        derivatives : (k, m) ndarray
+            Derivatives of abs(Omega)^2 by the parameters.
 
         Returns
         -------
@@ -275,8 +275,7 @@ class PoissonMisfit:
         gain : float
         """
         expected = self.expected(omega, scale)
-        slope = 2.0 * scale**2 * (omega.conj() * derivatives).real
-        slope = np.vstack([slope, 2.0 * scale * np.abs(omega) ** 2])
+        slope = np.vstack([scale**2 * derivatives, 2.0 * scale * squared(omega)])
         weighted = slope * (self._weight / (expected + self._extra))
         system = self._comm.allreduce(weighted @ slope.T)
         right = self._comm.allreduce(weighted @ (expected - self._counts))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from prammol.fisher import Fisher
 from prammol.misfit import PoissonMisfit
@@ -43,5 +43,5 @@ def misplaced(problem: Problem, x: NDArray[np.float64]) -> NDArray[np.float64]:
     blocks = Fisher(problem.shard, problem.factor, x, found.scale).blocks()
     shift = -np.linalg.solve(blocks, slope[:, :, None])[:, :, 0]
     z = -np.sum(shift * slope, axis=1)
-    far = z > chi2.isf(_FALSE_ALARMS / len(x), 3)
+    far = z > chdtri(3, _FALSE_ALARMS / len(x))
     return np.where(far[:, None], shift, 0.0)

@@ -54,6 +54,13 @@ def direct_structure_factor(
     return out
 
 
+def squared(omega: NDArray[np.complexfloating]) -> NDArray[np.float64]:
+    """Return abs(omega)^2 in double precision, without the root that `abs` takes."""
+    real = omega.real.astype(float, copy=False)
+    imaginary = omega.imag.astype(float, copy=False)
+    return np.asarray(real * real + imaginary * imaginary)
+
+
 class StructureFactor:
     """Structure factor, and its adjoint, on the points of several patches.
 
