@@ -16,7 +16,7 @@ from prammol.debye_waller import thermal_structure_factor
 from prammol.defaults import RECONSTRUCTION
 from prammol.diffraction import Diffraction, local_shard
 from prammol.error_bars import error_bars
-from prammol.errors import DataError, SimulationError
+from prammol.errors import DataError, InputError, SimulationError
 from prammol.likelihood import poisson_log_likelihood
 from prammol.md import Cluster
 from prammol.potentials import Potential, aluminium
@@ -167,8 +167,14 @@ def make_problem(
     ------
     DataError
         If the peaks don't determine positions in three dimensions.
+    InputError
+        If there are more ranks than planes of points to share.
     """
     data.require_three_dimensions()
+    planes = sum(p.shape[0] for p in data.patches)
+    if comm.size > planes:
+        msg = f"{comm.size} ranks for {planes} planes of points; expected at most {planes} ranks"
+        raise InputError(msg)
     shard = local_shard(data, comm)
     return Problem(
         data=data,

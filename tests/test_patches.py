@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from small_crystal import fcc_ball, simulate
 
+from prammol.atoms import Atoms
 from prammol.comm import Communicator
 from prammol.errors import DataError, InputError
 from prammol.patches import BraggPatch, cubic_patch, paper_patches, require_independent, shard
+from prammol.reconstruct import reconstruct
+from prammol.support import support_from_truth
 
 SHEARED = np.array([[0.03, 0.002, -0.001], [0.007, 0.028, 0.003], [-0.004, 0.005, 0.031]])
 
@@ -114,3 +118,10 @@ def test_wrong_patches_are_refused(origin, step, shape):
 def test_a_patch_of_one_point_along_an_edge_is_refused():
     with pytest.raises(InputError, match="at least 2 points"):
         cubic_patch((1, 1, 1), 0.6, 1, 4.05)
+
+
+def test_more_ranks_than_planes_are_refused():
+    x = fcc_ball(6.0)
+    data = simulate(x, points=12)  # three patches of 12 planes
+    with pytest.raises(InputError, match="37 ranks for 36 planes of points; expected at most 36"):
+        reconstruct(data, support_from_truth(Atoms(x, "Al")), comm=Rank(0, 37))

@@ -1,0 +1,199 @@
+"""How time and memory grow with the number of atoms: whole reconstructions, and the kernel alone.
+
+    python benchmarks/growth.py --whole 10000 30000 100000 --kernel 10000 100000 1000000 \\
+        -o growth.csv --figure growth.png
+
+Bulk crystals at 1e20 photons/um^2 and a 5 Å support of the truth. The patches keep their
+extent in reciprocal space, and have so many points that the crystal is sampled like the
+paper's: 50 along each edge for 4679 atoms, in proportion to the edge of the crystal. Each size
+is measured in a process of its own, or with --ranks in so many. *kernel* is one likelihood
+with its gradient and the gain of removing each atom, once each, on a shaken lattice. Rows are
+added to the table as they are measured; those it has already aren't measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from prammol.comm import Communicator, world
+from prammol.crystals import make_crystal
+from prammol.diffraction import local_shard
+from prammol.evaluate import evaluate
+from prammol.misfit import PoissonMisfit
+from prammol.patches import PAPER_LATTICE_CONSTANT, BraggPatch, paper_patches
+from prammol.ranking import single_atom_gains
+from prammol.reconstruct import reconstruct
+from prammol.scattering import StructureFactor
+from prammol.simulate import draw_counts, simulate
+from prammol.support import support_from_truth
+
+PAPER_ATOMS, PAPER_POINTS = 4679, 50
+FLUX = 1e20
+EPSILON = 1e-7  # the reconstruction's own
+FIELDS = (
+    "what", "atoms", "ranks", "points", "wall_s", "core_s", "gib_per_rank",
+    "n_missing", "n_extra", "max_error_pm", "iterations", "converged", "stages",
+)  # fmt: skip
+
+
+def patches_for(atoms: int) -> list[BraggPatch]:
+    """Return the paper's patches, sampled for a crystal of so many atoms."""
+    return paper_patches(round(PAPER_POINTS * (atoms / PAPER_ATOMS) ** (1 / 3)))
+
+
+def whole(atoms: int, seed: int, comm: Communicator) -> dict[str, Any]:
+    """Return the row of one reconstruction."""
+    truth = make_crystal("bulk", atoms=atoms, comm=comm)
+    data = simulate(truth, FLUX, seed, patches_for(atoms))
+    support = support_from_truth(truth)
+    result = reconstruct(data, support, seed=seed, comm=comm)
+    stages: dict[str, float] = {}
+    for record in result.history:
+        for name, seconds in record["stages"].items():
+            stages[name] = stages.get(name, 0.0) + seconds
+    row = {
+        "points": sum(p.size for p in data.patches),
+        "wall_s": result.wall_s,
+        "core_s": result.core_s,
+        "gib_per_rank": comm.max(peak_memory()),
+        "iterations": result.iterations,
+        "converged": result.converged,
+        "stages": " ".join(f"{name}={seconds:.0f}" for name, seconds in stages.items()),
+    }
+    found = evaluate(result.atoms, truth, with_resolution=False)
+    return row | {k: getattr(found, k) for k in ("n_missing", "n_extra", "max_error_pm")}
+
+
+def kernel(atoms: int, seed: int, comm: Communicator) -> dict[str, Any]:
+    """Return the row of the likelihood with its gradient and the gains of all atoms."""
+    x = shaken_ball(atoms, np.random.default_rng(seed))
+    patches = patches_for(atoms)
+    omega = StructureFactor(patches, EPSILON).forward(x)
+    data = draw_counts(omega, patches, "Al", FLUX, seed)
+    del omega
+    shard = local_shard(data, comm)
+    factor = StructureFactor(shard.patches, EPSILON)
+    misfit = PoissonMisfit(shard, factor)
+    times = []
+    for _ in range(3):  # the shortest is the one other programs disturbed least
+        comm.barrier()
+        wall, core = time.perf_counter(), time.process_time()
+        found = misfit(x, positions=True)
+        omega = factor.forward(x)
+        inside = np.ones(len(x), dtype=bool)
+        single_atom_gains(factor, omega, shard.counts, shard.valid, found.scale, x, inside, comm)
+        times.append((time.perf_counter() - wall, comm.sum(time.process_time() - core)))
+    wall, core = min(times)
+    return {
+        "points": sum(p.size for p in data.patches),
+        "wall_s": comm.max(wall),
+        "core_s": core,
+        "gib_per_rank": comm.max(peak_memory()),
+    }
+
+
+def shaken_ball(atoms: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return the fcc sites nearest to a point, each shaken by 0.1 Å."""
+    edge = int(np.ceil((atoms / 4 * 6 / np.pi) ** (1 / 3))) + 2
+    corners = np.indices((edge,) * 3).reshape(3, -1).T - edge / 2
+    basis = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
+    sites = PAPER_LATTICE_CONSTANT * (corners[:, None] + basis).reshape(-1, 3)
+    nearest = np.argsort((sites**2).sum(axis=1), kind="stable")[:atoms]
+    return np.asarray(sites[nearest] + 0.1 * rng.standard_normal((atoms, 3)))
+
+
+def peak_memory() -> float:
+    """Return the largest resident memory of this process so far [GiB]."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def measured(what: str, atoms: int, ranks: int, seed: int) -> dict[str, Any]:
+    """Measure in processes of their own."""
+    launcher = [str(Path(sys.executable).with_name("mpiexec")), "-n", str(ranks)] * (ranks > 1)
+    command = [*launcher, sys.executable, __file__, "--one", what, str(atoms), "--seed", str(seed)]
+    text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return {"what": what, "atoms": atoms, "ranks": ranks} | json.loads(text.splitlines()[-1])
+
+
+def draw(rows: list[dict[str, str]], path: Path) -> None:
+    """Draw time and memory against atoms, with the exponent of each from 10 000 atoms up."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 2)
+    labels = ("core-seconds", "memory of the process, GiB")
+    for axes, name, label in zip(panels, ("core_s", "gib_per_rank"), labels, strict=True):
+        for what, colour in (("whole", "C0"), ("kernel", "C1")):
+            points = sorted(
+                (int(r["atoms"]), float(r[name]))
+                for r in rows
+                if r["what"] == what and r["ranks"] == "1"
+            )
+            if not points:
+                continue
+            n, y = np.array(points).T
+            large = n >= 10_000
+            text = what
+            if large.sum() > 1:
+                text += f", ∝ n$^{{{np.polyfit(np.log(n[large]), np.log(y[large]), 1)[0]:.2f}}}$"
+            axes.loglog(n, y, "o-", color=colour, label=text)
+        axes.set(xlabel="atoms", ylabel=label)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--whole", type=int, nargs="*", default=[], help="atoms of reconstructions")
+    parser.add_argument("--kernel", type=int, nargs="*", default=[], help="atoms, kernel alone")
+    parser.add_argument("--ranks", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("-o", "--output", type=Path, help="table, CSV")
+    parser.add_argument("--figure", type=Path, help="picture, PNG")
+    options = parser.parse_args()
+    if options.one:
+        comm = world()
+        row = {"whole": whole, "kernel": kernel}[options.one[0]](
+            int(options.one[1]), options.seed, comm
+        )
+        if comm.is_root:
+            print(json.dumps(row))
+        return
+    if options.output is None:
+        parser.error("name the table: -o FILE.csv")
+    rows: list[dict[str, str]] = []
+    if options.output.exists():
+        with options.output.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    known = {(r["what"], int(r["atoms"]), int(r["ranks"])) for r in rows}
+    for what, sizes in (("kernel", options.kernel), ("whole", options.whole)):
+        for atoms in sizes:
+            if (what, atoms, options.ranks) in known:
+                continue
+            row = measured(what, atoms, options.ranks, options.seed)
+            rows.append({k: str(row.get(k, "")) for k in FIELDS})
+            print(rows[-1], flush=True)
+            with options.output.open("w", newline="") as file:
+                writer = csv.DictWriter(file, FIELDS)
+                writer.writeheader()
+                writer.writerows(rows)
+    if options.figure:
+        draw(rows, options.figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""What more ranks would give: a model from measured shares of the work and counted communication.
+
+    python benchmarks/ranks.py --atoms 4679 100000 -o ranks.csv
+
+Nothing here runs on a network. For each number of ranks the share of the slowest rank is
+measured in one process: one likelihood with its gradient on its slabs alone, all atoms included.
+The sums it needs are counted, and cost `2 log2(ranks)` messages each (a reduction and a
+broadcast along a tree) at the latency and bandwidth given. LAMMPS isn't in it. --count adds
+how often and how much a whole reconstruction of the vacancy crystal communicates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from math import ceil, log2
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from growth import EPSILON, FLUX, patches_for, shaken_ball
+from numpy.typing import NDArray
+
+from prammol.comm import Communicator
+from prammol.crystals import make_crystal
+from prammol.diffraction import Diffraction, local_shard
+from prammol.misfit import PoissonMisfit
+from prammol.reconstruct import reconstruct
+from prammol.scattering import StructureFactor
+from prammol.simulate import draw_counts, simulate
+from prammol.support import support_from_truth
+
+RANKS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class OneOf(Communicator):
+    """A rank of many that is alone: its own share, and sums that are counted, not made."""
+
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank, self.size = rank, size
+        self.sums = self.bytes = 0
+
+    def allreduce(self, values: NDArray[Any]) -> NDArray[Any]:
+        self.sums += 1
+        self.bytes += np.asarray(values).nbytes
+        return values
+
+    def sum(self, value: float) -> float:
+        return float(self.allreduce(np.array([value]))[0])
+
+
+def share(data: Diffraction, x: NDArray[np.float64], rank: int, size: int) -> dict[str, float]:
+    """Return the seconds of one rank's part of a gradient, and what it communicates."""
+    comm = OneOf(rank, size)
+    shard = local_shard(data, comm)
+    misfit = PoissonMisfit(shard, StructureFactor(shard.patches, EPSILON))
+    scale = misfit(x).scale
+    best = np.inf
+    for _ in range(5):  # the shortest is the one other programs disturbed least
+        comm.sums = comm.bytes = 0
+        begin = time.process_time()
+        misfit(x, positions=True, scale=scale)
+        best = min(best, time.process_time() - begin)
+    return {"seconds": best, "sums": comm.sums, "bytes": comm.bytes}
+
+
+def model(atoms: int, latency: float, bandwidth: float) -> list[dict[str, Any]]:
+    """Return one row for each number of ranks."""
+    x = shaken_ball(atoms, np.random.default_rng(1))
+    patches = patches_for(atoms)
+    data = draw_counts(StructureFactor(patches, EPSILON).forward(x), patches, "Al", FLUX, 1)
+    planes = sum(p.shape[0] for p in patches)
+    rows: list[dict[str, Any]] = []
+    for size in (r for r in RANKS if r <= planes):
+        # The first rank has the most planes; one in the middle may own parts of two patches.
+        parts = [share(data, x, rank, size) for rank in {0, size // 3, size // 2}]
+        slowest = max(parts, key=lambda part: part["seconds"])
+        messages = 2 * ceil(log2(size))
+        network = messages * (slowest["sums"] * latency + slowest["bytes"] / bandwidth)
+        total = slowest["seconds"] + network
+        rows.append({
+            "atoms": atoms, "planes": planes, "ranks": size,
+            "share_s": slowest["seconds"], "sums": slowest["sums"], "bytes": slowest["bytes"],
+            "network_s": network, "speedup": (rows[0]["share_s"] if rows else total) / total,
+        })  # fmt: skip
+        print(rows[-1], flush=True)
+    return rows
+
+
+def count() -> str:
+    """Return what the reconstruction of the vacancy crystal communicates."""
+    truth = make_crystal("vacancy")
+    comm = OneOf()
+    data = simulate(truth, FLUX, 1)
+    result = reconstruct(data, support_from_truth(truth), seed=1, comm=comm)
+    return (
+        f"whole reconstruction: {result.iterations} iterations, {result.core_s:.0f} core-seconds, "
+        f"{comm.sums} sums of {comm.bytes / 1e6:.1f} MB in all"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--atoms", type=int, nargs="+", default=[4679])
+    parser.add_argument("--latency", type=float, default=2e-6, help="of a message [s]")
+    parser.add_argument("--bandwidth", type=float, default=1e10, help="[bytes/s]")
+    parser.add_argument("--count", action="store_true")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="table, CSV")
+    options = parser.parse_args()
+    rows = [row for n in options.atoms for row in model(n, options.latency, options.bandwidth)]
+    with options.output.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    if options.count:
+        print(count())
+
+
+if __name__ == "__main__":
+    main()
