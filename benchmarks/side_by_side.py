@@ -53,12 +53,11 @@ COLUMNS = ("atoms", "points", "accuracy", "task", "contestant", "seconds", "poin
 COLUMNS += ("turns", "times_prammol", "error", "memory_mb", "remark")
 
 
-def make_problem(atoms: int, points: int, accuracy: float) -> dict[str, Array]:
-    """Return the arrays of a problem: a grain with a vacancy, a little off its lattice."""
+def make_problem(lattice: Array, points: int, accuracy: float) -> dict[str, Array]:
+    """Return the arrays of a problem: counts of some atoms, which are now a little off."""
     rng = np.random.default_rng(1)
     patches = paper_patches(points)
     factor = StructureFactor(patches)
-    lattice = prammol.make_crystal("vacancy", atoms=atoms, relax=False).positions
     counts = rng.poisson(np.abs(SCALE * factor.forward(lattice)) ** 2).astype(float)
     x = lattice + rng.normal(0, OFF, lattice.shape)
     data = Diffraction(patches, list(counts.reshape(-1, points, points, points)))
@@ -132,8 +131,10 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Return one row for each task and contestant of a case."""
     path, tiny = folder / "case.npz", folder / "tiny.npz"
-    np.savez(path, **make_problem(*case))
-    np.savez(tiny, **make_problem(60, 8, case[2]))
+    crystal = prammol.make_crystal("vacancy", atoms=case[0], relax=False)
+    np.savez(path, **make_problem(crystal.positions, *case[1:]))
+    few = np.random.default_rng(2).uniform(-10, 10, (60, 3))
+    np.savez(tiny, **make_problem(few, 8, case[2]))
     problem = load(path)
     context = multiprocessing.get_context("spawn")
     rows, links, processes = [], [], []
