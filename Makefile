@@ -56,8 +56,8 @@ format: $(READY_DEV)  ## put the sources into the common format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(READY_BENCH)  ## compare the transforms of ducc0 and finufft
-	$(BIN)/python benchmarks/nufft.py
+bench: $(READY_BENCH)  ## time, error and memory beside dynasor, LAMMPS, ducc0 and finufft
+	$(BIN)/python benchmarks/side_by_side.py
 
 clean:  ## remove the environment and caches, keep results/
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache build dist *.egg-info

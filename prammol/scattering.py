@@ -9,14 +9,14 @@ and its adjoint, for values v on the points,
     (adjoint v)_j = sum_q v(q) exp(+i q . x_j).
 
 On an affine grid both are non-uniform Fourier transforms, done by ducc0 in
-O(n + N log N); on a curved patch transforms between two non-uniform sets, about ten
-times slower. :func:`direct_structure_factor` is the plain sum: the reference.
+O(n + N log N), patches with the same steps and shape together; on a curved patch
+transforms between two non-uniform sets, about ten times slower.
+:func:`direct_structure_factor` is the plain sum: the reference.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import ducc0
 import numpy as np
@@ -87,9 +87,8 @@ class StructureFactor:
         self._single = self.epsilon > 1e-6
         self._real = np.float32 if self._single else np.float64
         self._complex = np.complex64 if self._single else np.complex128
-        bounds = np.cumsum([0] + [p.size for p in self.patches])
-        self._slices = [slice(a, b) for a, b in pairwise(bounds)]
-        self.size = int(bounds[-1])
+        self._groups = _groups(self.patches)
+        self.size = sum(p.size for p in self.patches)
         self._q: NDArray[np.float64] | None = None
 
     @property
@@ -97,7 +96,8 @@ class StructureFactor:
         """Scattering vectors of all points, (size, 3) [1/Å]."""
         if self._q is None:
             parts = [p.q() for p in self.patches]
-            self._q = np.concatenate(parts) if parts else np.empty((0, 3))
+            # Each component in one piece: they are used one by one.
+            self._q = np.array(np.concatenate(parts) if parts else np.empty((0, 3)), order="F")
         return self._q
 
     def forward(
@@ -116,30 +116,32 @@ class StructureFactor:
         -------
         (size,) complex ndarray
         """
-        out: NDArray[np.complex128] = np.zeros(self.size, dtype=self._complex)
         if len(x) == 0:
-            return out
-        for patch, part in zip(self.patches, self._slices, strict=True):
-            phase = np.exp(-1j * (x @ patch.middle))
+            return np.zeros(self.size, dtype=self._complex)
+        out: NDArray[np.complex128] = np.empty(self.size, dtype=self._complex)
+        for patches, part in self._groups:
+            waves = _waves(x, patches, -1.0)
             if weights is not None:
-                phase *= weights
-            if isinstance(patch, CurvedPatch):
+                waves *= weights
+            points = waves.astype(self._complex, copy=False)
+            first = patches[0]
+            if isinstance(first, CurvedPatch):
                 out[part] = ducc0.nufft.experimental.nu2nu(
-                    points_in=phase.astype(self._complex, copy=False),
+                    points_in=points[0],
                     coord_in=x.astype(self._real),
-                    coord_out=(patch.q() - patch.middle).astype(self._real),
+                    coord_out=(first.q() - first.middle).astype(self._real),
                     forward=True,
                     epsilon=self.epsilon,
                     nthreads=self.threads,
                 )
                 continue
             ducc0.nufft.nu2u(
-                points=phase.astype(self._complex, copy=False),
-                coord=self._coordinates(patch, x),
+                points=points,
+                coord=self._coordinates(first, x),
                 forward=True,
                 epsilon=self.epsilon,
                 nthreads=self.threads,
-                out=out[part].reshape(patch.shape),
+                out=out[part].reshape(len(patches), *first.shape),
                 periodicity=2 * np.pi,
             )
         return out
@@ -158,26 +160,26 @@ class StructureFactor:
         -------
         (n,) complex ndarray
         """
-        return self._adjoint([values], x)[0]
+        return self._adjoint(values[None], x)[0]
 
     def adjoint_moments(
         self, values: NDArray[np.complexfloating], x: Positions
     ) -> NDArray[np.complex128]:
         """Return ``sum_q q values(q) exp(+i q . x_j)``, (n, 3) complex."""
-        return self._adjoint([values * self.q[:, a] for a in range(3)], x).T
+        return self._adjoint(values * self.q.T, x).T
 
-    def _adjoint(
-        self, fields: Sequence[NDArray[np.complexfloating]], x: Positions
-    ) -> NDArray[np.complex128]:
+    def _adjoint(self, fields: NDArray[np.complexfloating], x: Positions) -> NDArray[np.complex128]:
+        """Return the adjoint of several fields, (k, n), from (k, size)."""
         total = np.zeros((len(fields), len(x)), dtype=complex)
         if len(x) == 0:
             return total
-        for patch, part in zip(self.patches, self._slices, strict=True):
-            phase = np.exp(1j * (x @ patch.middle))
-            if isinstance(patch, CurvedPatch):
-                offset = (patch.q() - patch.middle).astype(self._real)
+        for patches, part in self._groups:
+            waves = _waves(x, patches, 1.0)
+            first = patches[0]
+            if isinstance(first, CurvedPatch):
+                offset = (first.q() - first.middle).astype(self._real)
                 for k, field in enumerate(fields):
-                    total[k] += phase * ducc0.nufft.experimental.nu2nu(
+                    total[k] += waves[0] * ducc0.nufft.experimental.nu2nu(
                         points_in=field[part].astype(self._complex, copy=False),
                         coord_in=offset,
                         coord_out=x.astype(self._real),
@@ -186,20 +188,61 @@ class StructureFactor:
                         nthreads=self.threads,
                     )
                 continue
-            coord = self._coordinates(patch, x)
+            coord = self._coordinates(first, x)
+            # One field at a time: all in one call are no faster.
             for k, field in enumerate(fields):
-                total[k] += phase * ducc0.nufft.u2nu(
-                    grid=field[part].reshape(patch.shape).astype(self._complex, copy=False),
+                values = field[part].reshape(len(patches), *first.shape)
+                found = ducc0.nufft.u2nu(
+                    grid=values.astype(self._complex, copy=False),
                     coord=coord,
                     forward=False,
                     epsilon=self.epsilon,
                     nthreads=self.threads,
                     periodicity=2 * np.pi,
                 )
+                total[k] += np.einsum("pj,pj->j", waves, found)
         return total
 
     def _coordinates(self, patch: BraggPatch, x: Positions) -> NDArray[np.floating]:
         """Positions in units of the patch's grid, reduced to one period."""
         u = x @ patch.step.T
-        u -= 2 * np.pi * np.round(u / (2 * np.pi))
+        turns = u / (2 * np.pi)
+        np.rint(turns, out=turns)
+        turns *= 2 * np.pi
+        u -= turns
         return u.astype(self._real, copy=False)
+
+
+def _alike(one: BraggPatch, other: BraggPatch) -> bool:
+    """Whether one call of ducc0 does both patches: only the phases differ."""
+    return (
+        not isinstance(one, CurvedPatch)
+        and not isinstance(other, CurvedPatch)
+        and one.shape == other.shape
+        and np.array_equal(one.step, other.step)
+    )
+
+
+def _groups(patches: Sequence[BraggPatch]) -> list[tuple[list[BraggPatch], slice]]:
+    """Return neighbouring patches that are alike, and where their points are."""
+    groups: list[tuple[list[BraggPatch], slice]] = []
+    end = 0
+    for patch in patches:
+        start, end = end, end + patch.size
+        if groups and _alike(groups[-1][0][0], patch):
+            members, part = groups.pop()
+            groups.append(([*members, patch], slice(part.start, end)))
+        else:
+            groups.append(([patch], slice(start, end)))
+    return groups
+
+
+def _waves(x: Positions, patches: Sequence[BraggPatch], sign: float) -> NDArray[np.complex128]:
+    """Return exp(sign i middle.x) of each patch and atom, (p, n)."""
+    phase = np.array([patch.middle for patch in patches]) @ x.T
+    waves = np.empty(phase.shape, dtype=complex)
+    # Faster than the exponential of a complex number.
+    np.cos(phase, out=waves.real)
+    np.sin(phase, out=waves.imag)
+    waves.imag *= sign
+    return waves
