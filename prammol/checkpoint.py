@@ -38,7 +38,7 @@ from prammol.presets import Preset
 from prammol.state import State
 from prammol.support import Support
 
-FORMAT = 5
+FORMAT = 6
 _GROUP = "entry_1/checkpoint"
 _ARRAYS = ("positions", "occupancies", "candidates", "displacements", "site_occupancies")
 # `training` is of use within an iteration only.

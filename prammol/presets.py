@@ -70,7 +70,8 @@ class Preset:
     least_progress : float
         End when the last two iterations together lowered the misfit, in missing atoms, by less
         than this part and it is worth less than a twentieth of all atoms: what is left then
-        isn't a matter of which atoms exist. 0 for never.
+        isn't a matter of which atoms exist. After one such iteration stages try what is cheap
+        only. 0 for never.
     error_bars : bool
         Whether :func:`prammol.error_bars.error_bars` are written beside the atoms.
     """

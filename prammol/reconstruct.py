@@ -218,7 +218,7 @@ def _run(
         state, seconds = _best_start(plan, problem, on_start)
         state = report(state, seconds)
     while not (reason := _reason_to_stop(plan, state, _idle(history), _ended(history))):
-        state = replace(state, added=0, removed=0, selected=False, gained=_gained(history))
+        state = replace(state, added=0, removed=0, selected=False, slow=_slow(plan, history))
         state, seconds = _apply(plan.loop, problem, state)
         state = report(replace(state, iteration=state.iteration + 1, training=None), seconds)
     return state, history, reason
@@ -308,12 +308,12 @@ def _stalled(plan: Preset, state: State, history: list[Record]) -> bool:
     return min(*wrong[1 - _SLOW :], state.wrong) > (1.0 - plan.least_progress) * before
 
 
-def _gained(history: list[Record]) -> float:
-    """Return by which part the last iteration lowered the misfit, 1 while many atoms are wrong."""
+def _slow(plan: Preset, history: list[Record]) -> bool:
+    """Tell whether the last iteration hardly lowered the misfit, though few atoms are wrong."""
     wrong = [r.get("wrong", 0.0) for r in history[-2:]]
-    if len(wrong) < 2 or wrong[0] <= 0 or wrong[1] > _FEW * history[-1]["atoms"]:
-        return 1.0
-    return 1.0 - wrong[1] / wrong[0]
+    if plan.least_progress == 0 or len(wrong) < 2 or wrong[1] > _FEW * history[-1]["atoms"]:
+        return False
+    return bool(wrong[1] > (1.0 - plan.least_progress) * wrong[0])
 
 
 def _ended(history: list[Record]) -> bool:

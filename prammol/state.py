@@ -81,9 +81,8 @@ class State:
         Iterations finished.
     selected : bool
         Whether the last selection changed the set of atoms.
-    gained : float
-        Part by which the last iteration lowered `wrong`; 1 before there was one, and while many
-        atoms are wrong.
+    slow : bool
+        Whether the last iteration hardly lowered `wrong`, though few atoms are wrong.
     added, removed : int
         Atoms put in and taken out in the current iteration.
     candidates : (m, 3) ndarray
@@ -113,7 +112,7 @@ class State:
     start: int = 0
     iteration: int = 0
     selected: bool = False
-    gained: float = 1.0
+    slow: bool = False
     added: int = 0
     removed: int = 0
     candidates: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))

@@ -35,6 +35,18 @@ class Scripted:
         )
 
 
+SEEN: list[bool] = []
+
+
+@dataclass(frozen=True)
+class Watching:
+    """A stage that notes whether the iteration before was slow."""
+
+    def __call__(self, problem, state):
+        SEEN.append(state.slow)
+        return state
+
+
 @dataclass(frozen=True)
 class Finish:
     """A stage that finds what the others can't."""
@@ -50,7 +62,15 @@ PART = 0.05 * len(BALL) / 50.0
 def run(*wrong, explained=False, **settings):
     data = simulate(BALL, points=12)
     stage = Scripted(tuple(PART * w for w in wrong), explained)
-    plan = Preset("own", (stage,), (stage,), (Finish(),), judges=True, max_iterations=6, **settings)
+    plan = Preset(
+        "own",
+        (stage,),
+        (Watching(), stage),
+        (Finish(),),
+        judges=True,
+        max_iterations=6,
+        **settings,
+    )
     return reconstruct(data, support_from_truth(Atoms(BALL, "Al")), preset=plan)
 
 
@@ -72,7 +92,7 @@ def test_two_iterations_that_hardly_help_end_it(wrong, iterations):
         ("patience", False) if stopped else ("max_iterations", False)
     )
     assert result.history[-1]["wrong"] == 0.1, "the last stages have run"
-    assert result.history[-1]["stages"].keys() == {"scripted", "finish"}
+    assert result.history[-1]["stages"].keys() == {"watching", "scripted", "finish"}
     assert result.history[-1].get("stalled", False) is stopped
 
 
@@ -82,3 +102,18 @@ def test_it_goes_on_where_that_is_not_asked_for_or_the_data_see_nothing():
     assert run(*range(50, 57)).iterations == 6
     assert run(*[51] * 7, least_progress=0.02).iterations == 6, "too many atoms are wrong"
     assert run(*flat, least_progress=0.02, explained=True).iterations == 6
+
+
+@pytest.mark.parametrize(
+    ("wrong", "least_progress", "slow"),
+    [
+        # After the start there is nothing to compare with.
+        ([50, 20, 19.9, 10, 9.9, 5, 4], 0.02, [False, False, True, False, True, False]),
+        ([50, 20, 19.9, 10, 9.9, 5, 4], 0.0, [False] * 6),
+        ([90, 80, 79.9, 20, 18, 16, 12], 0.02, [False] * 6),  # many are wrong where it is slow
+    ],
+)
+def test_stages_are_told_of_a_slow_iteration(wrong, least_progress, slow):
+    SEEN.clear()
+    run(*wrong, least_progress=least_progress)
+    assert SEEN == slow

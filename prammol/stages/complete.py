@@ -39,7 +39,9 @@ class Complete:
     between 0 and 1. LAMMPS relaxes the whole, and the better one is kept if misfit and prior of
     bonds together fell. If they didn't, the flips are tried in groups of neighbours; then
     lower and higher thresholds of the occupancies; then the data pull the atoms into other
-    basins of the energy; then single changes are tried.
+    basins of the energy; then single changes are tried. After an iteration that hardly lowered
+    the misfit (`State.slow`) groups, thresholds and single changes are left out: what is wrong
+    then isn't a matter of which atoms exist.
 
     Attributes
     ----------
@@ -60,9 +62,6 @@ class Complete:
         L-BFGS iterations of all positions on the misfit plus `stiffness` times the energy.
     stiffness : float
         Weight of the energy in that [1/eV].
-    least_gain : float
-        Groups, other thresholds and single changes aren't tried after an iteration that lowered
-        the misfit by less than this part: what is left then isn't a matter of which atoms exist.
     points : int
         Starting points of the search for minima, per atom of the surface.
     force_tolerance : float
@@ -82,7 +81,6 @@ class Complete:
     nearly: float = 0.25
     pulls: int = 30
     stiffness: float = 100.0
-    least_gain: float = 0.02
     points: int = 40
     force_tolerance: float = 1e-2
     final_tolerance: float = 1e-6
@@ -116,7 +114,7 @@ class Complete:
             thresholds = list(self._above_thresholds(sites, weights, distance))
             proposals.append(thresholds[0])
         found = judge.best(proposals)
-        stuck = not state.explained and state.gained < self.least_gain
+        stuck = not state.explained and state.slow
         if found is None and not stuck:
             found = judge.first(chain(self._in_groups(sites, choice, was, distance), thresholds))
         if found is None and state.explained:
