@@ -205,7 +205,7 @@ def ducc0(problem: Problem, task: str) -> Run:
     """Transforms of ducc0, the patches together: they differ in phases only."""
     import ducc0 as library
 
-    waves, u, fields = _prepared(problem)
+    waves, u, fields = _prepared(problem, task)
     shape = (len(waves), *problem.patches[0].shape)
     out = np.empty(shape, waves.dtype)
     same = {
@@ -231,7 +231,7 @@ def finufft(problem: Problem, task: str) -> Run:
     except ImportError as err:
         raise AbsentError(str(err)) from err
 
-    waves, u, fields = _prepared(problem)
+    waves, u, fields = _prepared(problem, task)
     columns = [np.ascontiguousarray(u[:, a]) for a in range(3)]
     shape = problem.patches[0].shape
     same = {"eps": problem.accuracy, "nthreads": _threads()}
@@ -245,16 +245,18 @@ def finufft(problem: Problem, task: str) -> Run:
     return _raw(problem, task, forward, adjoint, (waves, fields))
 
 
-def _prepared(problem: Problem) -> tuple[Array, Array, Array]:
-    """Return phases, reduced coordinates on the common grid, and fields times q."""
+def _prepared(problem: Problem, task: str) -> tuple[Array, Array, Array]:
+    """Return phases, reduced coordinates on the common grid and, for a gradient, fields times q."""
     single = problem.accuracy > 1e-6
     real, kind = (np.float32, np.complex64) if single else (np.float64, np.complex128)
     patches = problem.patches
     u = problem.x @ patches[0].step.T
     u -= 2 * np.pi * np.round(u / (2 * np.pi))
     waves = np.stack([np.exp(-1j * (problem.x @ p.middle)) for p in patches])
-    fields = problem.field * np.concatenate([p.q() for p in patches]).T
-    fields = fields.reshape(3, len(patches), *patches[0].shape)
+    fields = np.empty(0)
+    if task == "gradient":
+        fields = problem.field * np.concatenate([p.q() for p in patches]).T
+        fields = fields.reshape(3, len(patches), *patches[0].shape)
     return waves.astype(kind), u.astype(real), np.ascontiguousarray(fields, kind)
 
 
