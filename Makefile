@@ -13,8 +13,14 @@ export OMP_NUM_THREADS ?= 1
 
 FUZZ ?= 100000
 
+# What the tests need; and the tests in which each library is at work, minutes in all.
+EXTRAS := test,workflow
+LIBRARY_TESTS := $(addprefix tests/test_,$(addsuffix .py,environment cli io md mpi plot fuzz \
+  own_data scattering config support_files phase_retrieval workflow))
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-mpi test-slow test-slurm fuzz smoke check format bench clean
+.PHONY: help demo test test-mpi test-slow test-slurm test-oldest test-newest test-libraries \
+  fuzz smoke check format bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -34,6 +40,21 @@ test-slow: $(READY)  ## only the tests that take minutes each
 test-slurm: $(READY)  ## the workflow on a SLURM brought up for it; needs root, installs packages
 	$(BIN)/python -m pytest -m slurm
 
+test-oldest:  ## the libraries at their lower bounds, in .venv-oldest; TESTS=tests for all tests
+	$(MAKE) VENV=.venv-oldest .venv-oldest/bin/python
+	.venv-oldest/bin/python tests/oldest.py > .venv-oldest/constraints.txt
+	PIP_CONSTRAINT=.venv-oldest/constraints.txt $(MAKE) VENV=.venv-oldest test-libraries
+
+test-newest:  ## the same with the newest libraries, in a new .venv-newest; PIP_PRE=1 for betas
+	rm -rf .venv-newest
+	PIP_CONSTRAINT= $(MAKE) VENV=.venv-newest test-libraries
+
+test-libraries: EXTRAS := test,workflow,phasing
+test-libraries: $(READY)
+	$(BIN)/python -m pip --disable-pip-version-check check
+	$(BIN)/python -m pytest -m "not slow and not slurm" -n auto --maxprocesses 8 \
+	  --dist loadfile $(or $(TESTS),$(LIBRARY_TESTS))
+
 fuzz: $(READY)  ## hostile files for every reader, 100 000 and more; FUZZ=N for another number
 	$(BIN)/python tests/fuzzing.py --inputs $(FUZZ)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]' || \
@@ -45,12 +66,14 @@ smoke: $(READY)  ## the workflow on small crystals, all figures and the report, 
 	$(BIN)/snakemake --profile profiles/local --configfile config/smoke.yaml \
 	  --directory results/smoke -- report
 
-check: $(READY_DEV)  ## style, format and types
+check: $(READY_DEV)  ## style, format, types, known vulnerabilities of packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+	$(BIN)/python -m pip --disable-pip-version-check check
+	$(BIN)/python tests/audit.py
 
 format: $(READY_DEV)  ## put the sources into the common format
 	$(BIN)/ruff check --fix-only .
@@ -60,7 +83,7 @@ bench: $(READY_BENCH)  ## time, error and memory beside dynasor, LAMMPS, ducc0 a
 	$(BIN)/python benchmarks/side_by_side.py
 
 clean:  ## remove the environment and caches, keep results/
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache build dist *.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-newest .pytest_cache .ruff_cache .mypy_cache build dist *.egg-info
 	find prammol tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
 
 $(BIN)/python:
@@ -69,7 +92,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(READY): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,workflow]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
 	@touch $@
 
 $(READY_DEV): pyproject.toml | $(READY)

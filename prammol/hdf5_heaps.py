@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Iterator
 from pathlib import Path
+
+import h5py
 
 from prammol.errors import InputError
 
@@ -35,3 +38,45 @@ def require_sound_heaps(path: Path) -> None:
                     raise InputError(msg)
                 here += step
             at = held.find(_COLLECTION, at + 1)
+
+
+def require_held_texts(where: str, item: h5py.Dataset) -> None:
+    """Raise InputError if texts of variable length claim more than the file holds.
+
+    Parameters
+    ----------
+    where : str
+        File and dataset, for the message.
+    item : h5py.Dataset
+        Texts of variable length.
+    """
+    if item.file.driver == "core":  # being written, in memory
+        return
+    path = Path(item.file.filename)
+    held = path.stat().st_size
+    width = 4 + item.file.id.get_create_plist().get_sizes()[0] + 4  # length, heap, object
+    claimed = 0
+    with path.open("rb") as file:
+        for at, size in _pieces(where, item, width):
+            file.seek(at)
+            references = file.read(min(size, held))
+            for begin in range(0, len(references), width):
+                claimed += int.from_bytes(references[begin : begin + 4], "little")
+    if claimed > held:
+        msg = f"{where} claims texts of {claimed} bytes, the file has {held}"
+        raise InputError(msg)
+
+
+def _pieces(where: str, item: h5py.Dataset, width: int) -> Iterator[tuple[int, int]]:
+    """Yield where in the file references are, and how many bytes of them."""
+    plist, identifier = item.id.get_create_plist(), item.id
+    if plist.get_layout() == h5py.h5d.CONTIGUOUS:
+        if identifier.get_offset() is not None:  # else nothing was written
+            yield identifier.get_offset(), item.size * width
+    elif plist.get_layout() == h5py.h5d.CHUNKED and plist.get_nfilters() == 0:
+        for number in range(identifier.get_num_chunks()):
+            chunk = identifier.get_chunk_info(number)
+            yield chunk.byte_offset, chunk.size
+    else:
+        msg = f"{where} has texts that are packed or in a header, expected them plain"
+        raise InputError(msg)

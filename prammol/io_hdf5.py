@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from prammol import __version__
 from prammol.errors import InputError
-from prammol.hdf5_heaps import require_sound_heaps
+from prammol.hdf5_heaps import require_held_texts, require_sound_heaps
 from prammol.io_files import PathLike, first_line, replacing
 
 CXI_VERSION = 150
@@ -236,7 +236,7 @@ def load_values(parent: h5py.Group) -> dict[str, Any]:
         if item.shape == () and h5py.check_string_dtype(item.dtype) is not None:
             text = load_text(parent, name)
             try:
-                out[name] = parse_json(text) if item.attrs.get("encoding") == "json" else text
+                out[name] = parse_json(text) if "encoding" in item.attrs else text
             except ValueError:
                 continue
         elif item.dtype.kind in "biuf" and item.dtype.shape == ():
@@ -271,13 +271,31 @@ def load_text(parent: h5py.Group, name: str, default: str = "") -> str:
     item = find(parent, name)
     if not isinstance(item, h5py.Dataset) or item.shape != ():
         return default
-    if h5py.check_string_dtype(item.dtype) is None:
+    kind = h5py.check_string_dtype(item.dtype)
+    if kind is None:
         return default
+    if kind.length is None:
+        require_held_texts(f"{Path(parent.file.filename)}: {item.name}", item)
     try:
         return str(item.asstr()[()])
     except UnicodeDecodeError as error:
         msg = f"{Path(parent.file.filename)}: {item.name} isn't text ({error.reason})"
         raise InputError(msg) from error
+
+
+def fixed_text(parent: h5py.Group, name: str) -> str:
+    """Return an attribute that is a text of fixed length, an empty one if it isn't.
+
+    One of variable length, of older files, isn't read: nothing tells beforehand whether the
+    library would take gigabytes for it.
+    """
+    if name not in parent.attrs:
+        return ""
+    kind = parent.attrs.get_id(name).get_type()
+    if not isinstance(kind, h5py.h5t.TypeStringID) or kind.is_variable_str():
+        return ""
+    value = parent.attrs[name]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
 
 
 def load_texts(item: h5py.Dataset) -> NDArray[np.str_]:
@@ -289,9 +307,12 @@ def load_texts(item: h5py.Dataset) -> NDArray[np.str_]:
         If it isn't one.
     """
     where = f"{Path(item.file.filename)}: {item.name}"
-    if not item.shape or h5py.check_string_dtype(item.dtype) is None:
+    kind = h5py.check_string_dtype(item.dtype)
+    if not item.shape or kind is None:
         msg = f"{where} has type {item.dtype} and shape {item.shape}, expected texts"
         raise InputError(msg)
+    if kind.length is None:
+        require_held_texts(where, item)
     try:
         return np.array(item.asstr()[...].tolist(), dtype=str).reshape(item.shape)
     except UnicodeDecodeError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import lzma
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -174,7 +175,8 @@ def _read_tif(path: Path) -> RealSpaceObject:
     from PIL import Image, ImageSequence
 
     try:
-        with Image.open(path) as file:
+        # Odd tags don't matter, and what does is checked here.
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
             pages = list(_pages(ImageSequence.Iterator(file), path.stat().st_size))
             values = np.stack(pages).transpose()
     except Exception as error:  # Pillow doesn't say which errors damaged files raise

@@ -16,6 +16,7 @@ from prammol.io_files import PathLike, naming
 from prammol.io_hdf5 import (
     create,
     find,
+    fixed_text,
     group,
     load_array,
     load_json,
@@ -177,7 +178,7 @@ def _read_atoms(path: Path, parent: h5py.Group) -> tuple[Atoms, list[Any]]:
 def _write_history(parent: h5py.Group, history: Sequence[Mapping[str, Any]]) -> None:
     """Write one dataset per key; values that aren't numbers become JSON."""
     names = list(dict.fromkeys(name for record in history for name in record))
-    parent.attrs["columns"] = json.dumps(names)
+    parent.attrs["columns"] = np.bytes_(json.dumps(names))
     for name in names:
         values = [record.get(name) for record in history]
         if all(isinstance(v, int | float | np.integer | np.floating | np.bool_) for v in values):
@@ -193,7 +194,7 @@ def _read_history(parent: h5py.Group | None) -> list[dict[str, Any]]:
     where = f"{Path(parent.file.filename)}: {parent.name}"
     columns: dict[str, list[Any]] = {}
     try:
-        names = parse_json(str(parent.attrs.get("columns", "[]"))) or names_in(parent)
+        names = parse_json(fixed_text(parent, "columns") or "[]") or names_in(parent)
     except ValueError:
         names = None
     if not isinstance(names, list) or not all(isinstance(n, str) and n in parent for n in names):
@@ -201,7 +202,7 @@ def _read_history(parent: h5py.Group | None) -> list[dict[str, Any]]:
         raise InputError(msg)
     for name in names:
         item = find(parent, name)
-        if isinstance(item, h5py.Dataset) and item.attrs.get("encoding") == "json":
+        if isinstance(item, h5py.Dataset) and "encoding" in item.attrs:
             try:
                 columns[name] = [parse_json(text) for text in load_texts(item).ravel().tolist()]
             except ValueError as error:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
+import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,14 +43,15 @@ def provenance(
         If the potential's file can't be read.
     """
     if command is None:
-        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        command = recorded(Path(sys.argv[0]).name, sys.argv[1:])
     out: dict[str, Any] = {
         "program": "prammol",
         "version": __version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        # The release of the kernel would tell more of the machine than of the numbers.
+        "platform": "-".join([platform.system(), platform.machine(), *platform.libc_ver()]),
         "packages": {name: _version(name) for name in PACKAGES},
         "seeds": dict(seeds or {}),
     }
@@ -67,6 +70,26 @@ def provenance(
     elif potential is not None:
         out["potential"] = _checksum(potential)
     return out
+
+
+def recorded(program: str, words: Sequence[str]) -> str:
+    """Return a command line for the record, with the home directory as ``~``.
+
+    Files are handed on, and a home directory is mostly named after a person.
+    """
+    home = re.escape(os.path.expanduser("~").rstrip("/"))
+    inside = re.compile(rf"(?<![^\s=:,]){home}(?![^/\s:,])") if home else None
+    return " ".join([program, *(_quoted(word, inside) for word in words)])
+
+
+def _quoted(word: str, home: re.Pattern[str] | None) -> str:
+    if home is None:
+        return shlex.quote(word)
+    short = home.sub("~", word)
+    if not home.match(word):
+        return shlex.quote(short)
+    begin, slash, rest = short.partition("/")  # the shell knows ~/ only where it isn't quoted
+    return begin + slash + (shlex.quote(rest) if rest else "")
 
 
 def _version(package: str) -> str | None:

@@ -3,6 +3,7 @@
 The inputs are the smallest that showed each fault; tests/fuzzing.py looks for more.
 """
 
+import json
 import os
 import pickle
 import re
@@ -16,11 +17,13 @@ import fuzzing
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from prammol.config import parse_settings
 from prammol.errors import InputError, PotentialError
-from prammol.io import read_atoms, read_diffraction, read_support
+from prammol.io import read_atoms, read_diffraction, read_reconstruction, read_support
 from prammol.io_arrays import read_npy
+from prammol.io_hdf5 import load_texts
 from prammol.io_objects import read_object
 from prammol.io_trajectory import read_trajectory, whole_frames
 from prammol.patches import BraggPatch
@@ -159,6 +162,42 @@ def test_damaged_bytes_anywhere(valid, tmp_path, reader):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
         outcomes.add(fuzzing.attempt(target, path))
     assert "refused" in outcomes
+
+
+@pytest.mark.parametrize("name", ["result_1/element", "process_1/results/history/stages"])
+def test_a_text_that_claims_a_gigabyte(valid, tmp_path, name):
+    """The library would take and clear the memory before it looks for the text."""
+    path = tmp_path / "r.h5"
+    path.write_bytes(valid["reconstruction"][0])
+    with h5py.File(path) as file:
+        at = file["entry_1"][name].id.get_offset()
+    data = bytearray(path.read_bytes())
+    data[at : at + 4] = struct.pack("<I", 1 << 30)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="claims texts of 10737"):
+        read_reconstruction(path)
+
+
+def test_texts_in_chunks_are_read_and_packed_ones_are_refused(tmp_path):
+    texts = ["a", "bc", "def"]
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        plain = file.create_dataset("plain", data=texts, chunks=(2,))
+        packed = file.create_dataset("packed", data=texts, chunks=(2,), compression="gzip")
+        file.flush()
+        assert load_texts(plain).tolist() == texts
+        with pytest.raises(InputError, match="packed or in a header"):
+            load_texts(packed)
+
+
+def test_a_file_whose_attributes_have_variable_length_is_read_without_them(valid, tmp_path):
+    """As files of older versions have them; a claim of gigabytes can't be noticed there."""
+    path = tmp_path / "r.h5"
+    path.write_bytes(valid["reconstruction"][0])
+    want = read_reconstruction(path).history
+    with h5py.File(path, "r+") as file:
+        history = file["entry_1/process_1/results/history"]
+        history.attrs["columns"] = json.dumps(["nothing of this name"])
+    assert read_reconstruction(path).history == want
 
 
 @pytest.mark.parametrize(("index", "size"), [(0, 0), (1, 2**64 - 16)])
@@ -384,3 +423,16 @@ def test_what_a_damaged_or_missing_file_says_names_it(tmp_path):
     for reader in (read_diffraction, read_support):
         with pytest.raises(InputError, match="nowhere"):
             reader(tmp_path / "nowhere.h5")
+
+
+def test_odd_tags_of_a_tif_make_no_noise(tmp_path):
+    """Pillow warns of tags that it skips; the pixels are what they were."""
+    path = tmp_path / "o.tif"
+    page = Image.fromarray(np.ones((3, 4), np.float32))
+    page.save(path, tiffinfo={270: "a description"}, save_all=True, append_images=[page])
+    data = path.read_bytes()
+    at = data.index(struct.pack("<HHI", 270, 2, 14))
+    path.write_bytes(data[:at] + struct.pack("<HHI", 270, 2, 1 << 20) + data[at + 8 :])
+    with pytest.warns(UserWarning, match="Tag data larger"), Image.open(path) as file:
+        file.load()
+    assert read_object(path).amplitude.shape == (4, 3, 2)  # warnings are errors here

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -138,4 +137,6 @@ def on_root(comm: Communicator, work: Callable[[], T]) -> T:
 
 def command_line() -> str:
     """Return the command line of this process, for the record."""
-    return shlex.join(["prammol", *sys.argv[1:]])
+    from prammol.provenance import recorded
+
+    return recorded("prammol", sys.argv[1:])
