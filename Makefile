@@ -12,9 +12,10 @@ READY_BENCH := $(VENV)/.ready-bench
 export OMP_NUM_THREADS ?= 1
 
 FUZZ ?= 100000
+LOAD ?= results/load
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-mpi test-slow test-slurm fuzz smoke check format bench clean
+.PHONY: help demo test test-mpi test-slow test-slurm test-load fuzz smoke check format bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -33,6 +34,9 @@ test-slow: $(READY)  ## only the tests that take minutes each
 
 test-slurm: $(READY)  ## the workflow on a SLURM brought up for it; needs root, installs packages
 	$(BIN)/python -m pytest -m slurm
+
+test-load: $(READY)  ## 300 trials on such a SLURM, one start in ten killed: most of an hour; LOAD=FOLDER
+	$(BIN)/python tests/slurm/load.py $(LOAD)
 
 fuzz: $(READY)  ## hostile files for every reader, 100 000 and more; FUZZ=N for another number
 	$(BIN)/python tests/fuzzing.py --inputs $(FUZZ)
