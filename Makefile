@@ -12,6 +12,7 @@ READY_BENCH := $(VENV)/.ready-bench
 export OMP_NUM_THREADS ?= 1
 
 FUZZ ?= 100000
+LOAD ?= results/load
 
 # What the tests need; and the tests in which each library is at work, minutes in all.
 EXTRAS := test,workflow
@@ -19,8 +20,8 @@ LIBRARY_TESTS := $(addprefix tests/test_,$(addsuffix .py,environment cli io md m
   own_data scattering config support_files phase_retrieval workflow))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-mpi test-slow test-slurm test-oldest test-newest test-libraries \
-  fuzz smoke check format bench clean
+.PHONY: help demo test test-mpi test-slow test-slurm test-load test-oldest test-newest \
+  test-libraries fuzz smoke check format bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -39,6 +40,9 @@ test-slow: $(READY)  ## only the tests that take minutes each
 
 test-slurm: $(READY)  ## the workflow on a SLURM brought up for it; needs root, installs packages
 	$(BIN)/python -m pytest -m slurm
+
+test-load: $(READY)  ## 300 trials on such a SLURM, one start in ten killed: most of an hour; LOAD=FOLDER
+	$(BIN)/python tests/slurm/load.py $(LOAD)
 
 test-oldest:  ## the libraries at their lower bounds, in .venv-oldest; TESTS=tests for all tests
 	$(MAKE) VENV=.venv-oldest .venv-oldest/bin/python

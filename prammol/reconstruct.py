@@ -19,6 +19,7 @@ from prammol.error_bars import error_bars
 from prammol.errors import DataError, InputError, SimulationError
 from prammol.likelihood import poisson_log_likelihood
 from prammol.md import Cluster
+from prammol.memory import resident_mib
 from prammol.potentials import Potential, aluminium
 from prammol.presets import Preset, get_preset, stage_name
 from prammol.result import Reconstruction
@@ -93,7 +94,9 @@ def reconstruct(
         ``iteration, log_likelihood, atoms, added, removed, selected, scale, energy`` [eV],
         ``energy_per_atom`` [eV], where known ``excess`` (of the misfit over pure noise, in
         standard deviations) and ``wrong`` (the same in missing atoms), ``stalled`` (true where
-        two iterations hardly lowered it), ``seconds`` and ``stages`` (seconds of each stage).
+        two iterations hardly lowered it), ``seconds`` and ``stages`` (seconds of each stage),
+        ``memory_mib`` and ``memory_peak_mib`` (resident memory of the largest rank, now and at
+        most so far [MiB]; 0 where the system doesn't say).
 
     Raises
     ------
@@ -327,6 +330,7 @@ def _record(problem: Problem, state: State, stages: dict[str, float], seconds: f
     omega = thermal_structure_factor(problem.factor, x, state.displacements, state.site_occupancies)
     energy, _ = problem.cluster.energy_forces(x)
     known = {"excess": state.excess, "wrong": state.wrong} if np.isfinite(state.excess) else {}
+    memory, peak = (problem.comm.max(value) for value in resident_mib())
     return {
         "iteration": state.iteration,
         **known,
@@ -346,6 +350,8 @@ def _record(problem: Problem, state: State, stages: dict[str, float], seconds: f
         "energy_per_atom": energy / max(len(x), 1),
         "seconds": seconds,
         "stages": stages,
+        "memory_mib": memory,
+        "memory_peak_mib": peak,
     }
 
 

@@ -109,6 +109,8 @@ def test_reconstruct_writes_hdf5_xyz_lammps_and_json_lines(small):
     records = [json.loads(line) for line in lines]
     assert [r["iteration"] for r in records] == [0, 1, 2]
     assert records[-1]["atoms"] == len(result.atoms)
+    for record in records:
+        assert 10 < record["memory_mib"] <= record["memory_peak_mib"] < 10_000
     assert records[-1]["log_likelihood"] == pytest.approx(result.history[-1]["log_likelihood"])
 
 

@@ -112,12 +112,12 @@ def script(tmp_path: Path, text: str) -> Path:
 
 
 def require_same_result(found: Path, expected: Path) -> None:
-    """The same bits in everything but times."""
+    """The same bits in everything but times and memory."""
     a, b = read_reconstruction(found), read_reconstruction(expected)
     np.testing.assert_array_equal(a.atoms.positions, b.atoms.positions)
     np.testing.assert_array_equal(a.atoms.columns["energy"], b.atoms.columns["energy"])
     assert (a.scale, a.reason, a.converged) == (b.scale, b.reason, b.converged)
-    times = ("seconds", "stages")
+    times = ("seconds", "stages", "memory_mib", "memory_peak_mib")
     assert [{k: v for k, v in r.items() if k not in times} for r in a.history] == [
         {k: v for k, v in r.items() if k not in times} for r in b.history
     ]

@@ -4,7 +4,6 @@ Needs root and Debian's packages (installed if apt-get can); elsewhere all of it
 """
 
 import csv
-import fcntl
 import json
 import os
 import re
@@ -18,10 +17,11 @@ from pathlib import Path
 import pytest
 import yaml
 from slurm.cluster import (
-    DEFAULT,
     LINK,
+    OF_TESTS,
     ClusterError,
     UnsuitableError,
+    alone,
     call,
     down,
     processes_of,
@@ -33,7 +33,7 @@ from prammol.io import read_reconstruction
 pytestmark = pytest.mark.slurm
 
 ROOT = Path(__file__).parent.parent
-FOLDER = DEFAULT.with_name("prammol-slurm-test")
+FOLDER = OF_TESTS
 # A job step of the workflow keeps the number of its job and loses what else SLURM says.
 AS_IN_A_JOB = "id=$SLURM_JOB_ID; unset ${!SLURM_*}; export SLURM_JOB_ID=$id PRAMMOL_RANKS=2; "
 WHERE = (
@@ -46,22 +46,20 @@ WHERE = (
 @pytest.fixture(scope="class")
 def slurm(request):
     """A running SLURM, with accounting if the class says so; one at a time on a machine."""
-    lock = FOLDER.with_suffix(".lock").open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    try:
-        down(FOLDER)  # what a killed test left
-        up(FOLDER, nodes=2, cpus=2, accounting=request.cls.accounting, install=True)
-    except UnsuitableError as error:
-        pytest.skip(f"NOT TESTED ON SLURM: {error}")
-    except ClusterError:
+    with alone(FOLDER):
+        try:
+            down(FOLDER)  # what a killed test left
+            up(FOLDER, nodes=2, cpus=2, accounting=request.cls.accounting, install=True)
+        except UnsuitableError as error:
+            pytest.skip(f"NOT TESTED ON SLURM: {error}")
+        except ClusterError:
+            down(FOLDER)
+            raise
+        yield FOLDER
         down(FOLDER)
-        raise
-    yield FOLDER
-    down(FOLDER)
-    assert not LINK.is_symlink()
-    assert not FOLDER.exists()
-    assert processes_of(FOLDER / "etc" / "slurm.conf") == []
-    lock.close()
+        assert not LINK.is_symlink()
+        assert not FOLDER.exists()
+        assert processes_of(FOLDER / "etc" / "slurm.conf") == []
 
 
 def profile(folder, name="slurm", ranks=2, **changes):
@@ -69,6 +67,7 @@ def profile(folder, name="slurm", ranks=2, **changes):
     settings = yaml.safe_load((ROOT / "profiles" / name / "config.v8+.yaml").read_text())
     for rule in settings.get("set-threads", {}):
         settings["set-threads"][rule] = settings["set-resources"][rule]["tasks"] = ranks
+    settings["retries"] = 1
     settings["latency-wait"] = 10
     settings["slurm-init-seconds-before-status-checks"] = 4
     settings["default-resources"].update(mem_mb=500, **changes)

@@ -109,6 +109,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     from prammol.commands.keeper import Keeper, tidy
     from prammol.config import parse_settings
     from prammol.estimates import estimate
+    from prammol.memory import resident_mib
     from prammol.progress import Progress
     from prammol.reconstruct import reconstruct
     from prammol.termination import Termination
@@ -163,8 +164,9 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
             result, wall_s=result.wall_s + before_s, core_s=result.core_s + before_core_s
         )
         on_root(comm, lambda: _write(options, outputs, result, data, potential, keeper))
+    peak = comm.max(resident_mib()[1])
     if comm.is_root:
-        _report(outputs, result)
+        _report(outputs, result, peak)
     if result.converged:
         return 0
     if comm.is_root:
@@ -313,7 +315,7 @@ def _write(
     keeper.finished()
 
 
-def _report(outputs: dict[str, Path], result: Reconstruction) -> None:
+def _report(outputs: dict[str, Path], result: Reconstruction, peak_mib: float) -> None:
     from prammol.progress import print_table
 
     last = result.history[-1] if result.history else {}
@@ -325,6 +327,7 @@ def _report(outputs: dict[str, Path], result: Reconstruction) -> None:
             "energy": f"{last.get('energy_per_atom', float('nan')):.4f} eV per atom",
             "iterations": f"{result.iterations} (ended: {result.reason})",
             "time": f"{result.wall_s:.1f} s, {result.core_s:.1f} core-seconds",
+            "memory": f"at most {peak_mib:.0f} MiB per rank",
             "written": "  ".join(str(p) for p in outputs.values() if p.exists()),
         }
     )

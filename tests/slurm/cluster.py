@@ -15,6 +15,7 @@ A machine that has a SLURM of its own is not touched.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import secrets
 import shutil
@@ -24,7 +25,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -32,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from configuration import mariadb_options, slurm_conf, slurmdbd_conf
 
 DEFAULT = Path(tempfile.gettempdir()) / "prammol-slurm"
+OF_TESTS = DEFAULT.with_name("prammol-slurm-test")
 LINK = Path("/etc/slurm/slurm.conf")
 POLICY = Path("/usr/sbin/policy-rc.d")
 PROGRAMS = ("munged", "slurmctld", "slurmd")
@@ -214,6 +217,42 @@ def start_slurm(folder: Path) -> None:
         return len(states) == len(names) and {*states} <= {"idle", "mix", "alloc", "comp"}
 
     wait("slurmd", folder, ready)
+
+
+def crash(folder: Path, name: str) -> None:
+    """End a node as a power cut does: slurmd, and all of its jobs, by SIGKILL."""
+    jobs = set(call("squeue", "-h", "-t", "RUNNING", "-w", name, "-o", "%A").split())
+    doomed = [read_pid(folder / "run" / f"slurmd-{name}.pid")]
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (path / "environ").read_bytes().split(b"\0")
+            title = (path / "cmdline").read_bytes()
+        except OSError:
+            continue
+        step = title.startswith(b"slurmstepd: [") and title[13:].split(b".")[0].decode() in jobs
+        if step or any(f"SLURM_JOB_ID={job}".encode() in environment for job in jobs):
+            doomed.append(int(path.name))
+    for pid in doomed:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    # slurmctld would notice after SlurmdTimeout, 300 s.
+    call("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=crash")
+
+
+def revive(folder: Path, name: str) -> None:
+    """Start a crashed node again."""
+    if not alive(folder / "run" / f"slurmd-{name}.pid"):
+        call("slurmd", "-N", name)
+    # It has come back by itself if it has registered already; then this is refused.
+    quiet("scontrol", "update", f"NodeName={name}", "State=RESUME")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other test on this machine has a SLURM: there can be one at a time."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def end_jobs() -> None:
