@@ -214,7 +214,7 @@ def test_truncated_checkpoint_is_one_sentence(saved, tmp_path, part):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("format", 99, "format 99, expected 5"),
+        ("format", 99, "format 99, expected 6"),
         ("positions", np.zeros((3, 2)), r"shape \(3, 2\), expected \(n, 3\)"),
         ("positions", np.full((3, 3), np.nan), "aren't finite"),
         ("history", "[]", "damaged"),
