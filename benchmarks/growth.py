@@ -151,7 +151,7 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
             axes.loglog(n, y, "o-", color=colour, label=text)
         axes.set(xlabel="atoms", ylabel=label)
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(loc="lower right")
     figure.savefig(path, dpi=150)
 
 
