@@ -22,7 +22,9 @@ from prammol.support import Support
 BASE_BYTES = 130e6  # Python, numpy, LAMMPS and MPI before any data
 BYTES_PER_POINT = 250  # counts, mask, indices, q, and the complex fields that stages hold
 BYTES_PER_GRID_POINT = 8 * 16  # a NUFFT grid, twice as fine along each axis
-BYTES_PER_ATOM = 5000  # neighbour lists, and candidates several times the atoms
+# Neighbour lists, and candidates several times the atoms. `default` looks around the surface for
+# more, for a moment, on every rank.
+BYTES_PER_ATOM = {"paper": 5000, "default": 80_000}
 # Cost of an iteration in gradients, of the same runs.
 GRADIENTS_PER_ITERATION = {"paper": 60, "default": 40}
 
@@ -94,13 +96,15 @@ def estimate(
     return Estimate(
         atoms=atoms,
         points=sum(p.size for p in data.patches),
-        bytes_per_rank=comm.max(memory(patches, data, atoms)),
+        bytes_per_rank=comm.max(memory(patches, data, atoms, preset)),
         gradient_s=gradient,
         iteration_s=gradient * GRADIENTS_PER_ITERATION.get(preset, 60),
     )
 
 
-def memory(patches: Sequence[BraggPatch], data: Diffraction, atoms: float) -> float:
+def memory(
+    patches: Sequence[BraggPatch], data: Diffraction, atoms: float, preset: str = "paper"
+) -> float:
     """Return the bytes a rank needs that owns some slabs of the data."""
     # Every rank keeps the counts and masks as they were read, and a copy arrives by MPI.
     read = sum(c.nbytes + v.nbytes for c, v in zip(data.counts, data.valid, strict=True))
@@ -111,7 +115,7 @@ def memory(patches: Sequence[BraggPatch], data: Diffraction, atoms: float) -> fl
         + 2 * read
         + own * BYTES_PER_POINT
         + grid * BYTES_PER_GRID_POINT
-        + atoms * BYTES_PER_ATOM
+        + atoms * BYTES_PER_ATOM.get(preset, BYTES_PER_ATOM["paper"])
     )
 
 
