@@ -49,10 +49,14 @@ def starts(kills: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def sums(
     folder: Path,
     trials: Sequence[str],
+    last: int,
     kills: Sequence[Mapping[str, Any]],
     rows: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Return how many jobs were started, killed and resumed, and what is there in the end."""
+    """Return how many jobs were started, killed and resumed, and what is there in the end.
+
+    ``last`` is the last iteration of a trial: what is killed after it had its result.
+    """
     from prammol.io import read_reconstruction
 
     log = (folder / "snakemake.log").read_text()
@@ -63,12 +67,12 @@ def sums(
         path = folder / trial / "reconstruction.h5"
         if path.exists():
             resumed[trial] = list(read_reconstruction(path).provenance["resumed"])
-    again = [
+    metrics = [
         json.loads(p.read_text()) for t in trials if (p := folder / t / "metrics.json").exists()
     ]
     return {
         "trials": len(trials),
-        "trials_with_metrics": len(again),
+        "trials_with_metrics": len(metrics),
         "jobs_started": len(rows),
         "reconstructions_started": len(reconstructions),
         "reconstructions_by_state": dict(Counter(r["state"] for r in reconstructions)),
@@ -79,6 +83,7 @@ def sums(
         "killed_by": {way: sum(k["way"] == way for k in kills) for way in REASONS},
         "trials_by_number_of_kills": dict(sorted(Counter(times.values()).items())),
         "killed_before_the_first_checkpoint": sum(int(k["iteration"]) < 0 for k in kills),
+        "killed_after_the_last_iteration": sum(int(k["iteration"]) >= last for k in kills),
         "started_again_by_snakemake": len(re.findall(r"^Trying to restart job", log, re.MULTILINE)),
         "started_again_by_slurm": len(rows) - len({r["job"] for r in rows}),
         "resumed_from_a_checkpoint": sum(map(len, resumed.values())),

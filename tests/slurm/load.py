@@ -6,7 +6,7 @@ Brings up a SLURM of two nodes with four slots each, queues all trials at once w
 slurm-one-rank, and kills reconstructions while they run: scancel, SIGKILL, the time limit, and
 once a whole node. Nobody helps. In the end every trial has to have a result, and the killed ones
 the atoms of an unbroken run. FOLDER gets the results, load.csv (every start of a trial),
-load.json (the sums) and load.png. Needs root, and about 40 minutes of two cores.
+load.json (the sums) and load.png. Needs root and, on two cores, most of an hour.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def load(folder: Path, conditions: int, seed: int, part: float) -> bool:
         finally:
             down(OF_TESTS)
     write_csv(folder / "load.csv", rows)
-    found = sums(folder, trials, killer.kills, rows)
+    found = sums(folder, trials, SETTINGS["max_iterations"], killer.kills, rows)
     killed = sorted({str(k["trial"]) for k in killer.kills})
     same = Counter(same_atoms(folder, trial) for trial in killed)
     found |= {"snakemake_exit_code": code, "seconds": round(seconds), "seed": seed}
