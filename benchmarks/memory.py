@@ -6,7 +6,9 @@ import resource
 import sys
 from pathlib import Path
 
-STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+from prammol.memory import resident_mib
+
+FORGET = Path("/proc/self/clear_refs")
 
 
 def forget_peak() -> None:
@@ -18,7 +20,6 @@ def forget_peak() -> None:
 def peak() -> float:
     """Return the peak of the resident memory [MB]."""
     if FORGET.exists():  # what getrusage says survives forget_peak
-        line = next(s for s in STATUS.read_text().splitlines() if s.startswith("VmHWM"))
-        return int(line.split()[1]) / 1e3
+        return resident_mib()[1] * 2**20 / 1e6
     unit = 1e6 if sys.platform == "darwin" else 1e3
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

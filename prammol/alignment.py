@@ -99,11 +99,11 @@ def align_strained(
         Misfit there.
     """
     turned = _align(misfit, factor, _Pose(misfit, factor, x), ROTATIONS, _TURNS)
-    start = turned
     arm = x - x.mean(axis=0)
     if np.linalg.matrix_rank(arm) < arm.shape[1]:
         return turned.x, turned.value
     even = np.linalg.lstsq(arm, data - data.mean(axis=0), rcond=None)[0]
+    start = turned
     strain = np.abs(np.linalg.svd(even, compute_uv=False) - 1.0).max()
     if _SMALLEST_STRAIN < strain < _LARGEST_STRAIN:
         other = _Pose(misfit, factor, x.mean(axis=0) + arm @ even)

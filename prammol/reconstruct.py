@@ -314,7 +314,9 @@ def _stalled(plan: Preset, state: State, history: list[Record]) -> bool:
 def _slow(plan: Preset, history: list[Record]) -> bool:
     """Tell whether the last iteration hardly lowered the misfit, though few atoms are wrong."""
     wrong = [r.get("wrong", 0.0) for r in history[-2:]]
-    if plan.least_progress == 0 or len(wrong) < 2 or wrong[1] > _FEW * history[-1]["atoms"]:
+    if plan.least_progress == 0 or len(wrong) < 2 or wrong[0] <= 0:
+        return False
+    if wrong[1] > _FEW * history[-1]["atoms"]:
         return False
     return bool(wrong[1] > (1.0 - plan.least_progress) * wrong[0])
 

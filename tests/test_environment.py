@@ -75,6 +75,11 @@ def test_the_workflow_asks_for_the_lower_bound_of_snakemake(project):
     assert f'min_version("{found["snakemake"]}")' in (ROOT / "Snakefile").read_text()
 
 
+def test_the_peers_of_the_benchmark_come_with_its_extra(project):
+    named = {parse(requirement)[0] for requirement in project["optional-dependencies"]["bench"]}
+    assert named == {"dynasor", "finufft"}
+
+
 def test_versions_agree():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert prammol.__version__ == citation["version"]
