@@ -178,6 +178,18 @@ def test_a_text_that_claims_a_gigabyte(valid, tmp_path, name):
         read_reconstruction(path)
 
 
+def test_a_text_that_claims_a_little_more_than_the_file(valid, tmp_path):
+    path = tmp_path / "r.h5"
+    data = bytearray(valid["reconstruction"][0])
+    path.write_bytes(data)
+    with h5py.File(path) as file:
+        at = file["entry_1/result_1/element"].id.get_offset()
+    data[at : at + 4] = struct.pack("<I", len(data) + 1)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=f"claims texts of {len(data) + 1} bytes"):
+        read_reconstruction(path)
+
+
 def test_texts_in_chunks_are_read_and_packed_ones_are_refused(tmp_path):
     texts = ["a", "bc", "def"]
     with h5py.File(tmp_path / "t.h5", "w") as file:

@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 from small_crystal import make_problem, relaxed_ball, simulate
 
 from prammol.crystals import make_crystal
+from prammol.fisher import Fisher
 from prammol.misplaced import misplaced
 from prammol.simulate import simulate as simulate_crystal
 from prammol.stages.refine import Refine
@@ -38,6 +39,21 @@ def test_the_atom_that_is_off_is_told_and_how_far(seed):
     shift = misplaced(problem, x)
     assert int(np.argmax(np.linalg.norm(shift, axis=1))) == j
     assert np.linalg.norm(shift[j] + off) < 0.05
+
+
+def test_an_atom_is_told_from_twice_the_threshold_on():
+    """z is 45 + 3 on average, and among 100 to 200 atoms chi-squared of three has 1 % at 22."""
+    truth = relaxed_ball(8.5)
+    told = 0
+    for seed in SEEDS:
+        problem = make_problem(simulate(truth, points=24, scale=0.5, seed=seed), x=truth)
+        j = int(np.random.default_rng(seed).integers(len(truth)))
+        block = Fisher(problem.shard, problem.factor, truth, 0.5).blocks()[j]
+        off = np.array([1.0, 0.0, 0.0]) * np.sqrt(45 / block[0, 0])
+        x = truth.copy()
+        x[j] += off
+        told += bool(misplaced(problem, x)[j].any())
+    assert told >= 7
 
 
 def test_a_surface_atom_in_the_wrong_hollow_is_moved():

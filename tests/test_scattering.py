@@ -73,6 +73,24 @@ def test_forward_counts_each_atom_once_without_weights(atoms):
     assert_allclose(factor.forward(x), direct_structure_factor(factor.q, x), atol=1e-6)
 
 
+@pytest.mark.parametrize("epsilon", [1e-5, 1e-9])
+def test_patches_of_one_shape_each_keep_their_own_steps(epsilon, atoms):
+    """Only neighbours with the same steps may share a transform."""
+    x, w = atoms
+    shape, narrow, wide = (5, 6, 7), np.diag([0.02, 0.03, 0.05]), ROTATION * 0.04
+    origins = [[0.9, -1.7, 1.2], [1.1, 0.3, -0.8], [-0.5, 1.5, 1.4], [0.4, 1.5, 1.4]]
+    steps = [narrow, narrow, wide, narrow]
+    patches = [BraggPatch(o, s, shape) for o, s in zip(origins, steps, strict=True)]
+    factor = StructureFactor(patches, epsilon)
+    reference = np.concatenate([written_out(p, x, w) for p in patches])
+    error = np.linalg.norm(factor.forward(x, w) - reference)
+    assert error < 3 * epsilon * np.linalg.norm(reference)
+    q = np.concatenate([p.q() for p in patches])
+    moments = np.exp(1j * (x @ q.T)) @ (q * reference[:, None])
+    error = np.linalg.norm(factor.adjoint_moments(reference, x) - moments)
+    assert error < 3 * epsilon * np.linalg.norm(moments)
+
+
 def test_patches_follow_each_other_in_the_flat_array(atoms):
     x, w = atoms
     patches = list(GRIDS.values())
