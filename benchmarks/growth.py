@@ -27,6 +27,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from prammol.__main__ import set_threads
 from prammol.comm import Communicator, world
 from prammol.crystals import make_crystal
 from prammol.diffraction import local_shard
@@ -117,7 +118,8 @@ def shaken_ball(atoms: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def measured(what: str, atoms: int, ranks: int, seed: int) -> dict[str, Any]:
-    """Measure in processes of their own."""
+    """Measure in processes of their own, of one thread unless the environment says otherwise."""
+    set_threads([])  # numpy reads it when it is loaded: too late for this process
     launcher = [str(Path(sys.executable).with_name("mpiexec")), "-n", str(ranks)] * (ranks > 1)
     command = [*launcher, sys.executable, __file__, "--one", what, str(atoms), "--seed", str(seed)]
     text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout

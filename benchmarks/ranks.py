@@ -1,6 +1,6 @@
 """What more ranks would give: a model from measured shares of the work and counted communication.
 
-    python benchmarks/ranks.py --atoms 4679 100000 -o ranks.csv
+    OMP_NUM_THREADS=1 python benchmarks/ranks.py --atoms 4679 30000 -o ranks.csv
 
 Nothing here runs on a network. For each number of ranks the share of the slowest rank is
 measured in one process: one likelihood with its gradient on its slabs alone, all atoms included.
