@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-min_version("9.0.0")
+min_version("9.14.0")
 
 
 configfile: workflow.source_path("config/config.yaml")

@@ -131,22 +131,22 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
     figure = Figure(figsize=(9, 4), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2)
-    labels = ("core-seconds", "memory of the process, GiB")
+    labels = ("core-seconds", "memory of a rank, GiB")
+    series = sorted({(r["what"], int(r["ranks"])) for r in rows}, reverse=True)
     for axes, name, label in zip(panels, ("core_s", "gib_per_rank"), labels, strict=True):
-        for what, colour in (("whole", "C0"), ("kernel", "C1")):
+        for what, ranks in series:
             points = sorted(
                 (int(r["atoms"]), float(r[name]))
                 for r in rows
-                if r["what"] == what and r["ranks"] == "1"
+                if (r["what"], int(r["ranks"])) == (what, ranks)
             )
-            if not points:
-                continue
             n, y = np.array(points).T
             large = n >= 10_000
-            text = what
-            if large.sum() > 1:
+            text = f"{what}, {ranks} rank{'s' * (ranks > 1)}"
+            if large.sum() > 2:
                 text += f", ∝ n$^{{{np.polyfit(np.log(n[large]), np.log(y[large]), 1)[0]:.2f}}}$"
-            axes.loglog(n, y, "o-", color=colour, label=text)
+            colour = {"whole": "C0", "kernel": "C1"}[what]
+            axes.loglog(n, y, "o-" if ranks == 1 else "s--", color=colour, label=text)
         axes.set(xlabel="atoms", ylabel=label)
         axes.grid(alpha=0.3)
         axes.legend(loc="lower right")

@@ -1,12 +1,12 @@
 """What more ranks would give: a model from measured shares of the work and counted communication.
 
-    OMP_NUM_THREADS=1 python benchmarks/ranks.py --atoms 4679 30000 -o ranks.csv
+    OMP_NUM_THREADS=1 python benchmarks/ranks.py --atoms 4679 30000 100000 -o ranks.csv
 
 Nothing here runs on a network. For each number of ranks the share of the slowest rank is
 measured in one process: one likelihood with its gradient on its slabs alone, all atoms included.
 The sums it needs are counted, and cost `2 log2(ranks)` messages each (a reduction and a
 broadcast along a tree) at the latency and bandwidth given. LAMMPS isn't in it. --count adds
-how often and how much a whole reconstruction of the vacancy crystal communicates.
+how often and how much a reconstruction of the vacancy crystal communicates, by iteration.
 """
 
 from __future__ import annotations
@@ -88,16 +88,20 @@ def model(atoms: int, latency: float, bandwidth: float) -> list[dict[str, Any]]:
     return rows
 
 
-def count() -> str:
-    """Return what the reconstruction of the vacancy crystal communicates."""
+def count() -> None:
+    """Print what each iteration of the reconstruction of the vacancy crystal communicates."""
     truth = make_crystal("vacancy")
     comm = OneOf()
     data = simulate(truth, FLUX, 1)
-    result = reconstruct(data, support_from_truth(truth), seed=1, comm=comm)
-    return (
-        f"whole reconstruction: {result.iterations} iterations, {result.core_s:.0f} core-seconds, "
-        f"{comm.sums} sums of {comm.bytes / 1e6:.1f} MB in all"
-    )
+
+    def report(record: dict[str, Any]) -> None:
+        print(
+            f"iteration {record['iteration']} ({', '.join(record['stages'])}): "
+            f"{comm.sums} sums of {comm.bytes / 1e6:.1f} MB in all"
+        )
+        comm.sums = comm.bytes = 0
+
+    reconstruct(data, support_from_truth(truth), seed=1, comm=comm, on_iteration=report)
 
 
 def main() -> None:
@@ -114,7 +118,7 @@ def main() -> None:
         writer.writeheader()
         writer.writerows(rows)
     if options.count:
-        print(count())
+        count()
 
 
 if __name__ == "__main__":

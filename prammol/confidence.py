@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 from scipy.special import expit
 
-from prammol.flips import Expansion
+from prammol.flips import Expansion, flip
 
 _EXCHANGE = 1.5  # atoms exchange sites so close [neighbour distances]
 
@@ -122,12 +122,10 @@ def sample_sets(
             break
         k = int(np.searchsorted(total, rng.random() * total[-1], side="right"))
         for site in (k,) if k < len(taken) else (i[k - len(taken)], j[k - len(taken)]):
-            row = slice(curvature.indptr[site], curvature.indptr[site + 1])
-            g[curvature.indices[row]] += (-1.0 if taken[site] else 1.0) * curvature.data[row]
             occupied[site] += taken[site] * (time - since[site])
             since[site] = time
             number += -1 if taken[site] else 1
-            taken[site] = not taken[site]
+            flip(site, taken, g, curvature)
         moves += 1
     occupied += taken * (time - since)
     mean, square = mean / time, square / time

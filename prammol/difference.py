@@ -41,7 +41,7 @@ class DifferenceMap:
     scale: float
     height: float
     _field: NDArray[np.complex128]
-    _stiffness: NDArray[np.float64]
+    _weight: NDArray[np.float64]
     _factor: StructureFactor
     _comm: Communicator
 
@@ -54,6 +54,16 @@ class DifferenceMap:
         """Return dg/dx, (n, 3) [1/Å], in the same unit."""
         d = -self._factor.adjoint_moments(self._field, x).imag
         return self._comm.allreduce(d) / self.height
+
+    def _stiffness(self) -> NDArray[np.float64]:
+        """Return mean q q^T, (3, 3) [1/Å^2].
+
+        Of an isolated atom g(x) = -h mean cos(q.x), so that is its curvature.
+        """
+        q, weight = self._factor.q, self._weight
+        own = np.concatenate([[weight.sum()], ((q * weight[:, None]).T @ q).ravel()])
+        sums = self._comm.allreduce(own)
+        return np.asarray(sums[1:].reshape(3, 3) / sums[0])
 
     def minima(
         self,
@@ -96,7 +106,7 @@ class DifferenceMap:
         # A starting point within a third of a neighbour distance of a minimum
         # already sees half of it.
         p = p[self(p) < 0.4 * threshold]
-        inverse = np.linalg.inv(self._stiffness)
+        inverse = np.linalg.inv(self._stiffness())
         for _ in range(6):
             g = self(p)
             step = -(self.gradient(p) @ inverse) / np.maximum(-g, -0.4 * threshold)[:, None]
@@ -117,11 +127,5 @@ def difference_map(
     omega = factor.forward(x)
     value, scale, field = misfit.field(omega)
     weight = misfit.sharpness(omega, scale)
-    # An isolated atom: g(x) = -h mean cos(q.x), whose curvature is h mean q q^T.
-    q = factor.q
-    moments = comm.allreduce(
-        np.concatenate([[weight.sum()], ((q * weight[:, None]).T @ q).ravel()])
-    )
-    height = 2.0 * scale**2 * float(moments[0])
-    stiffness = moments[1:].reshape(3, 3) / moments[0]
-    return DifferenceMap(value, scale, height, field, stiffness, factor, comm)
+    height = 2.0 * scale**2 * comm.sum(float(weight.sum()))
+    return DifferenceMap(value, scale, height, field, weight, factor, comm)

@@ -30,6 +30,7 @@ from prammol.spacing import TOO_CLOSE
 _FORBIDDEN = 1e12
 _FAR = 4.0  # overlaps beyond are left out [neighbour distances]
 _FEWEST = 3  # neighbours of a site that may be taken
+_ROUGH = 1e-4  # accuracy of the overlaps
 LEAST = 1.0  # a log-likelihood ratio that counts
 _PART = 0.25  # of what a step promised must come true
 
@@ -214,7 +215,8 @@ class Sites:
             # At a surface a third of all is enough; who asks for others will ask for many.
             self._known[free if not self._known.any() else slice(None)] = True
             sites = self.positions[self._known]
-            self._overlaps = overlaps(self._factor, self._sharpness, sites, self._far, self._comm)
+            rough = StructureFactor(self._factor.patches, _ROUGH, self._factor.threads)
+            self._overlaps = overlaps(rough, self._sharpness, sites, self._far, self._comm)
         place = np.cumsum(self._known) - 1
         return self._overlaps[place[free]][:, place[free]]
 
@@ -311,12 +313,6 @@ def best_flips(
     g = slope.astype(float).copy()
     half = 0.5 * curvature.diagonal()
 
-    def flip(i: int) -> None:
-        row = slice(curvature.indptr[i], curvature.indptr[i + 1])
-        sign = -1.0 if taken[i] else 1.0
-        g[curvature.indices[row]] += sign * curvature.data[row]
-        taken[i] = not taken[i]
-
     gain, steps = 0.0, 0
     while steps < most and len(taken):
         sign = np.where(taken, -1.0, 1.0)
@@ -325,7 +321,7 @@ def best_flips(
         if cost[i] < -least:
             gain -= cost[i]
             steps += 1
-            flip(i)
+            flip(i, taken, g, curvature)
             continue
         few = np.argsort(cost, kind="stable")[:candidates]
         block = curvature[few][:, few].toarray() * np.outer(sign[few], sign[few])
@@ -336,6 +332,15 @@ def best_flips(
             break
         gain -= both[a, b]
         steps += 1
-        flip(int(few[a]))
-        flip(int(few[b]))
+        flip(int(few[a]), taken, g, curvature)
+        flip(int(few[b]), taken, g, curvature)
     return Flips(taken, np.where(taken, -1.0, 1.0) * g + half, steps, float(gain))
+
+
+def flip(
+    i: int, taken: NDArray[np.bool_], slope: NDArray[np.float64], curvature: csr_matrix
+) -> None:
+    """Flip one occupancy of a quadratic function in place; the slope, (n,), follows."""
+    row = slice(curvature.indptr[i], curvature.indptr[i + 1])
+    slope[curvature.indices[row]] += (-1.0 if taken[i] else 1.0) * curvature.data[row]
+    taken[i] = not taken[i]

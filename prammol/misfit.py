@@ -26,6 +26,7 @@ from prammol.scattering import StructureFactor, squared
 EXTRA = 0.01  # photons added to data and model
 # Upwards: with few photons the sum isn't monotonic, and a large floor gives them away.
 _CLEAR = 3.0
+_CLOSE = 1e-6  # last step of Newton for C^2; what is left is about its square
 _FLOORS = np.concatenate([[0.0], np.geomspace(1e-4, 0.5, 24)])
 
 
@@ -218,15 +219,20 @@ class PoissonMisfit:
             sums = self._comm.allreduce(np.array(pair))
             start = float(np.sqrt(sums[0] / max(sums[1], 1e-300)))
         c2 = start**2
+        weighted, more = self._weight * power, self._counts + self._extra
+        total = weighted.sum()
         for _ in range(30):
-            # Scoring in C^2, in which lambda is linear
-            expected = c2 * power + self._background
-            slope = self._weight * power / (expected + self._extra)
-            pair = [slope @ (self._counts - expected), slope @ power]
-            sums = self._comm.allreduce(np.array(pair))
-            step = float(sums[0] / max(sums[1], 1e-300))
+            # Newton in C^2, in which lambda is linear and J convex.
+            expected = c2 * power
+            expected += self._background + self._extra
+            ratio = more / expected
+            ratio *= weighted  # its sum is that of u I'/lambda' dlambda/dC^2
+            first = total - ratio.sum()
+            ratio /= expected
+            first, second = self._comm.allreduce(np.array([first, ratio @ power]))
+            step = -float(first / max(second, 1e-300))
             c2 = max(c2 + step, 0.1 * c2)
-            if abs(step) < 1e-10 * c2:
+            if abs(step) < _CLOSE * c2:
                 break
         return float(np.sqrt(c2))
 

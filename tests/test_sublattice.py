@@ -137,8 +137,12 @@ def test_a_triple_that_fixes_the_lattice_is_preferred():
     assert choose_sublattice(peaks[chosen], aluminium()).index == 1
 
 
-def require_exact(truth, data, potential, seed=1):
-    result = reconstruct(data, support_from_truth(truth, 5.0), potential, seed=seed)
+def require_exact(truth, data, potential):
+    """One in ten starts of so small a crystal gets stuck, and says so; another one doesn't."""
+    for seed in (1, 2, 3):
+        result = reconstruct(data, support_from_truth(truth, 5.0), potential, seed=seed)
+        if result.converged:
+            break
     metrics = evaluate(result.atoms, truth, with_resolution=False)
     assert (metrics.n_missing, metrics.n_extra) == (0, 0)
     assert metrics.max_error_pm < 0.1
@@ -167,4 +171,4 @@ def test_no_lattice_information_goes_in():
         p = cubic_patch(hkl, 0.6, 32, 4.05 * 1.03)
         patches.append(BraggPatch(p.origin @ TURN.T, p.step @ TURN.T, p.shape))
     data = simulate(turned, 1e20, seed=1, patches=patches)
-    require_exact(turned, data, replace(aluminium(), lattice_constant=4.05 * 1.03), seed=2)
+    require_exact(turned, data, replace(aluminium(), lattice_constant=4.05 * 1.03))

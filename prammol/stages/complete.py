@@ -26,6 +26,7 @@ from prammol.state import Problem, State
 
 # Among thousands of places noise alone makes minima of three standard deviations.
 _SIGMAS = 4.0
+_ROUGH = 1e-5  # accuracy of the difference map where candidates are looked for
 _TOGETHER = 3.0  # changes closer than this hang together [neighbour distances]
 
 
@@ -76,7 +77,7 @@ class Complete:
     depth: float = 0.2
     groups: int = 8
     thresholds: tuple[float, ...] = (0.5, 0.35, 0.65, 0.2, 0.8)
-    iterations: int = 25
+    iterations: int = 15
     singles: int = 16
     nearly: float = 0.25
     pulls: int = 30
@@ -96,7 +97,7 @@ class Complete:
         x, value = align_strained(misfit, factor, x, x)
         distance = problem.cluster.potential.neighbour_distance
         reach = problem.cluster.potential.bond_reach
-        sites = self._sites(problem, state, misfit, factor, x)
+        sites = self._sites(problem, state, misfit, x)
         was = np.arange(len(sites)) < len(x)
         surroundings = Sites(misfit, factor, problem.comm, sites, was, distance, reach)
         choice = surroundings.choose(was, depth=self.depth)
@@ -190,13 +191,13 @@ class Complete:
         problem: Problem,
         state: State,
         misfit: PoissonMisfit,
-        factor: StructureFactor,
         x: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         """Return the atoms, then candidates: what the difference map wants, vacant sites."""
         potential = problem.cluster.potential
         distance = potential.neighbour_distance
-        difference = difference_map(misfit, factor, problem.comm, x)
+        rough = StructureFactor(problem.shard.patches, _ROUGH, problem.factor.threads)
+        difference = difference_map(misfit, rough, problem.comm, x)
         surface = on_surface(x, potential.bond_reach)
         depth = max(self.depth, _SIGMAS / np.sqrt(difference.height))
         minima, _ = difference.minima(

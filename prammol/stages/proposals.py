@@ -14,6 +14,8 @@ from prammol.misfit import PoissonMisfit
 from prammol.scattering import StructureFactor
 from prammol.state import Problem, State
 
+_HARDLY = 0.1  # of what was wrong
+
 
 class Judge:
     """Compares sets of sites with the object at hand by misfit and prior of bonds.
@@ -56,7 +58,7 @@ class Judge:
         self._was = np.arange(len(sites)) < len(state.positions)
         self._tried = {self._was.tobytes()}
         self._loose, self._tight = tolerances
-        self._value = value + prior.energy(sites[self._was], self._reach)
+        self._value = value + self._bonds(sites[self._was])
         self._gain = gain
 
     def first(self, proposals: Iterable[NDArray[np.bool_]]) -> State | None:
@@ -69,11 +71,19 @@ class Judge:
         return None
 
     def best(self, proposals: Iterable[NDArray[np.bool_]]) -> State | None:
-        """Return the state of the best of all proposals, or None if it isn't better."""
+        """Return the state of the best of all proposals, or None if it isn't better.
+
+        The one that costs least before it is relaxed comes first; when hardly anything of what
+        was wrong is left after it, the others aren't relaxed.
+        """
+        new = [keep for keep in proposals if self._is_new(keep)]
+        costs = [self._misfit(x).value + self._bonds(x) for x in map(self._sites.__getitem__, new)]
         ends = []
-        for keep in filter(self._is_new, proposals):
-            y, value = self._relaxed(self._sites[keep], self._loose)
-            ends.append((value, y, keep))
+        for k in np.argsort(costs, kind="stable"):
+            y, value = self._relaxed(self._sites[new[k]], self._loose)
+            ends.append((value, y, new[k]))
+            if self._left(y) < _HARDLY * self._state.wrong:
+                break
         if not ends:
             return None
         value, y, keep = min(ends, key=lambda end: end[0])
@@ -114,4 +124,14 @@ class Judge:
         """Relax all atoms, turn and strain them as the data want; also return what they cost."""
         y, _, _ = self._problem.cluster.relax(x, force_tolerance=force_tolerance)
         y, value = align_strained(self._misfit, self._factor, y, x)
-        return y, value + self._prior.energy(y, self._reach)
+        return y, value + self._bonds(y)
+
+    def _bonds(self, x: NDArray[np.float64]) -> float:
+        """Return minus the logarithm of the prior of bonds, up to a constant."""
+        return self._prior.energy(x, self._reach)
+
+    def _left(self, x: NDArray[np.float64]) -> float:
+        """Return by how many missing atoms' worth the data contradict an object."""
+        exact = PoissonMisfit(self._problem.shard, self._factor)
+        omega = self._factor.forward(x)
+        return exact.excess(omega, exact.scale(omega))[1]
