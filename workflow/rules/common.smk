@@ -233,6 +233,15 @@ def all_trials():
     ]
 
 
+def tables_of_other_fluxes(wildcards):
+    """Tables of the flux studies besides `flux`, which Fig. 4 shows with it."""
+    return [
+        f"results/{study}/trials.csv"
+        for study, settings in config["studies"].items()
+        if settings["kind"] == "flux" and study != "flux"
+    ]
+
+
 FIGURES = {
     "fig2": [],
     "fig3": ["example"],

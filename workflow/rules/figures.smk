@@ -84,6 +84,7 @@ rule draw_fig4:
     input:
         table="results/flux/trials.csv",
         bounds="results/flux/bounds.csv",
+        others=tables_of_other_fluxes,
     output:
         png=report(
             "results/figures/fig4.png",

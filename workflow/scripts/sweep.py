@@ -12,6 +12,7 @@ from drawing import (
     GREEN,
     GREY,
     ORANGE,
+    PURPLE,
     RED,
     STYLE,
     letter,
@@ -32,6 +33,9 @@ ERRORS = (
     ("max_error_pm", "largest", ORANGE, "^"),
 )
 WRONG = (("n_missing", "missing", RED, "v"), ("n_extra", "extra", BLUE, "D"))
+
+# Other studies in the same picture
+BESIDE = {"colour": PURPLE, "marker": "s"}
 
 # Cramér-Rao bounds of the mean error
 BOUNDS = (
@@ -70,6 +74,7 @@ def figure(
     table: Sequence[Mapping[str, Any]],
     sweep: Sweep,
     bounds: Sequence[Mapping[str, Any]] = (),
+    other: Sequence[Mapping[str, Any]] = (),
 ) -> Figure:
     """Draw three panels above each other.
 
@@ -81,12 +86,18 @@ def figure(
         The horizontal axis.
     bounds : sequence of mapping
         One row per value, as in bounds.csv.
+    other : sequence of mapping
+        Trials of other studies: their mean error, resolution and missing plus extra atoms are
+        drawn beside, under the name of the study.
     """
+    beside = _by_study(other)
     with mpl.rc_context(STYLE):
         figure = new_figure(COLUMN + 0.5, 6.8)
         top, middle, bottom = figure.subplots(3, 1, sharex=True)
         for name, label, colour, marker in ERRORS:
             draw_series(top, table, name, sweep, label=label, colour=colour, marker=marker)
+        for study, rows in beside.items():
+            draw_series(top, rows, "mae_pm", sweep, label=f"MAE, {study}", **BESIDE)
         for (name, label), dashes in zip(BOUNDS, ((4, 2), (1, 1)), strict=True):
             pairs = [(float(r["value"]), float(r[name])) for r in bounds]
             if pairs:
@@ -97,6 +108,8 @@ def figure(
         draw_series(
             middle, table, "resolution_angstrom", sweep, label="one trial", colour=BLUE, marker="o"
         )
+        for study, rows in beside.items():
+            draw_series(middle, rows, "resolution_angstrom", sweep, label=study, **BESIDE)
         _draw_condition(middle, table)
         middle.axhline(1, color=GREY, lw=0.8, ls=(0, (1, 2)))
         middle.annotate(
@@ -112,10 +125,12 @@ def figure(
         _legend(middle, 2)
         for name, label, colour, marker in WRONG:
             draw_series(bottom, table, name, sweep, label=label, colour=colour, marker=marker)
+        for study, rows in beside.items():
+            draw_series(bottom, rows, "wrong", sweep, label=f"both, {study}", **BESIDE)
         bottom.set_yscale("symlog", linthresh=1, linscale=0.5)
-        bottom.set_ylim(
-            -0.3, 2 * max(5, *(r[n] or 0 for r in table for n in ("n_missing", "n_extra")))
-        )
+        numbers = [r[n] or 0 for r in table for n in ("n_missing", "n_extra")]
+        numbers += [r["wrong"] or 0 for rows in beside.values() for r in rows]
+        bottom.set_ylim(-0.3, 2 * max(5, *numbers))
         bottom.set_ylabel("wrong atoms")
         _legend(bottom, 2)
         for axes, text in zip((top, middle, bottom), "abc", strict=True):
@@ -127,6 +142,16 @@ def figure(
         if remark := planned(table):
             figure.supxlabel(remark, color=RED, fontsize="medium")
     return figure
+
+
+def _by_study(table: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of each study, with the number of atoms that are missing or extra."""
+    out: dict[str, list[dict[str, Any]]] = {}
+    for row in table:
+        pair = row["n_missing"], row["n_extra"]
+        wrong = None if None in pair else sum(pair)
+        out.setdefault(row["study"], []).append({**row, "wrong": wrong})
+    return out
 
 
 def draw_series(
@@ -211,5 +236,8 @@ if "snakemake" in globals():
         rows = read_table(snakemake.input.table)  # noqa: F821
         path = getattr(snakemake.input, "bounds", None)  # noqa: F821
         bounds = read_table(path) if path else []
+        tables = getattr(snakemake.input, "others", [])  # noqa: F821
+        other = [row for table in tables for row in read_table(table)]
         sweep = SWEEPS[snakemake.params.sweep]  # noqa: F821
-        save(figure(rows, sweep, bounds), rows, snakemake.output)  # noqa: F821
+        drawn = figure(rows, sweep, bounds, other)
+        save(drawn, [*rows, *other], snakemake.output)  # noqa: F821
