@@ -74,6 +74,17 @@ def test_missing_atoms_are_minima_and_wrong_ones_stand_out(case):
     assert np.argmax(g(y)) == len(y) - 1
 
 
+def test_minima_are_where_the_gradient_is_0(case):
+    x, misfit, factor = case
+    y = np.delete(x, np.flatnonzero(on_surface(x, 1.22 * 2.864))[[1, 20]], axis=0)
+    g = difference_map(misfit, factor, COMM, y)
+    rng = np.random.default_rng(0)
+    sites, _ = g.minima(y, y[on_surface(y, 1.22 * 2.864)], -0.5, 2.864, rng, 8000)
+    beside = g.gradient(sites + [0.1, 0.0, 0.0])
+    assert len(sites) > 1
+    assert np.linalg.norm(g.gradient(sites), axis=1).max() < 0.1 * np.abs(beside).max()
+
+
 def test_occupancies_find_the_wrong_and_the_missing(case):
     x, misfit, _ = case
     rng = np.random.default_rng(4)

@@ -76,6 +76,24 @@ def test_overlap_is_the_plain_sum():
         assert found[i, j] == found[j, i]
 
 
+def test_the_quadratic_function_has_the_overlaps_to_four_digits():
+    x = relaxed_ball(6.0)
+    shard = local_shard(simulate(x, points=16), COMM)
+    factor = StructureFactor(shard.patches, 1e-9)
+    misfit = PoissonMisfit(shard, factor)
+    taken = np.arange(len(x)) > 0
+    sites = Sites(misfit, factor, COMM, x, taken, DISTANCE, REACH)
+    near = sites.expand(taken, depth=0.2)
+    omega = factor.forward(x[taken])
+    s = misfit.sharpness(omega, misfit.scale(omega))
+    free = x[near.free]
+    exact = overlaps(factor, s, free, 4 * DISTANCE, COMM).toarray()
+    apart = np.linalg.norm(free[:, None] - free[None], axis=2)
+    bonds = near.prior.strength * ((apart < REACH) & (apart > 0))
+    height = near.curvature.diagonal()[:, None]
+    assert np.abs((near.curvature.toarray() + bonds) / height - exact).max() < 1e-4
+
+
 @pytest.mark.parametrize(("scale", "seed"), [(1.9, 1), (0.02, 1), (0.02, 2), (0.012, 3)])
 def test_a_damaged_surface_is_mended(scale, seed):
     """Down to a hundredth of a photon in most points; an atom's worth is 2 C^2 points."""

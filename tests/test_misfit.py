@@ -51,6 +51,17 @@ def plain_share(counts, lam):
     return lam - counts + (counts + EXTRA) * np.log((counts + EXTRA) / (lam + EXTRA))
 
 
+@pytest.mark.parametrize("start", [0.1, 0.5, 0.9, 1.1, 8.0])
+def test_the_best_scale_does_not_depend_on_where_the_search_starts(case, start):
+    x, shard, factor = case
+    misfit = PoissonMisfit(shard, factor)
+    omega = direct_structure_factor(factor.q, x)
+    c = misfit.scale(omega, start * C)
+    power, u = np.abs(omega) ** 2, shard.valid
+    slope = u * power * (1 - (shard.counts + EXTRA) / (c**2 * power + EXTRA))
+    assert abs(slope.sum()) < 1e-9 * np.abs(slope).sum()
+
+
 @pytest.mark.parametrize("floor", [0.0, 0.1])
 def test_value_is_the_plain_sum_at_its_best_scale(case, floor):
     x, shard, factor = case

@@ -77,12 +77,13 @@ class Judge:
         was wrong is left after it, the others aren't relaxed.
         """
         new = [keep for keep in proposals if self._is_new(keep)]
-        costs = [self._misfit(x).value + self._bonds(x) for x in map(self._sites.__getitem__, new)]
+        costs = [self._misfit(x).value + self._bonds(x) for x in (self._sites[k] for k in new)]
+        order = np.argsort(costs, kind="stable")
         ends = []
-        for k in np.argsort(costs, kind="stable"):
+        for k in order:
             y, value = self._relaxed(self._sites[new[k]], self._loose)
             ends.append((value, y, new[k]))
-            if self._left(y) < _HARDLY * self._state.wrong:
+            if k != order[-1] and self._left(y) < _HARDLY * self._state.wrong:
                 break
         if not ends:
             return None
