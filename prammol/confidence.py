@@ -130,3 +130,46 @@ def sample_sets(
     occupied += taken * (time - since)
     mean, square = mean / time, square / time
     return Samples(occupied / time, mean, float(np.sqrt(max(square - mean**2, 0.0))), moves)
+
+
+def heat_bath(
+    taken: NDArray[np.bool_],
+    slope: NDArray[np.float64],
+    curvature: csr_matrix,
+    neighbours: NDArray[np.intp],
+    rng: np.random.Generator,
+    sweeps: int,
+) -> NDArray[np.bool_]:
+    """Return a set after some sweeps of the same moves as in :func:`sample_sets`, (m,) bool.
+
+    Moves are drawn at random and made with their probability: cheaper where many are made,
+    as at high temperature, and no averages are kept.
+
+    Parameters
+    ----------
+    taken, slope, curvature, neighbours, rng
+        As for :func:`sample_sets`.
+    sweeps : int
+        How often a flip of each site is considered, and as many exchanges in all.
+    """
+    taken, g = taken.copy(), slope.astype(float).copy()
+    half = 0.5 * curvature.diagonal()
+    m, pairs = len(taken), len(neighbours)
+    for _ in range(sweeps):
+        # A flip that costs c is made with the probability 1 / (1 + exp(c)).
+        luck = rng.logistic(size=m)
+        for site, most in zip(rng.integers(0, m, m).tolist(), luck.tolist(), strict=True):
+            if (-g[site] if taken[site] else g[site]) + half[site] < most:
+                flip(site, taken, g, curvature)
+        if pairs == 0:
+            continue
+        luck = rng.logistic(size=m)
+        tried = neighbours[rng.integers(0, pairs, m)]
+        between = np.asarray(curvature[tried[:, 0], tried[:, 1]]).ravel()
+        for (i, j), both, most in zip(tried.tolist(), between.tolist(), luck.tolist(), strict=True):
+            if taken[i] != taken[j]:
+                a, b = (i, j) if taken[i] else (j, i)
+                if half[a] - g[a] + g[b] + half[b] - both < most:
+                    flip(a, taken, g, curvature)
+                    flip(b, taken, g, curvature)
+    return taken

@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, required=True)
     for name in ("points", "equilibrate", "steps", "every"):
         parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--timestep", type=float, required=True)
     parser.add_argument("-o", "--output", required=True)
     parser.add_argument("--mean", help="XYZ file to write the mean positions to")
     add_potential(parser)
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         equilibrate=options.equilibrate,
         steps=options.steps,
         every=options.every,
+        timestep=options.timestep,
         visit=motion.add,
     )
     if comm.is_root:
@@ -62,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "equilibrate": options.equilibrate,
             "snapshots": options.steps // options.every,
             "every": options.every,
+            "timestep": options.timestep,
             "remove_rigid_motion": True,
             "dynamics_seed": options.seed,
         }

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from prammol.debye_waller import ThermalStructureFactor
 from prammol.diffraction import Shard
-from prammol.misfit import EXTRA
+from prammol.misfit import extra_photons
 from prammol.scattering import StructureFactor, squared
 
 
@@ -65,7 +65,8 @@ class Fisher:
         signal = scale**2 * squared(self._omega)
         background = 0.0 if shard.background is None else shard.background
         # The misfit adds as many photons, and so gives up what less than that would tell.
-        self._weight = (shard.valid if weight is None else weight) / (signal + background + EXTRA)
+        extra = extra_photons(shard)
+        self._weight = (shard.valid if weight is None else weight) / (signal + background + extra)
         self._signal = signal
         self._by_scale = self._comm.sum(float(self._weight @ signal**2))
 

@@ -22,7 +22,7 @@ from scipy.spatial import cKDTree
 
 from prammol.comm import Communicator
 from prammol.difference import difference_map
-from prammol.lattice_sites import BondPrior, fit_bonds
+from prammol.lattice_sites import BondPrior, fit_bonds, scale_free_bonds
 from prammol.misfit import PoissonMisfit
 from prammol.scattering import StructureFactor
 from prammol.spacing import TOO_CLOSE
@@ -125,6 +125,8 @@ class Sites:
         Nearest-neighbour distance [Å].
     reach : float
         What counts as a neighbour [Å].
+    bond : float, optional
+        Worth of a bond; learnt from the object if not given.
     """
 
     def __init__(
@@ -136,8 +138,10 @@ class Sites:
         taken: NDArray[np.bool_],
         distance: float,
         reach: float,
+        bond: float | None = None,
     ) -> None:
         self.positions = positions
+        self._bond = bond
         self._misfit, self._factor, self._comm = misfit, factor, comm
         omega = factor.forward(positions[taken])
         self._sharpness = misfit.sharpness(omega, misfit.scale(omega))
@@ -199,13 +203,17 @@ class Sites:
         number = self._bonds @ taken
         surface = taken & (number < np.median(number[taken]))
         beside = ~taken & (number >= _FEWEST)
-        prior = fit_bonds(number[surface], number[beside])
+        if self._bond is None:
+            prior = fit_bonds(number[surface], number[beside])
+        else:
+            prior = scale_free_bonds(number[taken], self._bond)
         strong = (np.abs(map_) > depth) & (taken | (number > 0))
         free = np.flatnonzero(surface | beside | strong)
         close = self._close[free][:, free] * _FORBIDDEN
+        half = prior.half_at(int(taken.sum()))
         curvature = self._overlaps_of(free) * difference.height
         curvature = (curvature - prior.strength * self._bonds[free][:, free]).tocsr()
-        slope = map_[free] * difference.height + prior.strength * (prior.half - number[free])
+        slope = map_[free] * difference.height + prior.strength * (half - number[free])
         slope += close @ taken[free]
         return Expansion(free, slope, curvature, close, prior, difference.value)
 

@@ -59,16 +59,26 @@ def vacant_sites(
 class BondPrior:
     """Probability that a site is taken: log-odds of `strength` (neighbours - `half`).
 
+    With a tension, log-odds of `strength` (neighbours - `half` + its derivative): a compact
+    crystal of any size then is as likely as any other.
+
     Attributes
     ----------
     strength : float
         Worth of one bond, as a log-likelihood.
     half : float
         Number of neighbours at which a site is taken as often as not.
+    tension : float
+        What is taken off for the surface a compact crystal has, times n^(2/3) for n atoms.
     """
 
     strength: float
     half: float
+    tension: float = 0.0
+
+    def half_at(self, atoms: int) -> float:
+        """Return the number of neighbours at which a site of so many is as good taken as not."""
+        return float(self.half - 2.0 / 3.0 * self.tension * max(atoms, 1) ** (-1.0 / 3.0))
 
     def energy(self, x: NDArray[np.float64], reach: float) -> float:
         """Return minus the logarithm of the prior of a set of atoms, up to a constant."""
@@ -77,7 +87,7 @@ class BondPrior:
 
     def of(self, atoms: int, bonds: float) -> float:
         """Return the same for a number of atoms and of bonds between them."""
-        return self.strength * (self.half * atoms - bonds)
+        return float(self.strength * (self.half * atoms - bonds - self.tension * atoms ** (2 / 3)))
 
 
 def fit_bonds(taken: NDArray[np.int_], empty: NDArray[np.int_]) -> BondPrior:
@@ -108,3 +118,21 @@ def fit_bonds(taken: NDArray[np.int_], empty: NDArray[np.int_]) -> BondPrior:
             break
     strength = max(float(beta[1]), 0.0)
     return BondPrior(strength, 6.0 - float(beta[0]) / strength if strength > 0 else 6.0)
+
+
+def scale_free_bonds(number: NDArray[np.int_], strength: float) -> BondPrior:
+    """Return the prior that favours no size: a smooth surface for the atoms there are.
+
+    Broken bonds are counted against those of a crystal of the same shape, whose number grows
+    as n^(2/3).
+
+    Parameters
+    ----------
+    number : (n,) int ndarray
+        Number of neighbours of each atom of the object.
+    strength : float
+        Worth of one bond, as a log-likelihood.
+    """
+    n, inside = len(number), float(np.median(number))
+    broken = 0.5 * float(np.sum(inside - number))
+    return BondPrior(strength, 0.5 * inside, broken / max(n, 1) ** (2.0 / 3.0))

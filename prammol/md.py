@@ -22,6 +22,7 @@ from prammol.potentials import Potential
 
 _double_pointer = ctypes.POINTER(ctypes.c_double)
 _SKIN = 0.8  # of the neighbour lists [Å]; with 2 a step takes a fifth longer
+_DAMPING = 0.1  # time of the Nose-Hoover thermostat [ps]
 _MARGIN = 15.0
 _CELLS = 2  # of a periodic crystal, along each axis
 # A minimiser that ends early because rounding stops its line search has smaller forces; one
@@ -240,7 +241,7 @@ class Cluster:
         equilibrate: int = 10_000,
         steps: int = 100_000,
         every: int = 100,
-        timestep: float = 0.001,
+        timestep: float = 1.0,
     ) -> None:
         """Run canonical dynamics and hand out snapshots (paper Eq. 12).
 
@@ -257,13 +258,13 @@ class Cluster:
         equilibrate, steps, every : int
             Steps before the first snapshot, steps after that, steps between two.
         timestep : float
-            Time step [ps].
+            Time step [fs].
         """
         self._place(x, force_rebuild=True)
         for command in (
-            f"timestep {timestep}",
+            f"timestep {timestep / 1000}",  # LAMMPS counts in ps
             f"velocity all create {temperature} {seed} mom yes rot yes dist gaussian",
-            f"fix nvt all nvt temp {temperature} {temperature} {100 * timestep}",
+            f"fix nvt all nvt temp {temperature} {temperature} {_DAMPING}",
             f"run {equilibrate} post no",
         ):
             self._command(command)

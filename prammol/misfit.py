@@ -23,7 +23,10 @@ from scipy.special import gammaln, xlogy
 from prammol.diffraction import Shard
 from prammol.scattering import StructureFactor, squared
 
-EXTRA = 0.01  # photons added to data and model
+EXTRA = 0.01  # photons added to data and model, at most
+# Fewer where photons are few: what is added hides what less than that would tell.
+_EXTRA_PART = 0.0075  # of the mean signal of a point
+_EXTRA_LEAST = 1e-6
 # Upwards: with few photons the sum isn't monotonic, and a large floor gives them away.
 _CLEAR = 3.0
 _CLOSE = 1e-6  # last step of Newton for C^2; what is left is about its square
@@ -48,8 +51,17 @@ def peak_window(shard: Shard, peaks: NDArray[np.float64], blur: float) -> NDArra
     return np.exp(-0.5 * blur**2 * np.sum(offset**2, axis=1))
 
 
+def extra_photons(shard: Shard) -> float:
+    """Return how many photons are added to data and model, the same for all ranks."""
+    valid = shard.valid
+    background = 0.0 if shard.background is None else float(shard.background[valid].sum())
+    sums = np.array([shard.counts[valid].sum() - background, valid.sum()], dtype=float)
+    signal, points = shard.comm.allreduce(sums)
+    return float(np.clip(_EXTRA_PART * signal / max(points, 1.0), _EXTRA_LEAST, EXTRA))
+
+
 def deviance(
-    counts: NDArray[np.float64], expected: NDArray[np.float64], extra: float = EXTRA
+    counts: NDArray[np.float64], expected: NDArray[np.float64], extra: float
 ) -> NDArray[np.float64]:
     """Return each point's share of J, with the weight 1."""
     more = expected - counts
@@ -58,24 +70,26 @@ def deviance(
 
 
 def noise_level(
-    expected: NDArray[np.float64],
+    expected: NDArray[np.float64], extra: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and variance of one point's share of J under pure Poisson noise.
 
     Both tend to 1/2 for many photons and to small values for few; they are
     interpolated in a table of exact sums over the Poisson distribution.
     """
-    log_lam, mean, variance = _noise_table()
+    log_lam, mean, variance = _noise_table(extra)
     where = np.log(np.clip(expected, 1e-6, None))
     return np.interp(where, log_lam, mean), np.interp(where, log_lam, variance)
 
 
 @cache
-def _noise_table() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _noise_table(
+    extra: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     log_lam = np.linspace(np.log(1e-6), np.log(400.0), 400)
     lam = np.exp(log_lam)[:, None]
     counts = np.arange(600.0)[None, :]
-    share = deviance(counts, lam)
+    share = deviance(counts, lam, extra)
     weight = np.exp(xlogy(counts, lam) - lam - gammaln(counts + 1))
     mean = np.sum(weight * share, axis=1)
     variance = np.sum(weight * share**2, axis=1) - mean**2
@@ -120,7 +134,8 @@ class PoissonMisfit:
         u = window / (1 + 4 floor^2 S^2 / I), S = I - b what isn't background.
     incoherent : float
         C^2 n, what n atoms scatter into a point without regard to phases [photons]. As many
-        photons times floor^2 are added to data and model besides `EXTRA`: where Omega is
+        photons times floor^2 are added to data and model besides
+        :func:`extra_photons`: where Omega is
         small, its error is that of the atoms that are wrong.
     """
 
@@ -132,7 +147,8 @@ class PoissonMisfit:
         floor: float = 0.0,
         incoherent: float = 0.0,
     ) -> None:
-        self._extra = EXTRA + floor**2 * incoherent
+        self._least = extra_photons(shard)
+        self._extra = self._least + floor**2 * incoherent
         self._comm = shard.comm
         self._factor = factor
         self._counts = shard.counts
@@ -158,13 +174,13 @@ class PoissonMisfit:
         are; 0 where the data don't tell.
         """
         expected = self.expected(omega, scale)
-        noise, variance = noise_level(expected)
+        noise, variance = noise_level(expected, self._least)
         for floor in _FLOORS:
             u = self._valid / (1.0 + 4.0 * floor**2 * self._power)
             # The residual's variance is the noise over u: compare u * share with it.
-            extra = EXTRA + floor**2 * incoherent
+            extra = self._least + floor**2 * incoherent
             share = u * deviance(self._counts, expected, extra)
-            less = (expected + EXTRA) / (expected + extra)
+            less = (expected + self._least) / (expected + extra)
             sums = [self._valid @ (share - noise * less), self._valid @ (variance * less**2)]
             over, square = self._comm.allreduce(np.array(sums, dtype=float))
             if over <= _CLEAR * np.sqrt(square):
@@ -199,7 +215,7 @@ class PoissonMisfit:
             One standard deviation in single missing atoms.
         """
         expected = self.expected(omega, scale)
-        mean, variance = noise_level(expected)
+        mean, variance = noise_level(expected, self._least)
         u = self._weight
         sums = self._comm.allreduce(
             np.array(

@@ -17,6 +17,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from prammol.errors import InputError
+from prammol.stages.anneal import Anneal
 from prammol.stages.complete import Complete
 from prammol.stages.estimate import Estimate
 from prammol.stages.generate import Generate
@@ -191,7 +192,7 @@ PAPER_RANDOM = replace(PAPER, name="paper-random", start=(FillAtRandom(),))
 DEFAULT = Preset(
     name="default",
     start=(Synthesise(), Occupy(), Refine()),
-    loop=(Complete(), Refine()),
+    loop=(Anneal(), Complete(), Refine()),
     finish=(Settle(),),
     patience=1,
     max_iterations=50,

@@ -37,6 +37,7 @@ def simulate(
     equilibrate: int = DYNAMICS["equilibrate"],
     steps: int = DYNAMICS["steps"],
     every: int = DYNAMICS["every"],
+    timestep: float = DYNAMICS["timestep"],
     remove_rigid_motion: bool = True,
     background: Background = 0.0,
 ) -> Diffraction:
@@ -64,7 +65,9 @@ def simulate(
     comm : Communicator, optional
         The dynamics runs on all its ranks. All get the same counts.
     equilibrate, steps, every : int
-        Time steps (1 fs) before the first snapshot, after it, and between two.
+        Time steps before the first snapshot, after it, and between two.
+    timestep : float
+        Time step [fs].
     remove_rigid_motion : bool
         Lay each snapshot on the crystal by the best translation and rotation. Else
         only its centre is kept, as in the paper, and the crystal can turn.
@@ -77,7 +80,7 @@ def simulate(
     Diffraction
         ``meta`` has ``flux``, ``scale``, ``element``, ``wavelength``, ``seed``,
         ``total_counts``, ``peak_counts``; with a temperature also ``temperature``,
-        ``snapshots``, ``equilibrate``, ``every`` and ``remove_rigid_motion``.
+        ``snapshots``, ``equilibrate``, ``every``, ``timestep`` and ``remove_rigid_motion``.
 
     Raises
     ------
@@ -95,10 +98,22 @@ def simulate(
     if temperature is None:
         omega = StructureFactor(patches, _ACCURACY).forward(atoms.positions)
     else:
-        dynamics = (equilibrate, steps, every, remove_rigid_motion)
-        omega = mean_structure_factor(atoms, temperature, seed, patches, potential, comm, *dynamics)
+        omega = mean_structure_factor(
+            atoms,
+            temperature,
+            seed,
+            patches,
+            potential,
+            comm,
+            equilibrate,
+            steps,
+            every,
+            timestep,
+            remove_rigid_motion,
+        )
         meta.update(temperature=float(temperature), remove_rigid_motion=remove_rigid_motion)
         meta.update(equilibrate=equilibrate, snapshots=steps // every, every=every)
+        meta["timestep"] = timestep
     return draw_counts(omega, patches, atoms.element, flux, seed, wavelength, meta, background)
 
 
@@ -218,6 +233,7 @@ def mean_structure_factor(
     equilibrate: int = DYNAMICS["equilibrate"],
     steps: int = DYNAMICS["steps"],
     every: int = DYNAMICS["every"],
+    timestep: float = DYNAMICS["timestep"],
     remove_rigid_motion: bool = True,
     visit: Callable[[NDArray[np.float64]], None] | None = None,
 ) -> NDArray[np.complex128]:
@@ -264,7 +280,9 @@ def mean_structure_factor(
     try:
         # LAMMPS takes seeds of 31 bits, above 0.
         velocity_seed = int(np.random.default_rng([seed, 1]).integers(1, 2**31 - 1))
-        cluster.sample_nvt(reference, temperature, velocity_seed, add, equilibrate, steps, every)
+        cluster.sample_nvt(
+            reference, temperature, velocity_seed, add, equilibrate, steps, every, timestep
+        )
     finally:
         cluster.close()
     return np.asarray(total / count)

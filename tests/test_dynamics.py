@@ -18,6 +18,7 @@ def test_a_short_trajectory(tmp_path, monkeypatch):
     write_atoms(tmp_path / "s.xyz", Atoms(x, "Al"))
     monkeypatch.chdir(tmp_path)
     numbers = ["--temperature", "5", "--seed", "3", "--points", "12", "--equilibrate", "100"]
+    numbers += ["--timestep", "1"]
     dynamics.main(
         ["s.xyz", *numbers, "--steps", "400", "--every", "20", "-o", "a.npz", "--mean", "m.xyz"]
     )

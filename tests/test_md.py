@@ -204,12 +204,13 @@ def test_cutoff_is_that_in_the_file(cluster):
     assert cluster.cutoff() == pytest.approx(float(header.split()[4]), abs=0.15)
 
 
-def test_equipartition(cluster):
+@pytest.mark.parametrize("timestep", [1.0, 2.0])
+def test_equipartition(cluster, timestep):
     # A harmonic crystal of n atoms with 3n - 6 vibrations has kT/2 potential energy in each.
     x = relaxed_ball()
     ground, _ = cluster.energy_forces(x)
     snapshots = []
-    cluster.sample_nvt(x, 100.0, 7, snapshots.append, 1000, 4000, 100)
+    cluster.sample_nvt(x, 100.0, 7, snapshots.append, 1000, 4000, 100, timestep)
     assert len(snapshots) == 40
     mean = np.mean([cluster.energy_forces(y)[0] for y in snapshots]) - ground
     assert mean == pytest.approx((3 * len(x) - 6) / 2 * BOLTZMANN * 100, rel=0.1)

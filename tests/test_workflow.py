@@ -264,7 +264,7 @@ def test_what_is_not_configured_is_the_default_of_the_command_line(tmp_path):
     assert ran.returncode == 0, ran.stdout + ran.stderr
     parser = build_parser()
     simulate = parser.parse_args(["simulate", "s", "--flux", "1", "-o", "d"])
-    for name in ("points", "wavelength", "equilibrate", "steps", "every"):
+    for name in ("points", "wavelength", "equilibrate", "steps", "every", "timestep"):
         assert f" --{name} {getattr(simulate, name)} " in ran.stdout + ran.stderr, name
     reconstruct = parser.parse_args(["reconstruct", "d", "--support", "u", "-o", "r"])
     assert f" --preset {reconstruct.preset} " in ran.stdout + ran.stderr

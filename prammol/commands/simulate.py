@@ -91,7 +91,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     dynamics = parser.add_argument_group("dynamics")
     dynamics.add_argument("--temperature", type=positive, metavar="K", help="temperature [K]")
     for name, text in (
-        ("equilibrate", "steps of 1 fs before"),
+        ("equilibrate", "steps before the first snapshot"),
         ("steps", "steps with snapshots"),
         ("every", "steps between two snapshots"),
     ):
@@ -102,6 +102,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             metavar="N",
             help=f"{text} [%(default)s]",
         )
+    dynamics.add_argument(
+        "--timestep",
+        type=positive,
+        default=DYNAMICS["timestep"],
+        metavar="FS",
+        help="time step [fs] [%(default)s]",
+    )
     add_potential(parser)
 
 
@@ -134,6 +141,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
         equilibrate=options.equilibrate,
         steps=options.steps,
         every=options.every,
+        timestep=options.timestep,
         background=on_root(comm, lambda: read_background(options.background, patches)),
     )
 

@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from prammol.alignment import align_strained
 from prammol.confidence import sample_near
 from prammol.difference import difference_map
+from prammol.faint import BOND, is_faint
 from prammol.flips import LEAST, Choice, Sites
 from prammol.lattice_sites import vacant_sites
 from prammol.misfit import PoissonMisfit, honest_misfit
@@ -89,9 +90,12 @@ class Complete:
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one round; ``selected`` tells whether it changed."""
+        if state.selected:  # the stage before has done it
+            return state
         factor = StructureFactor(problem.shard.patches, self.epsilon, problem.factor.threads)
         x = state.positions
         omega = factor.forward(x)
+        faint = is_faint(problem.shard, factor, omega)
         misfit = honest_misfit(problem.shard, factor, omega, len(x))
         # The floor changes which strain is best: compare like with like.
         x, value = align_strained(misfit, factor, x, x)
@@ -99,7 +103,8 @@ class Complete:
         reach = problem.cluster.potential.bond_reach
         sites = self._sites(problem, state, misfit, x)
         was = np.arange(len(sites)) < len(x)
-        surroundings = Sites(misfit, factor, problem.comm, sites, was, distance, reach)
+        bond = BOND if faint else None
+        surroundings = Sites(misfit, factor, problem.comm, sites, was, distance, reach, bond)
         choice = surroundings.choose(was, depth=self.depth)
         # Swapping an atom for a site that relaxes to the same place gains next to nothing.
         one = misfit.cost_of_one(omega, state.scale)
@@ -115,6 +120,8 @@ class Complete:
             thresholds = list(self._above_thresholds(sites, weights, distance))
             proposals.append(thresholds[0])
         found = judge.best(proposals)
+        if faint:  # what is tried below would follow the noise
+            return state if found is None else found
         stuck = not state.explained and state.slow
         if found is None and not stuck:
             found = judge.first(chain(self._in_groups(sites, choice, was, distance), thresholds))

@@ -80,6 +80,7 @@ rule dynamics:
         equilibrate=lookup(dpath="studies/{study}/dynamics/equilibrate", within=config),
         steps=lookup(dpath="studies/{study}/dynamics/steps", within=config),
         every=lookup(dpath="studies/{study}/dynamics/every", within=config),
+        timestep=lookup(dpath="studies/{study}/dynamics/timestep", within=config),
         potential=potential_of,
     message:
         "Dynamics at {wildcards.condition} on {resources.tasks} ranks"
@@ -88,6 +89,7 @@ rule dynamics:
         " ${{launch:+$launch -n {resources.tasks}}} python -m prammol.dynamics {input.crystal}"
         " --temperature {params.temperature} --seed {params.seed} --points {params.points}"
         " --equilibrate {params.equilibrate} --steps {params.steps} --every {params.every}"
+        " --timestep {params.timestep}"
         " {params.potential} -o {output.amplitude} --mean {output.mean} > {log} 2>&1"
 
 

@@ -1,0 +1,31 @@
+"""Faint crystals: so few photons that single atoms are hardly seen.
+
+One missing atom raises the misfit by C^2 N_hkl. Where that is small, greedy changes of the set
+of atoms get stuck: each follows the noise, and phases away from the Bragg peaks are those of a
+wrong surface. Sets are sampled instead (:mod:`prammol.stages.anneal`), and a bond is worth a
+fixed amount: learnt from an object that it had made smooth itself it grew without end.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.diffraction import Shard
+from prammol.misfit import PoissonMisfit
+from prammol.scattering import StructureFactor
+
+BOND = 1.0  # worth of a bond, as a log-likelihood
+_HARDLY = 20.0  # an atom's worth: six standard deviations are 18
+
+
+def is_faint(shard: Shard, factor: StructureFactor, omega: NDArray[np.complex128]) -> bool:
+    """Tell whether one missing atom is less than about six standard deviations.
+
+    Parameters
+    ----------
+    shard : Shard
+    factor : StructureFactor
+    omega : (m,) complex ndarray
+        Structure factor of the object on this rank's points.
+    """
+    misfit = PoissonMisfit(shard, factor)
+    return misfit.cost_of_one(omega, misfit.scale(omega)) < _HARDLY

@@ -1,0 +1,107 @@
+"""Sample sets of atoms of a faint crystal at falling temperature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from prammol.alignment import align_strained
+from prammol.confidence import heat_bath
+from prammol.faint import BOND, is_faint
+from prammol.flips import Sites
+from prammol.lattice_sites import vacant_sites
+from prammol.misfit import PoissonMisfit, honest_misfit
+from prammol.scattering import StructureFactor
+from prammol.state import Problem, State
+
+_EXCHANGE = 1.5  # atoms move to vacant sites closer than this [neighbour distances]
+
+
+@dataclass(frozen=True)
+class Anneal:
+    """Leave the local optima of a crystal whose single atoms are hardly seen.
+
+    Simulated annealing (Kirkpatrick et al., Science 220, 671 (1983)) of the occupancies of the
+    surface and of two layers of vacant sites around it, one pass per iteration. The misfit is
+    expanded anew at each temperature, which here divides misfit and prior of bonds together;
+    at 1 sets come as often as they are likely. At the end of a pass the set is improved by
+    flips and relaxed. Does nothing to a crystal that isn't faint (:mod:`prammol.faint`).
+
+    Attributes
+    ----------
+    passes : int
+        Iterations in which this is done.
+    sweeps : int
+        Temperatures of one pass.
+    hot, cold : float
+        The first temperature, from which they fall evenly, and the lowest.
+    considered : int
+        How often a flip of each site is considered at each temperature.
+    floor : float
+        Relative error allowed to the model's amplitude, see :class:`~prammol.misfit.PoissonMisfit`.
+    flips : int
+        Passes of flips at the end.
+    force_tolerance : float
+        Relaxation stops when the norm of all forces is below this [eV/Å].
+    epsilon : float
+        Accuracy of the Fourier transforms.
+    """
+
+    passes: int = 14
+    sweeps: int = 20
+    hot: float = 4.0
+    cold: float = 0.5
+    considered: int = 10
+    floor: float = 0.05
+    flips: int = 6
+    force_tolerance: float = 1e-2
+    epsilon: float = 1e-5
+
+    def __call__(self, problem: Problem, state: State) -> State:
+        """Return the state after one pass."""
+        if state.iteration >= self.passes:
+            return state
+        factor = StructureFactor(problem.shard.patches, self.epsilon, problem.factor.threads)
+        x = state.positions
+        omega = factor.forward(x)
+        if not is_faint(problem.shard, factor, omega):
+            return state
+        scale = PoissonMisfit(problem.shard, factor).scale(omega)
+        misfit = PoissonMisfit(
+            problem.shard, factor, floor=self.floor, incoherent=scale**2 * len(x)
+        )
+        potential = problem.cluster.potential
+        distance, reach = potential.neighbour_distance, potential.bond_reach
+        positions = x
+        for _ in range(2):
+            vacant = vacant_sites(positions, reach, distance)
+            positions = np.concatenate([positions, vacant])
+        was = np.arange(len(positions)) < len(x)
+        sites = Sites(misfit, factor, problem.comm, positions, was, distance, reach, BOND)
+        rng = problem.rng("anneal", state.iteration)
+        taken = sites.choose(self._sampled(sites, was, distance, rng), self.flips).taken
+        y, _, _ = problem.cluster.relax(positions[taken], force_tolerance=self.force_tolerance)
+        honest = honest_misfit(problem.shard, factor, factor.forward(y), len(y))
+        y, _ = align_strained(honest, factor, y, positions[taken])
+        added, removed = int((taken & ~was).sum()), int((was & ~taken).sum())
+        return replace(state, positions=y, added=added, removed=removed, selected=True)
+
+    def _sampled(
+        self, sites: Sites, taken: NDArray[np.bool_], distance: float, rng: np.random.Generator
+    ) -> NDArray[np.bool_]:
+        """Return the last of the sampled sets."""
+        for k in range(self.sweeps):
+            temperature = max(self.hot * (1.0 - k / self.sweeps), self.cold)
+            near = sites.expand(taken)
+            if len(near.free) == 0:
+                break
+            tree = cKDTree(sites.positions[near.free])
+            pairs = tree.query_pairs(_EXCHANGE * distance, output_type="ndarray")
+            slope, curvature = near.slope / temperature, (near.every / temperature).tocsr()
+            found = heat_bath(taken[near.free], slope, curvature, pairs, rng, self.considered)
+            taken = taken.copy()
+            taken[near.free] = found
+        return taken
