@@ -14,7 +14,7 @@ from prammol.misfit import PoissonMisfit
 from prammol.scattering import StructureFactor
 
 BOND = 1.0  # worth of a bond, as a log-likelihood
-_HARDLY = 20.0  # an atom's worth: six standard deviations are 18
+_HARDLY = 16.0  # an atom's worth: nearly six standard deviations
 
 
 def is_faint(shard: Shard, factor: StructureFactor, omega: NDArray[np.complex128]) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from prammol.confidence import sample_sets
+from prammol.confidence import heat_bath, sample_sets
 
 
 def quadratic(seed, sites=7, depth=1.5):
@@ -56,3 +56,34 @@ def test_a_sharp_distribution_costs_no_moves():
     assert found.moves == 0
     assert np.array_equal(found.occupied, taken)
     assert (found.mean, found.spread) == (taken.sum(), 0.0)
+
+
+@pytest.mark.parametrize("exchanges", [False, True])
+def test_heat_bath_draws_sets_as_often_as_they_are_likely(exchanges):
+    """Marginals and those of pairs, whose correlation a wrong exchange would spoil."""
+    taken, slope, curvature = quadratic(6, sites=5)
+    pairs = np.array([(i, j) for i in range(5) for j in range(i)])
+    pairs = pairs if exchanges else np.empty((0, 2), dtype=int)
+    rng = np.random.default_rng(2)
+    sets = np.array(list(product([0.0, 1.0], repeat=5)))
+    d = sets - taken
+    p = np.exp(-(d @ slope + 0.5 * np.einsum("ki,ij,kj->k", d, curvature, d)))
+    p /= p.sum()
+    current, draws = taken, []
+    for _ in range(8000):
+        # The expansion is that of the set at hand, as in annealing.
+        here = slope + curvature @ (current.astype(float) - taken)
+        current = heat_bath(current, here, csr_matrix(curvature), pairs, rng, 2)
+        draws.append(current)
+    found = np.array(draws, dtype=float)
+    assert found.mean(axis=0) == pytest.approx(p @ sets, abs=0.03)
+    both = np.einsum("k,ki,kj->ij", p, sets, sets)
+    assert found.T @ found / len(found) == pytest.approx(both, abs=0.03)
+
+
+def test_heat_bath_leaves_what_is_given_as_it_was():
+    taken, slope, curvature = quadratic(5)
+    before = taken.copy(), slope.copy()
+    heat_bath(taken, slope, csr_matrix(curvature), np.array([(0, 1)]), np.random.default_rng(0), 5)
+    assert np.array_equal(taken, before[0])
+    assert np.array_equal(slope, before[1])

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
+from scipy.spatial import cKDTree
 from small_crystal import fcc_ball, relaxed_ball, simulate
 
 from prammol.comm import Communicator
 from prammol.diffraction import local_shard
 from prammol.flips import Sites, best_flips, overlaps
-from prammol.lattice_sites import fit_bonds, vacant_sites
+from prammol.lattice_sites import fit_bonds, scale_free_bonds, vacant_sites
 from prammol.misfit import PoissonMisfit
 from prammol.scattering import StructureFactor, direct_structure_factor
 
@@ -176,3 +177,34 @@ def test_energy_of_the_prior_counts_bonds():
     x = np.array([[0, 0, 0], [DISTANCE, 0, 0], [0, DISTANCE, 0], [20, 0, 0.0]])
     prior = fit_bonds(np.array([7, 8]), np.array([3, 4]))
     assert prior.energy(x, REACH) == pytest.approx(prior.strength * (4 * prior.half - 2))
+
+
+def neighbours(x):
+    return cKDTree(x).query_ball_point(x, REACH, return_length=True) - 1
+
+
+def test_scale_free_bonds_favour_no_size():
+    """Balls of other sizes cost next to nothing, a rough surface does."""
+    x = fcc_ball(16.0)
+    prior = scale_free_bonds(neighbours(x), 1.0)
+    assert prior.energy(x, REACH) == pytest.approx(0.0, abs=1e-6)
+    broken = 6 * len(x) - neighbours(x).sum() / 2
+    for radius in (13.0, 20.0):
+        other = fcc_ball(radius)
+        assert abs(prior.energy(other, REACH)) < 0.03 * broken
+    outer = np.flatnonzero(np.linalg.norm(x, axis=1) > 13.0)
+    rough = np.delete(x, np.random.default_rng(0).choice(outer, len(outer) // 4), axis=0)
+    assert prior.energy(rough, REACH) > 0.1 * broken
+
+
+def test_scale_free_bonds_have_the_odds_of_one_more_atom():
+    x = fcc_ball(16.0)
+    number = neighbours(x)
+    prior = scale_free_bonds(number, 0.7)
+    n, bonds = len(x), number.sum() / 2
+    for k in (3, 9):
+        more = prior.of(n + 1, bonds + k) - prior.of(n, bonds)
+        assert more == pytest.approx(0.7 * (prior.half_at(n) - k), abs=1e-3)
+    assert fit_bonds(np.array([7, 8]), np.array([3, 4])).half_at(5) == pytest.approx(
+        fit_bonds(np.array([7, 8]), np.array([3, 4])).half
+    )

@@ -8,7 +8,7 @@ from small_crystal import fcc_ball
 
 from prammol.comm import Communicator
 from prammol.diffraction import Diffraction, local_shard
-from prammol.misfit import EXTRA, PoissonMisfit, noise_level, peak_window
+from prammol.misfit import EXTRA, PoissonMisfit, extra_photons, noise_level, peak_window
 from prammol.patches import BraggPatch
 from prammol.scattering import StructureFactor, direct_structure_factor
 
@@ -46,9 +46,9 @@ def plain_misfit(x, weights, shard, c, floor=0.0, window=1.0):
     return np.sum(u * plain_share(shard.counts, c**2 * np.abs(omega) ** 2))
 
 
-def plain_share(counts, lam):
+def plain_share(counts, lam, extra=EXTRA):
     """Half the Poisson deviance, a few photons added to both."""
-    return lam - counts + (counts + EXTRA) * np.log((counts + EXTRA) / (lam + EXTRA))
+    return lam - counts + (counts + extra) * np.log((counts + extra) / (lam + extra))
 
 
 @pytest.mark.parametrize("start", [0.1, 0.5, 0.9, 1.1, 8.0])
@@ -102,14 +102,37 @@ def test_masked_points_have_no_weight(case):
     assert np.array_equal(after.d_positions, before.d_positions)
 
 
-def test_noise_level_is_what_poisson_counts_give():
+@pytest.mark.parametrize("extra", [EXTRA, 1e-4])
+def test_noise_level_is_what_poisson_counts_give(extra):
     rng = np.random.default_rng(0)
     for lam in (0.01, 0.3, 2.0, 15.0, 300.0, 1e6):
         counts = rng.poisson(lam, 400_000)
-        share = plain_share(counts, lam)
-        mean, variance = noise_level(np.array([lam]))
+        share = plain_share(counts, lam, extra)
+        mean, variance = noise_level(np.array([lam]), extra)
         assert mean[0] == pytest.approx(share.mean(), abs=5 * share.std() / np.sqrt(len(share)))
         assert variance[0] == pytest.approx(share.var(), rel=0.05)
+
+
+def test_few_photons_have_fewer_added(case):
+    """A fixed part of the mean signal, below the hundredth that many photons have."""
+    x, shard, factor = case
+    assert extra_photons(shard) == EXTRA
+    rng = np.random.default_rng(3)
+    omega = factor.forward(x)
+    c = C * np.sqrt(0.1 / shard.counts[shard.valid].mean())
+    counts = np.where(shard.valid, rng.poisson(c**2 * np.abs(omega) ** 2), 0).astype(float)
+    few = type(shard)(**{**vars(shard), "counts": counts})
+    extra = extra_photons(few)
+    assert extra == pytest.approx(0.0075 * counts[shard.valid].mean())
+    result = PoissonMisfit(few, factor)(x)
+    share = plain_share(counts, result.scale**2 * np.abs(omega) ** 2, extra)
+    assert result.value == pytest.approx(np.sum(shard.valid * share), rel=1e-9)
+    # Background isn't signal; where it is all there is, something is still added.
+    level = np.where(shard.valid, 0.05, 0.0)
+    dim = type(shard)(**{**vars(few), "background": level})
+    assert extra_photons(dim) == pytest.approx(0.0075 * (counts - level)[shard.valid].mean())
+    dark = type(shard)(**{**vars(few), "background": counts + 1.0})
+    assert 0 < extra_photons(dark) < 1e-5
 
 
 def test_excess_tells_truth_from_a_missing_atom(case):

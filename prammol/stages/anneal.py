@@ -50,11 +50,11 @@ class Anneal:
         Accuracy of the Fourier transforms.
     """
 
-    passes: int = 14
-    sweeps: int = 20
-    hot: float = 4.0
+    passes: int = 8
+    sweeps: int = 40
+    hot: float = 5.0
     cold: float = 0.5
-    considered: int = 10
+    considered: int = 5
     floor: float = 0.05
     flips: int = 6
     force_tolerance: float = 1e-2

@@ -1,0 +1,99 @@
+"""Annealing of crystals whose single atoms are hardly seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_crystal import fcc_ball, make_problem, simulate
+
+from prammol.atoms import Atoms
+from prammol.comm import Communicator
+from prammol.diffraction import local_shard
+from prammol.evaluate import evaluate
+from prammol.faint import is_faint
+from prammol.md import Cluster
+from prammol.potentials import aluminium
+from prammol.scattering import StructureFactor
+from prammol.stages.anneal import Anneal
+from prammol.stages.complete import Complete
+from prammol.stages.refine import Refine
+from prammol.state import State
+from prammol.support import support_from_truth
+
+RADIUS = 12.0
+FAINT = 0.0135  # C: one atom is worth 13
+
+
+@pytest.fixture(scope="module")
+def ball():
+    cluster = Cluster(aluminium())
+    x, _, _ = cluster.relax(fcc_ball(RADIUS))
+    cluster.close()
+    return x
+
+
+def problem_of(x, seed, scale=FAINT):
+    support = support_from_truth(Atoms(x, "Al"))
+    return make_problem(simulate(x, points=32, scale=scale, seed=seed), support, cluster=True)
+
+
+def lopsided():
+    """A layer too few on one side, one too many on the other: each atom of it has bonds."""
+    larger = fcc_ball(RADIUS + 3.0)
+    height = larger @ np.ones(3) / 3**0.5
+    inside = np.linalg.norm(larger, axis=1) < RADIUS
+    return larger[(inside & (height < RADIUS - 2.5)) | (~inside & (height < 2.5 - RADIUS))]
+
+
+def wrong(state, x):
+    found = evaluate(Atoms(state.positions, "Al"), Atoms(x, "Al"))
+    return found.n_missing + found.n_extra
+
+
+def run(problem, stage, iterations):
+    state = Refine()(problem, State(lopsided(), FAINT))
+    for k in range(iterations):
+        state = Refine()(problem, stage(problem, replace(state, selected=False, iteration=k)))
+    return state
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_annealing_leaves_where_flips_are_stuck(ball, seed):
+    problem = problem_of(ball, seed)
+    stuck = wrong(run(problem, Complete(), 2), ball)
+    assert stuck > 50
+    assert wrong(run(problem, Anneal(), 8), ball) < stuck / 3
+
+
+def test_only_faint_crystals_are_annealed_and_only_for_some_iterations(ball):
+    """One atom of many photons is worth hundreds."""
+    state = State(lopsided(), 1.0)
+    assert Anneal()(problem_of(ball, 1, scale=1.9), state) is state
+    problem = problem_of(ball, 1)
+    stage = Anneal(passes=3)
+    late = replace(state, iteration=3)
+    assert stage(problem, late) is late
+    once, again = stage(problem, state), stage(problem, state)
+    assert once.selected
+    assert np.array_equal(once.positions, again.positions)
+    other = stage(problem, replace(state, iteration=1))
+    assert once.positions.shape != other.positions.shape or not np.array_equal(
+        once.positions, other.positions
+    )
+
+
+def test_what_was_annealed_is_left_alone_until_it_is_refined(ball):
+    state = replace(State(lopsided(), FAINT), selected=True)
+    assert Complete()(problem_of(ball, 1), state) is state
+
+
+@pytest.mark.parametrize(("worth", "faint"), [(10.0, True), (40.0, False)])
+def test_faint_is_what_one_missing_atom_changes(ball, worth, faint):
+    """C^2 for each point: about half the square of the standard deviations it is seen with."""
+    points = 3 * 16**3
+    scale = np.sqrt(worth / points)
+    shard = local_shard(simulate(ball, points=16, scale=scale), Communicator())
+    factor = StructureFactor(shard.patches, 1e-6)
+    assert is_faint(shard, factor, factor.forward(ball)) is faint
