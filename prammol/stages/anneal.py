@@ -50,7 +50,7 @@ class Anneal:
         Accuracy of the Fourier transforms.
     """
 
-    passes: int = 8
+    passes: int = 10
     sweeps: int = 40
     hot: float = 5.0
     cold: float = 0.5
