@@ -36,8 +36,11 @@ class Anneal:
         Iterations in which this is done.
     sweeps : int
         Temperatures of one pass.
-    hot, cold : float
-        The first temperature, from which they fall evenly, and the lowest.
+    hot : float
+        The first temperature in units of what one missing atom is worth, at least 1: at higher
+        ones than the data can hold the surface melts, and comes back thicker.
+    cold : float
+        The lowest temperature, to which it falls evenly.
     considered : int
         How often a flip of each site is considered at each temperature.
     floor : float
@@ -52,7 +55,7 @@ class Anneal:
 
     passes: int = 10
     sweeps: int = 40
-    hot: float = 5.0
+    hot: float = 0.5
     cold: float = 0.5
     considered: int = 5
     floor: float = 0.05
@@ -69,7 +72,9 @@ class Anneal:
         omega = factor.forward(x)
         if not is_faint(problem.shard, factor, omega):
             return state
-        scale = PoissonMisfit(problem.shard, factor).scale(omega)
+        exact = PoissonMisfit(problem.shard, factor)
+        scale = exact.scale(omega)
+        hot = max(self.hot * exact.cost_of_one(omega, scale), 1.0)
         misfit = PoissonMisfit(
             problem.shard, factor, floor=self.floor, incoherent=scale**2 * len(x)
         )
@@ -82,7 +87,7 @@ class Anneal:
         was = np.arange(len(positions)) < len(x)
         sites = Sites(misfit, factor, problem.comm, positions, was, distance, reach, BOND)
         rng = problem.rng("anneal", state.iteration)
-        taken = sites.choose(self._sampled(sites, was, distance, rng), self.flips).taken
+        taken = sites.choose(self._sampled(sites, was, hot, distance, rng), self.flips).taken
         y, _, _ = problem.cluster.relax(positions[taken], force_tolerance=self.force_tolerance)
         honest = honest_misfit(problem.shard, factor, factor.forward(y), len(y))
         y, _ = align_strained(honest, factor, y, positions[taken])
@@ -90,11 +95,16 @@ class Anneal:
         return replace(state, positions=y, added=added, removed=removed, selected=True)
 
     def _sampled(
-        self, sites: Sites, taken: NDArray[np.bool_], distance: float, rng: np.random.Generator
+        self,
+        sites: Sites,
+        taken: NDArray[np.bool_],
+        hot: float,
+        distance: float,
+        rng: np.random.Generator,
     ) -> NDArray[np.bool_]:
         """Return the last of the sampled sets."""
         for k in range(self.sweeps):
-            temperature = max(self.hot * (1.0 - k / self.sweeps), self.cold)
+            temperature = max(hot * (1.0 - k / self.sweeps), self.cold)
             near = sites.expand(taken)
             if len(near.free) == 0:
                 break
