@@ -37,10 +37,12 @@ class Anneal:
     sweeps : int
         Temperatures of one pass.
     hot : float
-        The first temperature in units of what one missing atom is worth, at least 1: at higher
-        ones than the data can hold the surface melts, and comes back thicker.
+        The first temperature.
     cold : float
         The lowest temperature, to which it falls evenly.
+    held : float
+        Where one missing atom is worth less, the first temperature is 1: the data can't hold a
+        hotter surface, which melts and comes back thicker.
     considered : int
         How often a flip of each site is considered at each temperature.
     floor : float
@@ -55,8 +57,9 @@ class Anneal:
 
     passes: int = 10
     sweeps: int = 40
-    hot: float = 0.5
+    hot: float = 5.0
     cold: float = 0.5
+    held: float = 0.2
     considered: int = 5
     floor: float = 0.05
     flips: int = 6
@@ -74,7 +77,7 @@ class Anneal:
             return state
         exact = PoissonMisfit(problem.shard, factor)
         scale = exact.scale(omega)
-        hot = max(self.hot * exact.cost_of_one(omega, scale), 1.0)
+        hot = self.hot if exact.cost_of_one(omega, scale) > self.held else 1.0
         misfit = PoissonMisfit(
             problem.shard, factor, floor=self.floor, incoherent=scale**2 * len(x)
         )
