@@ -14,11 +14,11 @@ from prammol.misfit import PoissonMisfit
 from prammol.scattering import StructureFactor
 
 BOND = 1.0  # worth of a bond, as a log-likelihood
-_HARDLY = 16.0  # an atom's worth: nearly six standard deviations
+_HARDLY = 12.5  # an atom's worth at five standard deviations
 
 
 def is_faint(shard: Shard, factor: StructureFactor, omega: NDArray[np.complex128]) -> bool:
-    """Tell whether one missing atom is less than about six standard deviations.
+    """Tell whether one missing atom is seen with less than five standard deviations.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ from prammol.state import State
 from prammol.support import support_from_truth
 
 RADIUS = 12.0
-FAINT = 0.0135  # C: one atom is worth 13
+FAINT = 0.0125  # C: one atom is worth 12
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,9 @@ def run(problem, stage, iterations):
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_annealing_leaves_where_flips_are_stuck(ball, seed):
+def test_annealing_leaves_where_flips_are_stuck(ball, seed, monkeypatch):
+    # This crystal is next to the bound; it shall stay below it whatever is found on the way.
+    monkeypatch.setattr("prammol.faint._HARDLY", 16.0)
     problem = problem_of(ball, seed)
     stuck = wrong(run(problem, Complete(), 2), ball)
     assert stuck > 50
