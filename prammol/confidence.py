@@ -66,11 +66,23 @@ def sample_near(
     """
     out = taken.astype(float)
     if len(near.free):
-        tree = cKDTree(sites[near.free])
-        pairs = tree.query_pairs(_EXCHANGE * distance, output_type="ndarray")
+        pairs = exchanges(sites[near.free], distance)
         samples = sample_sets(taken[near.free], near.slope, near.every, pairs, rng)
         out[near.free] = samples.occupied
     return out
+
+
+def exchanges(sites: NDArray[np.float64], distance: float) -> NDArray[np.intp]:
+    """Return the pairs of sites that may exchange an atom, (p, 2).
+
+    Parameters
+    ----------
+    sites : (m, 3) ndarray
+        Positions [Å].
+    distance : float
+        Nearest-neighbour distance [Å].
+    """
+    return cKDTree(sites).query_pairs(_EXCHANGE * distance, output_type="ndarray")
 
 
 def sample_sets(

@@ -28,4 +28,9 @@ def is_faint(shard: Shard, factor: StructureFactor, omega: NDArray[np.complex128
         Structure factor of the object on this rank's points.
     """
     misfit = PoissonMisfit(shard, factor)
-    return misfit.cost_of_one(omega, misfit.scale(omega)) < _HARDLY
+    return hardly_seen(misfit.cost_of_one(omega, misfit.scale(omega)))
+
+
+def hardly_seen(worth: float) -> bool:
+    """Tell whether so much misfit for a missing atom is less than five standard deviations."""
+    return worth < _HARDLY

@@ -53,9 +53,9 @@ def peak_window(shard: Shard, peaks: NDArray[np.float64], blur: float) -> NDArra
 
 def extra_photons(shard: Shard) -> float:
     """Return how many photons are added to data and model, the same for all ranks."""
-    valid = shard.valid
-    background = 0.0 if shard.background is None else float(shard.background[valid].sum())
-    sums = np.array([shard.counts[valid].sum() - background, valid.sum()], dtype=float)
+    background = 0.0 if shard.background is None else float(shard.background.sum())
+    # Both are 0 where not valid.
+    sums = np.array([shard.counts.sum() - background, shard.valid.sum()], dtype=float)
     signal, points = shard.comm.allreduce(sums)
     return float(np.clip(_EXTRA_PART * signal / max(points, 1.0), _EXTRA_LEAST, EXTRA))
 

@@ -204,6 +204,19 @@ def test_cutoff_is_that_in_the_file(cluster):
     assert cluster.cutoff() == pytest.approx(float(header.split()[4]), abs=0.15)
 
 
+@pytest.mark.parametrize("timestep", [0.5, 2.0])
+def test_the_first_step_goes_as_far_as_the_atoms_fly(cluster, timestep):
+    """At rest no force acts yet: sqrt(k T / m) times the time step along each axis."""
+    x = relaxed_ball()
+    after = []
+    cluster.sample_nvt(x, 100.0, 7, after.append, 0, 1, 1, timestep)
+    # k T / m of aluminium, 26.98 u, in (Å / fs)^2
+    speed = np.sqrt(1.380649e-23 * 100.0 / (26.98 * 1.66053907e-27)) * 1e-5
+    free = (3 * len(x) - 3) / (3 * len(x))  # the centre is at rest
+    far = np.sqrt(np.mean((after[0] - x) ** 2) / free)
+    assert far == pytest.approx(speed * timestep, rel=0.02)
+
+
 @pytest.mark.parametrize("timestep", [1.0, 2.0])
 def test_equipartition(cluster, timestep):
     # A harmonic crystal of n atoms with 3n - 6 vibrations has kT/2 potential energy in each.

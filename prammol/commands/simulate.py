@@ -90,25 +90,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     dynamics = parser.add_argument_group("dynamics")
     dynamics.add_argument("--temperature", type=positive, metavar="K", help="temperature [K]")
-    for name, text in (
-        ("equilibrate", "steps before the first snapshot"),
-        ("steps", "steps with snapshots"),
-        ("every", "steps between two snapshots"),
+    for name, kind, unit, text in (
+        ("equilibrate", count, "N", "steps before the first snapshot"),
+        ("steps", count, "N", "steps with snapshots"),
+        ("every", count, "N", "steps between two snapshots"),
+        ("timestep", positive, "FS", "time step [fs]"),
     ):
         dynamics.add_argument(
             f"--{name}",
-            type=count,
+            type=kind,
             default=DYNAMICS[name],
-            metavar="N",
+            metavar=unit,
             help=f"{text} [%(default)s]",
         )
-    dynamics.add_argument(
-        "--timestep",
-        type=positive,
-        default=DYNAMICS["timestep"],
-        metavar="FS",
-        help="time step [fs] [%(default)s]",
-    )
     add_potential(parser)
 
 

@@ -6,18 +6,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from prammol.alignment import align_strained
-from prammol.confidence import heat_bath
-from prammol.faint import BOND, is_faint
+from prammol.confidence import exchanges, heat_bath
+from prammol.faint import BOND, hardly_seen
 from prammol.flips import Sites
 from prammol.lattice_sites import vacant_sites
 from prammol.misfit import PoissonMisfit, honest_misfit
 from prammol.scattering import StructureFactor
 from prammol.state import Problem, State
-
-_EXCHANGE = 1.5  # atoms move to vacant sites closer than this [neighbour distances]
 
 
 @dataclass(frozen=True)
@@ -73,11 +70,12 @@ class Anneal:
         factor = StructureFactor(problem.shard.patches, self.epsilon, problem.factor.threads)
         x = state.positions
         omega = factor.forward(x)
-        if not is_faint(problem.shard, factor, omega):
-            return state
         exact = PoissonMisfit(problem.shard, factor)
         scale = exact.scale(omega)
-        hot = self.hot if exact.cost_of_one(omega, scale) > self.held else 1.0
+        worth = exact.cost_of_one(omega, scale)
+        if not hardly_seen(worth):
+            return state
+        hot = self.hot if worth > self.held else 1.0
         misfit = PoissonMisfit(
             problem.shard, factor, floor=self.floor, incoherent=scale**2 * len(x)
         )
@@ -111,8 +109,7 @@ class Anneal:
             near = sites.expand(taken)
             if len(near.free) == 0:
                 break
-            tree = cKDTree(sites.positions[near.free])
-            pairs = tree.query_pairs(_EXCHANGE * distance, output_type="ndarray")
+            pairs = exchanges(sites.positions[near.free], distance)
             slope, curvature = near.slope / temperature, (near.every / temperature).tocsr()
             found = heat_bath(taken[near.free], slope, curvature, pairs, rng, self.considered)
             taken = taken.copy()
