@@ -23,7 +23,7 @@ from scipy.spatial import cKDTree
 from scipy.stats import norm
 
 from prammol.comm import Communicator
-from prammol.error_bars import misfit_of, occupancy_confidence
+from prammol.error_bars import doubt_of, misfit_of, spread_of_sets
 from prammol.evaluate import evaluate
 from prammol.io import read_atoms, read_diffraction, read_reconstruction
 from prammol.potentials import aluminium
@@ -45,14 +45,16 @@ def examine(folder: Path, truth: np.ndarray) -> tuple[dict[str, Any], Any, Any]:
         state = State(result.atoms.positions, result.scale)
         misfit = misfit_of(problem, state)
         sigma = position_uncertainty(problem, state, misfit.weight).posterior
-        atoms, vacant_sites, vacant = occupancy_confidence(problem, state, misfit)
+        doubt = doubt_of(problem, state, misfit)
+        sigma = np.hypot(sigma, spread_of_sets(problem, state, doubt))
+        atoms, vacant = np.split(doubt.occupied, [len(state.positions)])
     finally:
         problem.cluster.close()
     found = evaluate(state.positions, truth, with_resolution=False)
     error = found.positions[found.found_index] - truth[found.truth_index]
     ratio = (error - error.mean(axis=0)) / sigma[found.found_index]
     right = np.isin(np.arange(len(atoms)), found.found_index)
-    reach = found.registration.apply(vacant_sites)
+    reach = found.registration.apply(doubt.sites[len(atoms) :])
     missing = truth[found.missing]
     distance = cKDTree(missing).query(reach)[0] if len(missing) else np.full(len(reach), np.inf)
     row = {

@@ -130,6 +130,14 @@ def neighbour_classes(
     return out
 
 
+def mean_of_class(values: NDArray[np.float64], classes: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the mean of each atom's class, (n, ...), from (n, ...)."""
+    out = np.empty_like(values)
+    for label in range(int(classes.max()) + 1):
+        out[classes == label] = values[classes == label].mean(axis=0)
+    return out
+
+
 def fit_displacements(
     misfit: PoissonMisfit,
     factor: StructureFactor,

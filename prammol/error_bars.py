@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.confidence import sample_near
-from prammol.debye_waller import thermal_structure_factor
-from prammol.flips import Sites
+from prammol.confidence import exchanges, heat_bath, sample_near
+from prammol.debye_waller import mean_of_class, neighbour_classes, thermal_structure_factor
+from prammol.faint import BOND, is_faint
+from prammol.flips import Expansion, Sites
 from prammol.lattice_sites import vacant_sites
 from prammol.misfit import PoissonMisfit, honest_misfit
 from prammol.state import Problem, State
 from prammol.uncertainty import position_uncertainty
 
+_HALF_AN_ATOM = 0.5
+_CONSIDERED = 20  # how often a flip of each site is considered before a set is drawn
+_LOOSE = 1e-2  # eV/Å
+
 
 def error_bars(problem: Problem, state: State) -> dict[str, NDArray[np.float64]]:
     """Return columns that tell how sure each atom is.
-
-    They hold for a potential that is right. Where the object doesn't explain the data, the
-    relative floor that would explain them is taken for noise.
 
     Parameters
     ----------
@@ -30,15 +34,16 @@ def error_bars(problem: Problem, state: State) -> dict[str, NDArray[np.float64]]
     -------
     dict
         ``position_sigma``, (n, 3) [Å], and ``position_sigma_data``, (n,) [Å], as in
-        :class:`~prammol.uncertainty.Uncertainty`; ``occupancy_confidence``, (n,), the
-        probability that the atom exists.
+        :class:`~prammol.uncertainty.Uncertainty`, the first with what doubtful atoms do to the
+        others; ``occupancy_confidence``, (n,), the probability that the atom exists.
     """
     misfit = misfit_of(problem, state)
     sure = position_uncertainty(problem, state, misfit.weight)
+    doubt = doubt_of(problem, state, misfit)
     return {
-        "position_sigma": sure.posterior,
+        "position_sigma": np.hypot(sure.posterior, spread_of_sets(problem, state, doubt)),
         "position_sigma_data": sure.of_data,
-        "occupancy_confidence": occupancy_confidence(problem, state, misfit)[0],
+        "occupancy_confidence": doubt.occupied[: len(state.positions)],
     }
 
 
@@ -50,26 +55,69 @@ def misfit_of(problem: Problem, state: State) -> PoissonMisfit:
     return honest_misfit(problem.shard, problem.factor, omega, len(state.positions))
 
 
-def occupancy_confidence(
-    problem: Problem, state: State, misfit: PoissonMisfit
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return how probable the atoms, and the vacant sites beside them, are.
+@dataclass(frozen=True)
+class Doubt:
+    """Which sets of sites the data allow near the object.
 
-    Returns
-    -------
-    atoms : (n,) ndarray
-        Probability that each atom exists.
+    Attributes
+    ----------
     sites : (m, 3) ndarray
-        Vacant sites of the lattice [Å].
-    vacant : (m,) ndarray
-        Probability that they hold an atom.
+        The atoms, then vacant sites of the lattice beside them [Å].
+    taken : (m,) bool ndarray
+        Which are the atoms.
+    near : Expansion
+        Misfit and prior of bonds for other sets.
+    occupied : (m,) ndarray
+        Probability that each site holds an atom.
     """
+
+    sites: NDArray[np.float64]
+    taken: NDArray[np.bool_]
+    near: Expansion
+    occupied: NDArray[np.float64]
+
+
+def doubt_of(problem: Problem, state: State, misfit: PoissonMisfit) -> Doubt:
+    """Return how probable the atoms, and the vacant sites beside them, are."""
     x, potential = state.positions, problem.cluster.potential
     distance, reach = potential.neighbour_distance, potential.bond_reach
     vacant, _ = problem.cluster.relax_guests(x, vacant_sites(x, reach, distance))
     sites = np.concatenate([x, vacant])
     taken = np.arange(len(sites)) < len(x)
-    around = Sites(misfit, problem.factor, problem.comm, sites, taken, distance, reach)
+    bond = BOND if is_faint(problem.shard, problem.factor, problem.factor.forward(x)) else None
+    around = Sites(misfit, problem.factor, problem.comm, sites, taken, distance, reach, bond)
+    near = around.expand(taken)
     rng = problem.rng("confidence", state.iteration)
-    occupied = sample_near(sites, taken, around.expand(taken), distance, rng)
-    return occupied[: len(x)], vacant, occupied[len(x) :]
+    return Doubt(sites, taken, near, sample_near(sites, taken, near, distance, rng))
+
+
+def spread_of_sets(
+    problem: Problem, state: State, doubt: Doubt, draws: int = 3
+) -> NDArray[np.float64]:
+    """Return how far atoms are pulled by others that may be wrong, (n, 3) [Å].
+
+    Sets of sites are drawn with their probability and relaxed; the root of the mean square
+    distance from the object, averaged over atoms with equally many neighbours. Zero where no
+    atom is in doubt, and where the data moved the atoms: relaxing would undo that.
+    """
+    x, taken, near = state.positions, doubt.taken, doubt.near
+    doubtful = np.minimum(doubt.occupied, 1.0 - doubt.occupied).sum()
+    if doubtful < _HALF_AN_ATOM or np.isfinite(state.stiffness):
+        return np.zeros_like(x)
+    potential = problem.cluster.potential
+    pairs = exchanges(doubt.sites[near.free], potential.neighbour_distance)
+    rng = problem.rng("doubtful atoms", state.iteration)
+    square, number = np.zeros_like(x), np.zeros((len(x), 1))
+    for _ in range(draws):
+        keep = taken.copy()
+        keep[near.free] = heat_bath(
+            taken[near.free], near.slope, near.every, pairs, rng, _CONSIDERED
+        )
+        y, _, _ = problem.cluster.relax(doubt.sites[keep], force_tolerance=_LOOSE)
+        stayed = keep[: len(x)]
+        shift = y[: stayed.sum()] - x[stayed]  # the first of the sites are the atoms
+        square[stayed] += (shift - shift.mean(axis=0)) ** 2
+        number[stayed] += 1
+    classes = neighbour_classes(x, potential.bond_reach)
+    counted = np.maximum(mean_of_class(number, classes), 1.0 / len(x))
+    return np.sqrt(mean_of_class(square, classes) / counted)

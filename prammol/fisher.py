@@ -57,9 +57,12 @@ class Fisher:
         self._motion = np.zeros(len(x)) if displacements is None else displacements
         self._present = np.ones(len(x)) if occupancies is None else occupancies
         if self._motion.any() or occupancies is not None:
-            q = np.sqrt(shard.comm.sum(float(np.sum(factor.q**2))) / shard.comm.sum(factor.size))
+            # One mean motion, and the rest as weights near the Bragg vectors: half the transforms.
+            square = shard.comm.sum(float(np.sum(factor.q**2))) / shard.comm.sum(factor.size)
+            mean = np.full(len(x), np.median(self._motion))
+            weights = self._present * np.exp(-0.5 * square * (self._motion - mean))
             self._factor = ThermalStructureFactor(
-                factor.patches, self._motion, q, factor.epsilon, factor.threads, self._present
+                factor.patches, mean, np.sqrt(square), factor.epsilon, factor.threads, weights
             )
         self._omega = self._factor.forward(x)
         signal = scale**2 * squared(self._omega)
@@ -78,6 +81,16 @@ class Fisher:
         q = self._factor.q
         shifted = [q[:, a] * self._factor.forward(self.x, v[:, a]) for a in range(3)]
         change = 2.0 * self._scale**2 * (self._omega.conj() * -1j * np.sum(shifted, axis=0)).real
+        return self.slope(change)
+
+    def slope(self, change: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return sum_q dlambda/dx change / lambda, (n, 3) [1/Å], C free.
+
+        Parameters
+        ----------
+        change : (m,) ndarray
+            Photons on this rank's points. Of lambda less the counts it is the slope of the misfit.
+        """
         along = self._comm.sum(float((self._weight * self._signal) @ change))
         residual = self._weight * (change - self._signal * (along / max(self._by_scale, 1e-300)))
         field = 2.0 * self._scale**2 * residual * self._omega

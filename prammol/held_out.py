@@ -8,6 +8,7 @@ a model (cross-validation of correlated data: Roberts et al., Ecography 40, 913 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,26 +60,58 @@ def hold_out_blocks(
         In the same state on all ranks.
     """
     edges = [_edges_of_block(p, size) for p in data.patches]
-    counts = [
-        np.ceil(np.array(p.shape) / e).astype(int) for p, e in zip(data.patches, edges, strict=True)
-    ]
-    numbers = [int(np.prod(c)) for c in counts]
-    total = sum(numbers)
+    label, inside, total = _blocks(data, shard, edges)
     drawn = np.zeros(total, dtype=bool)
     drawn[rng.permutation(total)[: max(1, round(fraction * total))]] = True
-    rest, apart = np.zeros(shard.size), np.zeros(shard.size)
-    starts = np.cumsum([0] + [p.size for p in data.patches])
-    firsts = np.cumsum([0, *numbers])
-    for k, patch in enumerate(data.patches):
+    held = drawn[label]
+    # The outermost third of a block has neighbours that are fitted.
+    edge = np.array(edges)[shard.patch_index].T
+    margin = edge // 3
+    middle = ((inside >= margin) & (inside < edge - margin)).all(axis=0)
+    rest = held.astype(float)
+    return HeldOut(1.0 - rest, rest, (held & middle).astype(float))
+
+
+def speckles(data: Diffraction, shard: Shard, size: float) -> tuple[NDArray[np.int_], int]:
+    """Return the number of the speckle-sized block of each of this rank's points, and of how many.
+
+    Parameters
+    ----------
+    data : Diffraction
+    shard : Shard
+    size : float
+        Size of the object [Å].
+    """
+    edges = [np.maximum(_edges_of_block(p, size) // int(_EDGE), 1) for p in data.patches]
+    label, _, total = _blocks(data, shard, edges)
+    return label, total
+
+
+def _blocks(
+    data: Diffraction, shard: Shard, edges: Sequence[NDArray[np.int_]]
+) -> tuple[NDArray[np.int_], NDArray[np.int_], int]:
+    """Divide all patches into blocks of some edges [points].
+
+    Returns
+    -------
+    label : (m,) int ndarray
+        Block of each of this rank's points.
+    inside : (3, m) int ndarray
+        Where in its block each is.
+    total : int
+        Number of blocks.
+    """
+    label = np.zeros(shard.size, dtype=int)
+    inside = np.zeros((3, shard.size), dtype=int)
+    start = total = 0
+    for k, (patch, edge) in enumerate(zip(data.patches, edges, strict=True)):
         here = shard.patch_index == k
-        point = np.array(np.unravel_index(shard.global_index[here] - starts[k], patch.shape))
-        block, inside = np.divmod(point, edges[k][:, None])
-        held = drawn[firsts[k] + np.ravel_multi_index(tuple(block), tuple(counts[k]))]
-        # The outermost third of a block has neighbours that are fitted.
-        margin = edges[k][:, None] // 3
-        middle = ((inside >= margin) & (inside < edges[k][:, None] - margin)).all(axis=0)
-        rest[here], apart[here] = held, held & middle
-    return HeldOut(1.0 - rest, rest, apart)
+        counts = tuple(-(-np.array(patch.shape) // edge))
+        point = np.array(np.unravel_index(shard.global_index[here] - start, patch.shape))
+        block, inside[:, here] = np.divmod(point, edge[:, None])
+        label[here] = total + np.ravel_multi_index(tuple(block), counts)
+        start, total = start + patch.size, total + int(np.prod(counts))
+    return label, inside, total
 
 
 def _edges_of_block(patch: BraggPatch, size: float) -> NDArray[np.int_]:

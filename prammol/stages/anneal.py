@@ -52,7 +52,7 @@ class Anneal:
         Accuracy of the Fourier transforms.
     """
 
-    passes: int = 10
+    passes: int = 5
     sweeps: int = 40
     hot: float = 5.0
     cold: float = 0.5

@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 from prammol.difference import difference_map
 from prammol.flips import Sites
 from prammol.misfit import honest_misfit
+from prammol.scattering import StructureFactor
 from prammol.stages.complete import on_surface
 from prammol.state import Problem
 
 _DEPTH = 0.3  # of a whole atom: what is left of one beside an atom in the wrong place
+_ROUGH = 1e-5  # accuracy of the transforms
 _POINTS = 40  # starting points of the search, per atom of the surface
 
 
@@ -42,7 +44,8 @@ def exchanged(
     (k, 3) ndarray or None
         Positions [Å]; None if no change helps.
     """
-    factor, potential = problem.factor, problem.cluster.potential
+    factor = StructureFactor(problem.shard.patches, _ROUGH, problem.factor.threads)
+    potential = problem.cluster.potential
     misfit = honest_misfit(problem.shard, factor, factor.forward(x), len(x), points)
     distance, reach = potential.neighbour_distance, potential.bond_reach
     surface = on_surface(x, reach)

@@ -29,6 +29,7 @@ from prammol.state import Problem, State
 _SIGNIFICANT = 3.0
 _LIKELY = 1.0
 _ITERATIONS = 40  # of the occupancies
+_ROUGH = 1e-5  # accuracy of the transforms while stiffnesses are compared
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ class Settle:
                 if model.moves:
                     model.fit(found, points)
                 every = np.ones(problem.shard.counts.shape)
-                found = model.pull(found, every, best.ratio * unit, self.iterations)
+                exact = problem.factor.epsilon
+                found = model.pull(found, every, best.ratio * unit, self.iterations, exact)
         motion, present = model.displacements_of_atoms(), model.occupancies_of_atoms()
         settled = replace(
             state,
@@ -263,7 +265,7 @@ class Model:
                 )
                 self._use(motion, self._occupancies)
             if self._loose.any():
-                moving = self._factor_of(self._displacements, np.ones(len(x)))
+                moving = self._factor_of(self._displacements, np.ones(len(x)), _ROUGH)
                 misfit = PoissonMisfit(problem.shard, moving, points.fitted)
                 present = fit_occupancies(misfit, x, self._occupancies, self._loose, _ITERATIONS)
                 self._use(self._displacements, present)
@@ -294,9 +296,11 @@ class Model:
         points: NDArray[np.float64],
         stiffness: float,
         iterations: int,
+        epsilon: float = _ROUGH,
     ) -> NDArray[np.float64]:
-        """Minimise misfit + stiffness * energy over the positions."""
-        misfit = self.misfit(points)
+        """Minimise misfit + stiffness * energy over the positions, with transforms of epsilon."""
+        factor = self._factor_of(self._displacements, self._occupancies, epsilon)
+        misfit = PoissonMisfit(self._problem.shard, factor, points)
         return pull(misfit, self._problem.cluster, x, stiffness, iterations)
 
     @property
@@ -316,19 +320,24 @@ class Model:
 
     def _use(self, displacements: NDArray[np.float64], occupancies: NDArray[np.float64]) -> None:
         self._displacements, self._occupancies = displacements, occupancies
-        self.factor = self._factor_of(displacements, occupancies)
+        self.factor = self._factor_of(displacements, occupancies, self._problem.factor.epsilon)
 
     def _factor_of(
-        self, displacements: NDArray[np.float64], occupancies: NDArray[np.float64]
+        self,
+        displacements: NDArray[np.float64],
+        occupancies: NDArray[np.float64],
+        epsilon: float,
     ) -> StructureFactor:
         base = self._problem.factor
         if not displacements.any() and (occupancies == 1.0).all():
-            return base
+            if epsilon == base.epsilon:
+                return base
+            return StructureFactor(base.patches, epsilon, base.threads)
         return ThermalStructureFactor(
             base.patches,
             displacements[self._classes],
             self._length,
-            base.epsilon,
+            epsilon,
             base.threads,
             occupancies,
         )
