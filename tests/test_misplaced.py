@@ -56,11 +56,12 @@ def test_an_atom_is_told_from_twice_the_threshold_on():
     assert told >= 7
 
 
-def test_a_surface_atom_in_the_wrong_hollow_is_moved():
+@pytest.mark.parametrize("flux", [5e17, 1e20])
+def test_a_surface_atom_in_the_wrong_hollow_is_moved(flux):
     """Both hollows are minima of the energy, a quarter of an ångström apart."""
     crystal = make_crystal("vacancy")
     truth = crystal.positions
-    data = simulate_crystal(crystal, flux=5e17, seed=1)
+    data = simulate_crystal(crystal, flux=flux, seed=1)
     problem = make_problem(data, x=truth, cluster=True)
     gap, j = cKDTree(truth).query([21.771, -9.694, -13.742])
     assert gap < 0.01
@@ -70,8 +71,9 @@ def test_a_surface_atom_in_the_wrong_hollow_is_moved():
     left = Refine(moves=0)(problem, State(x, scale))
     found = Refine()(problem, State(x, scale))
     problem.cluster.close()
-    # The misfit of all points doesn't tell.
-    assert left.explained
+    # The misfit of all points doesn't tell, or says that it isn't a whole atom.
+    assert left.explained == (flux < 1e18)
+    assert left.wrong < 0.5
     assert 0.2 < np.linalg.norm(left.positions - truth, axis=1).max() < 0.3
     assert np.linalg.norm(found.positions - truth, axis=1).max() < 0.005
     assert found.converged

@@ -27,7 +27,6 @@ from prammol.state import Problem, State
 
 # Among thousands of places noise alone makes minima of three standard deviations.
 _SIGMAS = 4.0
-_ROUGH = 1e-5  # accuracy of the difference map where candidates are looked for
 _TOGETHER = 3.0  # changes closer than this hang together [neighbour distances]
 
 
@@ -70,7 +69,8 @@ class Complete:
         Relaxation stops when the norm of all forces is below this [eV/Å].
     final_tolerance : float
         The same for what has passed the first test: off the minimum the data may still be
-        fitted a little better, again and again.
+        fitted a little better, again and again. At 1e-4 that is worth less than a
+        thousandth of an atom.
     epsilon : float
         Accuracy of the Fourier transforms.
     """
@@ -85,8 +85,8 @@ class Complete:
     stiffness: float = 100.0
     points: int = 40
     force_tolerance: float = 1e-2
-    final_tolerance: float = 1e-6
-    epsilon: float = 1e-6
+    final_tolerance: float = 1e-4
+    epsilon: float = 1e-5
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one round; ``selected`` tells whether it changed."""
@@ -101,7 +101,7 @@ class Complete:
         x, value = align_strained(misfit, factor, x, x)
         distance = problem.cluster.potential.neighbour_distance
         reach = problem.cluster.potential.bond_reach
-        sites = self._sites(problem, state, misfit, x)
+        sites = self._sites(problem, state, misfit, factor, x)
         was = np.arange(len(sites)) < len(x)
         bond = BOND if faint else None
         surroundings = Sites(misfit, factor, problem.comm, sites, was, distance, reach, bond)
@@ -198,13 +198,13 @@ class Complete:
         problem: Problem,
         state: State,
         misfit: PoissonMisfit,
+        factor: StructureFactor,
         x: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         """Return the atoms, then candidates: what the difference map wants, vacant sites."""
         potential = problem.cluster.potential
         distance = potential.neighbour_distance
-        rough = StructureFactor(problem.shard.patches, _ROUGH, problem.factor.threads)
-        difference = difference_map(misfit, rough, problem.comm, x)
+        difference = difference_map(misfit, factor, problem.comm, x)
         surface = on_surface(x, potential.bond_reach)
         depth = max(self.depth, _SIGMAS / np.sqrt(difference.height))
         minima, _ = difference.minima(

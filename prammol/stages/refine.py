@@ -15,6 +15,7 @@ from prammol.misplaced import misplaced
 from prammol.state import Problem, State
 
 _HALF_AN_ATOM = 0.5
+_AN_ATOM = 1.0
 _LONGEST = 0.25  # move of a single atom [neighbour distances]
 
 
@@ -23,8 +24,9 @@ class Refine:
     """Relax all atoms tightly, turn and strain it as the data want, take the Poisson scale.
 
     The positions are those of the minimum of the energy nearest to where the data put the
-    atoms: the potential is trusted within a basin, the data choose the basin,
-    once the object explains them also that of single atoms (:mod:`prammol.misplaced`).
+    atoms: the potential is trusted within a basin, the data choose the basin, once what
+    the object leaves unexplained is worth less than an atom also that of single
+    atoms (:mod:`prammol.misplaced`).
 
     Attributes
     ----------
@@ -44,18 +46,31 @@ class Refine:
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with refined positions and scale."""
-        refined, value = self._relaxed(problem, state, state.positions)
+        x = state.positions
+        omega = problem.factor.forward(x)
+        value, _, _ = PoissonMisfit(problem.shard, problem.factor).field(omega)
+        # Moved before anything is relaxed: that is done once then.
+        refined = judged(problem, state, omega, self.significance)
+        found = self._with_atoms_moved(problem, refined, value)
+        refined, value = found or self._relaxed(problem, state, x)
         for _ in range(self.moves):
-            if not refined.explained:
+            found = self._with_atoms_moved(problem, refined, value)
+            if found is None:
                 break
-            shift = misplaced(problem, refined.positions)
-            if not shift.any():
-                break
-            moved, lower = self._relaxed(problem, state, refined.positions + _short(problem, shift))
-            if lower > value - LEAST:
-                break
-            refined, value = moved, lower
+            refined, value = found
         return refined
+
+    def _with_atoms_moved(
+        self, problem: Problem, state: State, value: float
+    ) -> tuple[State, float] | None:
+        """Return state and misfit with single atoms moved, or None if that isn't better."""
+        if self.moves == 0 or (not state.explained and state.wrong > _AN_ATOM):
+            return None
+        shift = misplaced(problem, state.positions)
+        if not shift.any():
+            return None
+        moved, lower = self._relaxed(problem, state, state.positions + _short(problem, shift))
+        return (moved, lower) if lower <= value - LEAST else None
 
     def _relaxed(
         self, problem: Problem, state: State, x: NDArray[np.float64]
