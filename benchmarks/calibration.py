@@ -1,12 +1,15 @@
-"""Do the error bars hold? Trials of a flux study against the crystal they were simulated from.
+"""Do the error bars hold? Trials against the crystals they were simulated from.
 
     snakemake results/flux/trials.csv
     cd results
     python ../benchmarks/calibration.py samples/vacancy.xyz flux/*/trial-* -o calibration
 
 writes calibration.csv, one row per trial, and calibration.png: (a) the part of all coordinates
-within k standard deviations, of the trials with every atom right, against that of a Gaussian;
-(b) of sites called occupied with some probability, the part that is.
+within k standard deviations against that of a Gaussian; (b) of sites called occupied with some
+probability, the part that is. The bars of these trials are computed afresh from counts and
+atoms. Others, such as those of atoms that the data moved, are read from the file:
+
+    --stored "300 K" temperature/300K/mean.xyz temperature/300K/trial-*
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from scipy.stats import norm
 
 from prammol.comm import Communicator
 from prammol.error_bars import doubt_of, misfit_of, spread_of_sets
-from prammol.evaluate import evaluate
+from prammol.evaluate import Metrics, evaluate
 from prammol.io import read_atoms, read_diffraction, read_reconstruction
 from prammol.potentials import aluminium
 from prammol.reconstruct import make_problem
@@ -57,29 +60,48 @@ def examine(folder: Path, truth: np.ndarray) -> tuple[dict[str, Any], Any, Any]:
     reach = found.registration.apply(doubt.sites[len(atoms) :])
     missing = truth[found.missing]
     distance = cKDTree(missing).query(reach)[0] if len(missing) else np.full(len(reach), np.inf)
-    row = {
-        "condition": folder.parent.name,
-        "trial": folder.name,
-        "n_missing": found.n_missing,
-        "n_extra": found.n_extra,
+    row = row_of(folder, found, ratio) | {
         "expected_missing": vacant.sum(),
         "expected_extra": (1 - atoms).sum(),
-        "within_68": np.mean(np.abs(ratio) < norm.ppf(0.84)),
-        "within_95": np.mean(np.abs(ratio) < norm.ppf(0.975)),
-        "rms_ratio": np.sqrt(np.mean(ratio**2)),
     }
     sites = np.concatenate([atoms, vacant]), np.concatenate([right, distance < 1.43])
     return row, ratio.ravel(), sites
 
 
-def draw(ratios: np.ndarray, probability: np.ndarray, occupied: np.ndarray, path: str) -> None:
+def stored(folder: Path, truth: np.ndarray) -> tuple[dict[str, Any], Any]:
+    """Return a row, and errors over the standard deviations in the file."""
+    atoms = read_reconstruction(folder / "reconstruction.h5").atoms
+    found = evaluate(atoms.positions, truth, with_resolution=False)
+    error = found.positions[found.found_index] - truth[found.truth_index]
+    sigma = atoms.columns["position_sigma"][found.found_index]
+    ratio = (error - error.mean(axis=0)) / sigma
+    return row_of(folder, found, ratio), ratio.ravel()
+
+
+def row_of(folder: Path, found: Metrics, ratio: np.ndarray) -> dict[str, Any]:
+    """Return what both kinds of trials have in their rows."""
+    return {
+        "condition": folder.parent.name,
+        "trial": folder.name,
+        "n_missing": found.n_missing,
+        "n_extra": found.n_extra,
+        "within_68": np.mean(np.abs(ratio) < norm.ppf(0.84)),
+        "within_95": np.mean(np.abs(ratio) < norm.ppf(0.975)),
+        "rms_ratio": np.sqrt(np.mean(ratio**2)),
+    }
+
+
+def draw(
+    groups: dict[str, np.ndarray], probability: np.ndarray, occupied: np.ndarray, path: str
+) -> None:
     """Draw both panels."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.4), layout="constrained")
     k = np.linspace(0, 3, 61)
     left.plot(k, 2 * norm.cdf(k) - 1, color="grey", ls="--", label="Gaussian")
-    left.plot(k, [np.mean(np.abs(ratios) < v) for v in k], label="measured")
+    for label, ratios in groups.items():
+        left.plot(k, [np.mean(np.abs(ratios) < v) for v in k], label=label)
     left.set(xlabel="standard deviations", ylabel="part of all coordinates within", ylim=(0, 1.02))
-    left.legend()
+    left.legend(fontsize=7)
     logit = np.log(np.clip(EDGES, 1e-5, 1 - 1e-5) / (1 - np.clip(EDGES, 1e-5, 1 - 1e-5)))
     right.plot(logit, EDGES, color="grey", ls="--", label="calibrated")
     for low, high in pairwise(EDGES):
@@ -103,25 +125,45 @@ def main() -> None:
     parser.add_argument("truth", type=Path)
     parser.add_argument("trials", type=Path, nargs="+")
     parser.add_argument("-o", "--output", default="calibration")
+    parser.add_argument(
+        "--stored",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="LABEL TRUTH FOLDER",
+        help="trials whose bars are read from their files",
+    )
     options = parser.parse_args()
     truth = read_atoms(options.truth).positions
-    rows, ratios, probabilities, occupied = [], [], [], []
+    rows, probabilities, occupied = [], [], []
+    groups: dict[str, list[np.ndarray]] = {"all atoms right": [], "some wrong": []}
     for folder in options.trials:
         if not (folder / "reconstruction.h5").exists():
             continue
         row, ratio, (p, taken) = examine(folder, truth)
-        print({k: v if isinstance(v, str) else round(float(v), 3) for k, v in row.items()})
-        rows.append(row)
-        if row["n_missing"] == row["n_extra"] == 0:
-            ratios.append(ratio)
+        right = row["n_missing"] == row["n_extra"] == 0
+        groups["all atoms right" if right else "some wrong"].append(ratio)
+        rows.append({"group": "flux", **row})
         probabilities.append(p)
         occupied.append(taken)
+    for label, truth_file, *folders in options.stored:
+        for folder in map(Path, folders):
+            row, ratio = stored(folder, read_atoms(Path(truth_file)).positions)
+            groups.setdefault(label, []).append(ratio)
+            rows.append({"group": label, **row})
+    for row in rows:
+        print({k: v if isinstance(v, str) else round(float(v), 3) for k, v in row.items()})
+    for label, ratios in groups.items():
+        if ratios:
+            every = np.abs(np.concatenate(ratios))
+            inside = [np.mean(every < norm.ppf(0.84)), np.mean(every < norm.ppf(0.975))]
+            print(f"{label}: {len(ratios)} trials, within 68 and 95 %: {np.round(inside, 3)}")
     with open(f"{options.output}.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
+        writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     draw(
-        np.concatenate(ratios),
+        {label: np.concatenate(ratios) for label, ratios in groups.items() if ratios},
         np.concatenate(probabilities),
         np.concatenate(occupied),
         f"{options.output}.png",
