@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from prammol.atoms import Atoms
 from prammol.errors import InputError
+from prammol.motion import hops
 from prammol.register import Registration, neighbour_distance, register
 from prammol.resolution import resolution
 
@@ -153,4 +154,59 @@ def evaluate(
         extra=extra,
         positions=moved,
         registration=registration,
+    )
+
+
+@dataclass(frozen=True)
+class OfStaying:
+    """What is known of a warm crystal's atoms that stay in one place.
+
+    The truth of a warm crystal is a mean over its motion. Atoms that hop have a mean where they
+    never are, and no reconstruction finds them there.
+
+    Attributes
+    ----------
+    n_hopping : int
+        True atoms that hop, :func:`prammol.motion.hops`.
+    n_missing_staying : int
+        Missing atoms that don't.
+    resolution_staying_angstrom : float
+        pi / q_c [Å] of the found atoms that don't against the true ones that don't. Extra atoms
+        have no part in it.
+    """
+
+    n_hopping: int
+    n_missing_staying: int
+    resolution_staying_angstrom: float
+
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers for ``metrics.json``; NaN becomes None."""
+        values = asdict(self)
+        return {k: None if np.isnan(v) else v for k, v in values.items()}
+
+
+def of_staying(metrics: Metrics, truth: Atoms) -> OfStaying | None:
+    """Return what a comparison says of the atoms that stay, None if the truth doesn't move.
+
+    Parameters
+    ----------
+    metrics : Metrics
+        Comparison of a reconstruction with the truth.
+    truth : Atoms
+        Mean positions with the column ``mean_square_displacement`` [Å^2].
+    """
+    motion = truth.columns.get("mean_square_displacement")
+    if motion is None:
+        return None
+    y = truth.positions
+    hopping = hops(np.asarray(motion, dtype=float), neighbour_distance(y))
+    partner = metrics.truth_index
+    x = metrics.positions[metrics.found_index[~hopping[partner]]]
+    some = len(x) > 0
+    return OfStaying(
+        n_hopping=int(hopping.sum()),
+        n_missing_staying=int((~hopping[metrics.missing]).sum()),
+        resolution_staying_angstrom=(
+            resolution([x], y[~hopping], registered=True).value if some else float("nan")
+        ),
     )

@@ -88,5 +88,22 @@ class Motion:
         """Tell which atoms have a mean half a neighbour distance from where they were, or a
         root mean square displacement of a quarter of it: they hop or flow, (n,)."""
         far = np.linalg.norm(self._sum / self.count, axis=1) > 0.5 * self.neighbour_distance
-        wide = np.sqrt(3.0 * self.displacements) > 0.25 * self.neighbour_distance
-        return np.asarray(far | wide)
+        return np.asarray(far | hops(self.displacements, self.neighbour_distance))
+
+
+def hops(displacements: NDArray[np.float64], neighbour_distance: float) -> NDArray[np.bool_]:
+    """Tell which atoms move by a quarter of the neighbours' distance, root mean square.
+
+    Parameters
+    ----------
+    displacements : (n,) ndarray
+        Mean square displacement along one axis [Å^2].
+    neighbour_distance : float
+        Nearest-neighbour distance [Å].
+
+    Returns
+    -------
+    (n,) bool ndarray
+        A mean of their positions isn't a place where they are.
+    """
+    return np.asarray(np.sqrt(3.0 * displacements) > 0.25 * neighbour_distance)

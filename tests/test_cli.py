@@ -16,12 +16,19 @@ import pytest
 import prammol as package
 from prammol import doctor
 from prammol.__main__ import THREAD_VARIABLES, set_threads
+from prammol.atoms import Atoms
 from prammol.cli import EPILOG, HELP, VERBS, build_parser
 from prammol.comm import Communicator
 from prammol.commands import doctor as doctor_verb
 from prammol.commands.reconstruct import _warn_of_oversubscription
 from prammol.config import parse_settings
-from prammol.io import read_atoms, read_diffraction, read_reconstruction, read_support
+from prammol.io import (
+    read_atoms,
+    read_diffraction,
+    read_reconstruction,
+    read_support,
+    write_atoms,
+)
 from prammol.presets import PRESETS
 from prammol.progress import HEADER, Progress
 
@@ -154,6 +161,22 @@ def test_evaluate_writes_the_keys_of_the_contract(prammol, small, tmp_path):
     distance = 100 * np.linalg.norm(atoms.positions[found] - truth[partner[found]], axis=1)
     np.testing.assert_allclose(distance, atoms.arrays["error_pm"][found], atol=1e-5)
     assert np.mean(distance) == pytest.approx(values["mae_pm"])
+
+
+def test_evaluate_tells_atoms_that_hop_where_the_truth_moves(prammol, small, tmp_path):
+    truth = read_atoms(small / "s.xyz")
+    motion = np.full(len(truth), 0.01)
+    motion[:3] = 0.5
+    moving = Atoms(truth.positions, "Al", {"mean_square_displacement": motion})
+    write_atoms(tmp_path / "mean.xyz", moving)
+    done = prammol("evaluate", small / "r.h5", "--truth", "mean.xyz", "--json", "m.json")
+    assert done.returncode == 0, done.stderr
+    values = json.loads((tmp_path / "m.json").read_text())
+    more = {"n_hopping", "n_missing_staying", "resolution_staying_angstrom"}
+    assert set(values) == METRICS | more
+    assert values["n_hopping"] == 3
+    assert values["n_missing"] - 3 <= values["n_missing_staying"] <= values["n_missing"]
+    assert "3 true atoms" in done.stdout + done.stderr
 
 
 def test_plot_draws_a_picture(prammol, small, tmp_path):

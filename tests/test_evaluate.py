@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from prammol.atoms import Atoms
 from prammol.errors import InputError
-from prammol.evaluate import evaluate
+from prammol.evaluate import evaluate, of_staying
 from prammol.register import match, neighbour_distance, register
 
 A = 4.05
@@ -192,6 +192,36 @@ def test_no_atoms_found_is_all_missing(truth):
 def test_summary_has_the_contract_keys(truth):
     keys = "n_atoms n_true n_missing n_extra mae_pm rmse_pm max_error_pm resolution_angstrom"
     assert list(evaluate(truth, truth).summary()) == keys.split()
+
+
+def test_atoms_that_hop_are_told_apart(truth):
+    """Twenty of the surface are found elsewhere; of the rest one is missing, all are 3 pm off."""
+    rng = np.random.default_rng(4)
+    arm = np.linalg.norm(truth - truth.mean(axis=0), axis=1)
+    hopping = np.argsort(-arm)[:20]
+    motion = np.full(len(truth), 0.02)
+    motion[hopping] = 0.3  # (0.95 Å)^2 in all directions; a quarter of the distance is 0.72 Å
+    off = 0.03 * rng.normal(size=truth.shape) / 3**0.5
+    outward = (truth - truth.mean(axis=0)) / arm[:, None]
+    off[hopping] += 5.0 * outward[hopping]
+    gone = np.argsort(arm)[100]
+    found = np.delete(truth + off, gone, axis=0)
+    warm = Atoms(truth, "Al", {"mean_square_displacement": motion})
+    metrics = evaluate(Atoms(found, "Al"), warm)
+    assert counts(metrics) == (21, 20)
+    of = of_staying(metrics, warm)
+    assert (of.n_hopping, of.n_missing_staying) == (20, 1)
+    alone = np.setdiff1d(np.arange(len(truth)), [*hopping, gone])
+    stay = np.setdiff1d(np.arange(len(truth)), hopping)
+    expected = evaluate((truth + off)[alone], truth[stay]).resolution_angstrom
+    assert of.resolution_staying_angstrom == pytest.approx(expected, rel=0.05)
+    assert expected < 0.7 * metrics.resolution_angstrom
+    json.dumps(of.summary(), allow_nan=False)
+
+
+def test_a_truth_at_rest_says_nothing_of_hopping(truth):
+    still = Atoms(truth, "Al")
+    assert of_staying(quick(still, still), still) is None
 
 
 def test_neighbour_distance_of_fcc(truth):

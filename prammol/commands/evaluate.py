@@ -4,7 +4,8 @@ Intensities don't change when the crystal is moved as a whole or inverted, so bo
 undone first. An atom is found if a true one lies within half the nearest-neighbour
 distance, one to one; errors are over the found atoms: read them together with the
 missing and extra ones. The resolution is pi / q_c, where q_c is the smallest |q| at
-which the mean phase error exceeds 0.5 rad."""
+which the mean phase error exceeds 0.5 rad. Atoms of a warm crystal that hop have a mean
+position where they never are: the others are also judged by themselves."""
 
 from __future__ import annotations
 
@@ -26,6 +27,8 @@ keys of the JSON file:
   n_atoms n_true n_missing n_extra mae_pm rmse_pm max_error_pm resolution_angstrom
   scale_ratio (C / true C, null if the true one isn't known) iterations converged
   wall_s core_s ranks seed preset
+  and, where the truth is the mean of a warm crystal (column mean_square_displacement):
+  n_hopping n_missing_staying resolution_staying_angstrom
 """
 
 
@@ -45,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate, print, write."""
-    from prammol.evaluate import evaluate
+    from prammol.evaluate import evaluate, of_staying
     from prammol.io import (
         read_atoms,
         read_reconstruction,
@@ -61,6 +64,9 @@ def run(options: argparse.Namespace) -> int:
     require_same_element(options.truth, truth.element, options.result, result.atoms.element)
     metrics = evaluate(result.atoms, truth)
     values = metrics_of(result, metrics)
+    staying = of_staying(metrics, truth)
+    if staying is not None:
+        values |= staying.summary()
     if options.json:
         text = json.dumps(values, indent=2, allow_nan=False) + "\n"
         with replacing(options.json, options.force) as path:
@@ -113,6 +119,13 @@ def _report(values: dict[str, Any]) -> None:
         value = values[name]
         return "unknown" if value is None else f"{value:.4g} {unit}".rstrip()
 
+    staying = {}
+    if "n_hopping" in values:
+        staying = {
+            "hopping": f"{values['n_hopping']} true atoms",
+            "missing, staying": values["n_missing_staying"],
+            "resolution, staying": number("resolution_staying_angstrom", "Å"),
+        }
     print_table(
         {
             "atoms": f"{values['n_atoms']} found, {values['n_true']} true",
@@ -122,6 +135,7 @@ def _report(values: dict[str, Any]) -> None:
             "rms error": number("rmse_pm", "pm"),
             "largest error": number("max_error_pm", "pm"),
             "resolution": number("resolution_angstrom", "Å"),
+            **staying,
             "C / true C": number("scale_ratio", ""),
             "iterations": values["iterations"],
             "time": f"{values['wall_s']:.1f} s, {values['core_s']:.1f} core-seconds",
