@@ -54,8 +54,7 @@ def examine(folder: Path, truth: np.ndarray) -> tuple[dict[str, Any], Any, Any]:
     finally:
         problem.cluster.close()
     found = evaluate(state.positions, truth, with_resolution=False)
-    error = found.positions[found.found_index] - truth[found.truth_index]
-    ratio = (error - error.mean(axis=0)) / sigma[found.found_index]
+    ratio = ratio_of(found, truth, sigma)
     right = np.isin(np.arange(len(atoms)), found.found_index)
     reach = found.registration.apply(doubt.sites[len(atoms) :])
     missing = truth[found.missing]
@@ -72,21 +71,32 @@ def stored(folder: Path, truth: np.ndarray) -> tuple[dict[str, Any], Any]:
     """Return a row, and errors over the standard deviations in the file."""
     atoms = read_reconstruction(folder / "reconstruction.h5").atoms
     found = evaluate(atoms.positions, truth, with_resolution=False)
-    error = found.positions[found.found_index] - truth[found.truth_index]
-    sigma = atoms.columns["position_sigma"][found.found_index]
-    ratio = (error - error.mean(axis=0)) / sigma
+    ratio = ratio_of(found, truth, atoms.columns["position_sigma"])
     return row_of(folder, found, ratio), ratio.ravel()
+
+
+def ratio_of(found: Metrics, truth: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Return errors of the found atoms over their standard deviations, (k, 3)."""
+    error = found.positions[found.found_index] - truth[found.truth_index]
+    return (error - error.mean(axis=0)) / sigma[found.found_index]
+
+
+def within(ratio: np.ndarray) -> tuple[float, float]:
+    """Return the parts inside the intervals of 68 and 95 %."""
+    far = np.abs(ratio)
+    return float(np.mean(far < norm.ppf(0.84))), float(np.mean(far < norm.ppf(0.975)))
 
 
 def row_of(folder: Path, found: Metrics, ratio: np.ndarray) -> dict[str, Any]:
     """Return what both kinds of trials have in their rows."""
+    inside = within(ratio)
     return {
         "condition": folder.parent.name,
         "trial": folder.name,
         "n_missing": found.n_missing,
         "n_extra": found.n_extra,
-        "within_68": np.mean(np.abs(ratio) < norm.ppf(0.84)),
-        "within_95": np.mean(np.abs(ratio) < norm.ppf(0.975)),
+        "within_68": inside[0],
+        "within_95": inside[1],
         "rms_ratio": np.sqrt(np.mean(ratio**2)),
     }
 
@@ -147,16 +157,16 @@ def main() -> None:
         probabilities.append(p)
         occupied.append(taken)
     for label, truth_file, *folders in options.stored:
+        other = read_atoms(truth_file).positions
         for folder in map(Path, folders):
-            row, ratio = stored(folder, read_atoms(Path(truth_file)).positions)
+            row, ratio = stored(folder, other)
             groups.setdefault(label, []).append(ratio)
             rows.append({"group": label, **row})
     for row in rows:
         print({k: v if isinstance(v, str) else round(float(v), 3) for k, v in row.items()})
     for label, ratios in groups.items():
         if ratios:
-            every = np.abs(np.concatenate(ratios))
-            inside = [np.mean(every < norm.ppf(0.84)), np.mean(every < norm.ppf(0.975))]
+            inside = within(np.concatenate(ratios))
             print(f"{label}: {len(ratios)} trials, within 68 and 95 %: {np.round(inside, 3)}")
     with open(f"{options.output}.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))

@@ -79,12 +79,9 @@ def position_uncertainty(
         Random slopes of either kind from which the variances are estimated; they are averaged
         over atoms with equally many neighbours.
     """
-    x = state.positions
     base = problem.factor
     factor = StructureFactor(base.patches, _EPSILON, base.threads)
-    motion = state.displacements if len(state.displacements) else None
-    present = state.site_occupancies if len(state.site_occupancies) else None
-    fisher = Fisher(problem.shard, factor, x, state.scale, motion, weight, present)
+    fisher = _fisher(problem, state, factor, weight)
     blocks = fisher.blocks()
     inverse = np.linalg.inv(blocks + _REGULAR * np.trace(blocks.mean(axis=0)) * np.eye(3))
     of_data = np.sqrt(np.trace(inverse, axis1=1, axis2=2) / 3)
@@ -93,15 +90,25 @@ def position_uncertainty(
     return Uncertainty(_moved(problem, state, factor, probes), of_data)
 
 
+def _fisher(
+    problem: Problem,
+    state: State,
+    factor: StructureFactor,
+    weight: NDArray[np.float64] | None = None,
+) -> Fisher:
+    """Return the information on the atoms of a state, moving and hopping as they do."""
+    motion = state.displacements if len(state.displacements) else None
+    present = state.site_occupancies if len(state.site_occupancies) else None
+    return Fisher(problem.shard, factor, state.positions, state.scale, motion, weight, present)
+
+
 def _moved(
     problem: Problem, state: State, factor: StructureFactor, probes: int
 ) -> NDArray[np.float64]:
     """Return the standard deviations where the data moved the atoms, (n, 3) [Å]."""
     rng = problem.rng("uncertainty", state.iteration)
     x, stiffness, cluster = state.positions, state.stiffness, problem.cluster
-    motion = state.displacements if len(state.displacements) else None
-    present = state.site_occupancies if len(state.site_occupancies) else None
-    fisher = Fisher(problem.shard, factor, x, state.scale, motion, None, present)
+    fisher = _fisher(problem, state, factor)
     curvature = stiffness * curvature_of_energy(cluster, x, rng)
     inverse = np.linalg.inv(fisher.blocks() + curvature * np.eye(3))
     size = (x.size, x.size)
