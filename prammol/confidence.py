@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 from scipy.special import expit
 
-from prammol.flips import Expansion, flip
+from prammol.flips import Expansion, Sites, flip
 
 _EXCHANGE = 1.5  # atoms exchange sites so close [neighbour distances]
 
@@ -184,4 +184,36 @@ def heat_bath(
                 if half[a] - g[a] + g[b] + half[b] - both < most:
                     flip(a, taken, g, curvature)
                     flip(b, taken, g, curvature)
+    return taken
+
+
+def swept(
+    sites: Sites,
+    taken: NDArray[np.bool_],
+    near: Expansion,
+    rng: np.random.Generator,
+    considered: int,
+    temperature: float = 1.0,
+) -> NDArray[np.bool_]:
+    """Return a set after sweeps of :func:`heat_bath` by an expansion near another, (n,) bool.
+
+    Parameters
+    ----------
+    sites : Sites
+    taken : (n,) bool ndarray
+        Where to start.
+    near : Expansion
+        Misfit, prior of bonds, or both, near `taken`.
+    rng : Generator
+        In the same state on all ranks.
+    considered : int
+        Number of sweeps.
+    temperature : float
+        What the expansion is divided by.
+    """
+    free, taken = near.free, taken.copy()
+    if len(free):
+        pairs = exchanges(sites.positions[free], sites.distance)
+        slope, curvature = near.slope / temperature, (near.every / temperature).tocsr()
+        taken[free] = heat_bath(taken[free], slope, curvature, pairs, rng, considered)
     return taken

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from prammol.confidence import exchanges, heat_bath, sample_near
 from prammol.debye_waller import mean_of_class, neighbour_classes, thermal_structure_factor
-from prammol.faint import BOND, is_faint
+from prammol.faint import is_faint
 from prammol.flips import Expansion, Sites
 from prammol.lattice_sites import vacant_sites
 from prammol.misfit import PoissonMisfit, honest_misfit
@@ -84,7 +84,8 @@ def doubt_of(problem: Problem, state: State, misfit: PoissonMisfit) -> Doubt:
     vacant, _ = problem.cluster.relax_guests(x, vacant_sites(x, reach, distance))
     sites = np.concatenate([x, vacant])
     taken = np.arange(len(sites)) < len(x)
-    bond = BOND if is_faint(problem.shard, problem.factor, problem.factor.forward(x)) else None
+    faint = is_faint(problem.shard, problem.factor, problem.factor.forward(x))
+    bond = state.bond if faint else None
     around = Sites(misfit, problem.factor, problem.comm, sites, taken, distance, reach, bond)
     near = around.expand(taken)
     rng = problem.rng("confidence", state.iteration)

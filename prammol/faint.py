@@ -2,8 +2,9 @@
 
 One missing atom raises the misfit by C^2 N_hkl. Where that is small, greedy changes of the set
 of atoms get stuck: each follows the noise, and phases away from the Bragg peaks are those of a
-wrong surface. Sets are sampled instead (:mod:`prammol.stages.anneal`), and a bond is worth a
-fixed amount: learnt from an object that it had made smooth itself it grew without end.
+wrong surface. Sets are sampled instead (:mod:`prammol.stages.anneal`), and what a bond is worth
+is learnt from the samples (:mod:`prammol.bond_worth`): learnt from the best object, which it had
+made smooth itself, it grew without end.
 """
 
 import numpy as np
@@ -13,7 +14,6 @@ from prammol.diffraction import Shard
 from prammol.misfit import PoissonMisfit
 from prammol.scattering import StructureFactor
 
-BOND = 1.0  # worth of a bond, as a log-likelihood
 _HARDLY = 12.5  # an atom's worth at five standard deviations
 
 

@@ -13,7 +13,8 @@ help. A prior of bonds (:class:`~prammol.lattice_sites.BondPrior`) is of the sam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,7 +141,7 @@ class Sites:
         reach: float,
         bond: float | None = None,
     ) -> None:
-        self.positions = positions
+        self.positions, self.distance = positions, distance
         self._bond = bond
         self._misfit, self._factor, self._comm = misfit, factor, comm
         omega = factor.forward(positions[taken])
@@ -150,6 +151,12 @@ class Sites:
         self._overlaps = csr_matrix((0, 0))
         self._close = _pairwise(positions, TOO_CLOSE * distance)
         self._bonds = _pairwise(positions, reach)
+
+    def with_bond(self, bond: float) -> Sites:
+        """Return the same sites with another worth of a bond."""
+        other = copy(self)
+        other._bond = bond
+        return other
 
     def choose(self, taken: NDArray[np.bool_], passes: int = 1, depth: float = 0.5) -> Choice:
         """Return the best set of sites near a given one, by misfit and prior of bonds.
@@ -200,22 +207,55 @@ class Sites:
         """
         difference = difference_map(self._misfit, self._factor, self._comm, self.positions[taken])
         map_ = difference(self.positions)
+        bonds = self.without_data(taken, np.abs(map_) > depth)
+        free = bonds.free
+        return replace(
+            bonds,
+            slope=bonds.slope + map_[free] * difference.height,
+            curvature=(self._overlaps_of(free) * difference.height + bonds.curvature).tocsr(),
+            value=difference.value,
+        )
+
+    def without_data(
+        self, taken: NDArray[np.bool_], besides: NDArray[np.bool_] | None = None
+    ) -> Expansion:
+        """Return the prior of bonds alone near a set of sites.
+
+        Parameters
+        ----------
+        taken : (n,) bool ndarray
+        besides : (n,) bool ndarray, optional
+            Sites that are free besides the surface and the vacant sites beside it, if they
+            touch the set.
+        """
         number = self._bonds @ taken
-        surface = taken & (number < np.median(number[taken]))
-        beside = ~taken & (number >= _FEWEST)
+        surface, beside = self._at_surface(taken, number)
         if self._bond is None:
             prior = fit_bonds(number[surface], number[beside])
         else:
             prior = scale_free_bonds(number[taken], self._bond)
-        strong = (np.abs(map_) > depth) & (taken | (number > 0))
-        free = np.flatnonzero(surface | beside | strong)
+        wanted = surface | beside
+        if besides is not None:
+            wanted |= besides & (taken | (number > 0))
+        free = np.flatnonzero(wanted)
         close = self._close[free][:, free] * _FORBIDDEN
         half = prior.half_at(int(taken.sum()))
-        curvature = self._overlaps_of(free) * difference.height
-        curvature = (curvature - prior.strength * self._bonds[free][:, free]).tocsr()
-        slope = map_[free] * difference.height + prior.strength * (half - number[free])
-        slope += close @ taken[free]
-        return Expansion(free, slope, curvature, close, prior, difference.value)
+        slope = prior.strength * (half - number[free]) + close @ taken[free]
+        curvature = -prior.strength * self._bonds[free][:, free]
+        return Expansion(free, slope, curvature.tocsr(), close, prior, 0.0)
+
+    def smoothness(self, taken: NDArray[np.bool_]) -> float:
+        """Return the worth of a bond that a set's own surface tells, see :func:`fit_bonds`."""
+        number = self._bonds @ taken
+        surface, beside = self._at_surface(taken, number)
+        return fit_bonds(number[surface], number[beside]).strength
+
+    @staticmethod
+    def _at_surface(
+        taken: NDArray[np.bool_], number: NDArray[np.float64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Tell which sites are atoms of the surface, and which vacant ones lie beside it."""
+        return taken & (number < np.median(number[taken])), ~taken & (number >= _FEWEST)
 
     def _overlaps_of(self, free: NDArray[np.intp]) -> csr_matrix:
         """Return the overlaps of some sites, (m, m)."""

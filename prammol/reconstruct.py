@@ -93,7 +93,8 @@ def reconstruct(
         Its ``history`` has one record per iteration, the first (iteration 0) for the start:
         ``iteration, log_likelihood, atoms, added, removed, selected, scale, energy`` [eV],
         ``energy_per_atom`` [eV], where known ``excess`` (of the misfit over pure noise, in
-        standard deviations) and ``wrong`` (the same in missing atoms), ``stalled`` (true where
+        standard deviations) and ``wrong`` (the same in missing atoms), ``bond`` (what a bond is
+        worth in a faint crystal, as a log-likelihood, once it is learnt), ``stalled`` (true where
         two iterations hardly lowered it), ``seconds`` and ``stages`` (seconds of each stage),
         ``memory_mib`` and ``memory_peak_mib`` (resident memory of the largest rank, now and at
         most so far [MiB]; 0 where the system doesn't say).
@@ -332,6 +333,8 @@ def _record(problem: Problem, state: State, stages: dict[str, float], seconds: f
     omega = thermal_structure_factor(problem.factor, x, state.displacements, state.site_occupancies)
     energy, _ = problem.cluster.energy_forces(x)
     known = {"excess": state.excess, "wrong": state.wrong} if np.isfinite(state.excess) else {}
+    if state.bond != State.bond:
+        known["bond"] = state.bond
     memory, peak = (problem.comm.max(value) for value in resident_mib())
     return {
         "iteration": state.iteration,

@@ -99,6 +99,8 @@ class State:
         single wrong atom.
     converged : bool
         Set by a stage that finds nothing left to do.
+    bond : float
+        Worth of a bond in a faint crystal, as a log-likelihood (:mod:`prammol.bond_worth`).
     training : (m,) bool ndarray, optional
         This rank's points to which the positions were just fitted: not to be used
         to choose a model. Only within an iteration.
@@ -121,6 +123,7 @@ class State:
     stiffness: float = float("inf")
     explained: bool = False
     converged: bool = False
+    bond: float = 1.0
     training: NDArray[np.bool_] | None = None
 
 

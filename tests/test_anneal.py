@@ -61,11 +61,12 @@ def run(problem, stage, iterations):
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_annealing_leaves_where_flips_are_stuck(ball, seed, monkeypatch):
-    # This crystal is next to the bound; it shall stay below it whatever is found on the way.
-    monkeypatch.setattr("prammol.faint._HARDLY", 16.0)
     problem = problem_of(ball, seed)
+    monkeypatch.setattr("prammol.faint._HARDLY", 0.0)
     stuck = wrong(run(problem, Complete(), 2), ball)
     assert stuck > 50
+    # This crystal is next to the bound; it shall stay below it whatever is found on the way.
+    monkeypatch.setattr("prammol.faint._HARDLY", 16.0)
     assert wrong(run(problem, Anneal(passes=12), 12), ball) < stuck / 5
 
 
@@ -74,7 +75,7 @@ def test_only_faint_crystals_are_annealed_and_only_for_some_iterations(ball):
     state = State(lopsided(), 1.0)
     assert Anneal()(problem_of(ball, 1, scale=1.9), state) is state
     problem = problem_of(ball, 1)
-    stage = Anneal(passes=3)
+    stage = Anneal(passes=2, more=1)
     late = replace(state, iteration=3)
     assert stage(problem, late) is late
     once, again = stage(problem, state), stage(problem, state)
@@ -84,6 +85,23 @@ def test_only_faint_crystals_are_annealed_and_only_for_some_iterations(ball):
     assert once.positions.shape != other.positions.shape or not np.array_equal(
         once.positions, other.positions
     )
+
+
+def test_the_worth_of_a_bond_is_learnt_hot_and_used_cold(ball):
+    """Hot passes take their own."""
+    problem = problem_of(ball, 1)
+    stage = Anneal(passes=1, more=1)
+    few, many = (State(lopsided(), FAINT, bond=bond) for bond in (0.5, 3.0))
+    hot = [stage(problem, state) for state in (few, many)]
+    assert np.array_equal(hot[0].positions, hot[1].positions)
+    assert few.bond < hot[0].bond <= 2 * few.bond
+    cold = [stage(problem, replace(state, iteration=1)) for state in (few, many)]
+    assert cold[0].positions.shape != cold[1].positions.shape
+
+
+def test_flips_leave_a_faint_crystal_alone(ball):
+    state = State(lopsided(), FAINT)
+    assert Complete()(problem_of(ball, 1), state) is state
 
 
 def test_what_was_annealed_is_left_alone_until_it_is_refined(ball):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from prammol.alignment import align_strained
-from prammol.confidence import exchanges, heat_bath
-from prammol.faint import BOND, hardly_seen
+from prammol.bond_worth import learnt_bond
+from prammol.confidence import swept
+from prammol.faint import hardly_seen
 from prammol.flips import Sites
 from prammol.lattice_sites import vacant_sites
 from prammol.misfit import PoissonMisfit, honest_misfit
@@ -24,28 +24,35 @@ class Anneal:
     Simulated annealing (Kirkpatrick et al., Science 220, 671 (1983)) of the occupancies of the
     surface and of two layers of vacant sites around it, one pass per iteration. The misfit is
     expanded anew at each temperature, which here divides misfit and prior of bonds together;
-    at 1 sets come as often as they are likely. At the end of a pass the set is improved by
-    flips and relaxed. Does nothing to a crystal that isn't faint (:mod:`prammol.faint`).
+    at 1, where a pass ends, sets come as often as they are likely. The sites taken more often
+    than not are kept: fewer of them are wrong than of the likeliest set, which is too smooth
+    (Marroquin, Mitter and Poggio, J. Am. Stat. Assoc. 82, 76 (1987)). They are relaxed. In each
+    pass more is learnt of what a bond is worth (:mod:`prammol.bond_worth`); the last passes
+    sample at 1 with that. While the surface still has to move bonds are worth less: with the
+    right worth it freezes where it is. Does nothing to a crystal that isn't faint
+    (:mod:`prammol.faint`).
 
     Attributes
     ----------
     passes : int
-        Iterations in which this is done.
+        Iterations that begin hot.
+    more : int
+        Iterations after them at temperature 1, with the worth of a bond that was learnt.
+    bond : float
+        Worth of a bond before, as a log-likelihood.
     sweeps : int
-        Temperatures of one pass.
+        Temperatures of one pass, falling evenly to 1.
     hot : float
         The first temperature.
-    cold : float
-        The lowest temperature, to which it falls evenly.
     held : float
         Where one missing atom is worth less, the first temperature is 1: the data can't hold a
         hotter surface, which melts and comes back thicker.
+    counted : int
+        Sweeps at temperature 1 that tell how often a site is taken.
     considered : int
         How often a flip of each site is considered at each temperature.
     floor : float
         Relative error allowed to the model's amplitude, see :class:`~prammol.misfit.PoissonMisfit`.
-    flips : int
-        Passes of flips at the end.
     force_tolerance : float
         Relaxation stops when the norm of all forces is below this [eV/Å].
     epsilon : float
@@ -53,20 +60,22 @@ class Anneal:
     """
 
     passes: int = 5
-    sweeps: int = 40
+    more: int = 2
+    bond: float = 1.0
+    sweeps: int = 30
     hot: float = 5.0
-    cold: float = 0.5
     held: float = 0.2
+    counted: int = 20
     considered: int = 5
     floor: float = 0.05
-    flips: int = 6
     force_tolerance: float = 1e-2
     epsilon: float = 1e-5
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one pass."""
-        if state.iteration >= self.passes:
+        if state.iteration >= self.passes + self.more:
             return state
+        annealing = state.iteration < self.passes
         factor = StructureFactor(problem.shard.patches, self.epsilon, problem.factor.threads)
         x = state.positions
         omega = factor.forward(x)
@@ -75,7 +84,8 @@ class Anneal:
         worth = exact.cost_of_one(omega, scale)
         if not hardly_seen(worth):
             return state
-        hot = self.hot if worth > self.held else 1.0
+        hot = self.hot if annealing and worth > self.held else 1.0
+        bond = self.bond if annealing else state.bond
         misfit = PoissonMisfit(
             problem.shard, factor, floor=self.floor, incoherent=scale**2 * len(x)
         )
@@ -86,32 +96,21 @@ class Anneal:
             vacant = vacant_sites(positions, reach, distance)
             positions = np.concatenate([positions, vacant])
         was = np.arange(len(positions)) < len(x)
-        sites = Sites(misfit, factor, problem.comm, positions, was, distance, reach, BOND)
+        sites = Sites(misfit, factor, problem.comm, positions, was, distance, reach, bond)
         rng = problem.rng("anneal", state.iteration)
-        taken = sites.choose(self._sampled(sites, was, hot, distance, rng), self.flips).taken
+        last = was
+        for k in range(self.sweeps):
+            temperature = max(hot * (1.0 - k / self.sweeps), 1.0)
+            near = sites.expand(last)
+            last = swept(sites, last, near, rng, self.considered, temperature)
+        often = np.zeros(len(was))
+        for _ in range(self.counted):
+            last = swept(sites, last, sites.expand(last), rng, self.considered)
+            often += last
+        taken = often > 0.5 * self.counted
+        bond = learnt_bond(sites, last, state.bond, rng, self.considered)
         y, _, _ = problem.cluster.relax(positions[taken], force_tolerance=self.force_tolerance)
         honest = honest_misfit(problem.shard, factor, factor.forward(y), len(y))
         y, _ = align_strained(honest, factor, y, positions[taken])
         added, removed = int((taken & ~was).sum()), int((was & ~taken).sum())
-        return replace(state, positions=y, added=added, removed=removed, selected=True)
-
-    def _sampled(
-        self,
-        sites: Sites,
-        taken: NDArray[np.bool_],
-        hot: float,
-        distance: float,
-        rng: np.random.Generator,
-    ) -> NDArray[np.bool_]:
-        """Return the last of the sampled sets."""
-        for k in range(self.sweeps):
-            temperature = max(hot * (1.0 - k / self.sweeps), self.cold)
-            near = sites.expand(taken)
-            if len(near.free) == 0:
-                break
-            pairs = exchanges(sites.positions[near.free], distance)
-            slope, curvature = near.slope / temperature, (near.every / temperature).tocsr()
-            found = heat_bath(taken[near.free], slope, curvature, pairs, rng, self.considered)
-            taken = taken.copy()
-            taken[near.free] = found
-        return taken
+        return replace(state, positions=y, added=added, removed=removed, selected=True, bond=bond)

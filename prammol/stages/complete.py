@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from prammol.alignment import align_strained
 from prammol.confidence import sample_near
 from prammol.difference import difference_map
-from prammol.faint import BOND, is_faint
+from prammol.faint import is_faint
 from prammol.flips import LEAST, Choice, Sites
 from prammol.lattice_sites import vacant_sites
 from prammol.misfit import PoissonMisfit, honest_misfit
@@ -42,7 +42,8 @@ class Complete:
     lower and higher thresholds of the occupancies; then the data pull the atoms into other
     basins of the energy; then single changes are tried. After an iteration that hardly lowered
     the misfit (`State.slow`) groups, thresholds and single changes are left out: what is wrong
-    then isn't a matter of which atoms exist.
+    then isn't a matter of which atoms exist. Does nothing to a faint crystal, where the best
+    set would follow the noise: see :class:`~prammol.stages.anneal.Anneal`.
 
     Attributes
     ----------
@@ -95,7 +96,8 @@ class Complete:
         factor = StructureFactor(problem.shard.patches, self.epsilon, problem.factor.threads)
         x = state.positions
         omega = factor.forward(x)
-        faint = is_faint(problem.shard, factor, omega)
+        if is_faint(problem.shard, factor, omega):
+            return state
         misfit = honest_misfit(problem.shard, factor, omega, len(x))
         # The floor changes which strain is best: compare like with like.
         x, value = align_strained(misfit, factor, x, x)
@@ -103,8 +105,7 @@ class Complete:
         reach = problem.cluster.potential.bond_reach
         sites = self._sites(problem, state, misfit, factor, x)
         was = np.arange(len(sites)) < len(x)
-        bond = BOND if faint else None
-        surroundings = Sites(misfit, factor, problem.comm, sites, was, distance, reach, bond)
+        surroundings = Sites(misfit, factor, problem.comm, sites, was, distance, reach)
         choice = surroundings.choose(was, depth=self.depth)
         # Swapping an atom for a site that relaxes to the same place gains next to nothing.
         one = misfit.cost_of_one(omega, state.scale)
@@ -120,8 +121,6 @@ class Complete:
             thresholds = list(self._above_thresholds(sites, weights, distance))
             proposals.append(thresholds[0])
         found = judge.best(proposals)
-        if faint:  # what is tried below would follow the noise
-            return state if found is None else found
         stuck = not state.explained and state.slow
         if found is None and not stuck:
             found = judge.first(chain(self._in_groups(sites, choice, was, distance), thresholds))
