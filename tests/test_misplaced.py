@@ -56,6 +56,25 @@ def test_an_atom_is_told_from_twice_the_threshold_on():
     assert told >= 7
 
 
+@pytest.mark.parametrize("moves", [0, 1, 2, 3])
+def test_atoms_are_moved_as_often_as_allowed(moves, monkeypatch):
+    """Three atoms are off, of which one is told at a time; what is loose enough stays there."""
+    truth = relaxed_ball(8.5)
+    problem = make_problem(simulate(truth, points=24, scale=0.1), x=truth, cluster=True)
+    shifts = [np.zeros_like(truth) for _ in range(3)]
+    for j, shift in enumerate(shifts):
+        shift[40 * j] = [0.2, 0.0, 0.0]
+    left = list(shifts)
+
+    def told(*_):
+        return left.pop() if left else np.zeros_like(truth)
+
+    monkeypatch.setattr("prammol.stages.refine.misplaced", told)
+    stage = Refine(force_tolerance=1e9, moves=moves)
+    stage(problem, State(truth - np.sum(shifts, axis=0), 0.1))
+    assert len(left) == 3 - moves
+
+
 @pytest.mark.parametrize("flux", [5e17, 1e20])
 def test_a_surface_atom_in_the_wrong_hollow_is_moved(flux):
     """Both hollows are minima of the energy, a quarter of an ångström apart."""

@@ -56,3 +56,12 @@ def test_the_other_study_is_drawn_beside(sweep):
 def test_alone_it_has_no_more_curves(sweep):
     figure = sweep.figure(OURS, sweep.SWEEPS["flux"])
     assert {*curves(figure.axes[2])} == {"missing", "extra"}
+
+
+def test_each_study_beside_has_a_look_of_its_own(sweep):
+    others = PAPERS + [row("third", 1e18, 1.0, 1, 1), row("fourth", 1e18, 1.5, 1, 1)]
+    figure = sweep.figure(OURS, sweep.SWEEPS["flux"], other=others)
+    for axes in figure.axes:
+        named = [line for line in axes.lines if not line.get_label().startswith("_")]
+        looks = {(line.get_color(), line.get_marker()) for line in named}
+        assert len(looks) == len(named)

@@ -53,7 +53,7 @@ class Refine:
         refined = judged(problem, state, omega, self.significance)
         found = self._with_atoms_moved(problem, refined, value)
         refined, value = found or self._relaxed(problem, state, x)
-        for _ in range(self.moves):
+        for _ in range(self.moves - (found is not None)):
             found = self._with_atoms_moved(problem, refined, value)
             if found is None:
                 break

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
@@ -34,8 +35,10 @@ ERRORS = (
 )
 WRONG = (("n_missing", "missing", RED, "v"), ("n_extra", "extra", BLUE, "D"))
 
-# Other studies in the same picture
-BESIDE = {"colour": PURPLE, "marker": "s"}
+# Other studies in the same picture, in turn
+BESIDE = tuple(
+    {"colour": c, "marker": m} for c, m in ((PURPLE, "s"), ("#7A4E1D", "P"), (GREY, "X"))
+)
 
 # Cramér-Rao bounds of the mean error
 BOUNDS = (
@@ -91,13 +94,14 @@ def figure(
         drawn beside, under the name of the study.
     """
     beside = _by_study(other)
+    styles = dict(zip(beside, cycle(BESIDE), strict=False))
     with mpl.rc_context(STYLE):
         figure = new_figure(COLUMN + 0.5, 6.8)
         top, middle, bottom = figure.subplots(3, 1, sharex=True)
         for name, label, colour, marker in ERRORS:
             draw_series(top, table, name, sweep, label=label, colour=colour, marker=marker)
         for study, rows in beside.items():
-            draw_series(top, rows, "mae_pm", sweep, label=f"MAE, {study}", **BESIDE)
+            draw_series(top, rows, "mae_pm", sweep, label=f"MAE, {study}", **styles[study])
         for (name, label), dashes in zip(BOUNDS, ((4, 2), (1, 1)), strict=True):
             pairs = [(float(r["value"]), float(r[name])) for r in bounds]
             if pairs:
@@ -109,7 +113,7 @@ def figure(
             middle, table, "resolution_angstrom", sweep, label="one trial", colour=BLUE, marker="o"
         )
         for study, rows in beside.items():
-            draw_series(middle, rows, "resolution_angstrom", sweep, label=study, **BESIDE)
+            draw_series(middle, rows, "resolution_angstrom", sweep, label=study, **styles[study])
         _draw_condition(middle, table)
         middle.axhline(1, color=GREY, lw=0.8, ls=(0, (1, 2)))
         middle.annotate(
@@ -126,7 +130,7 @@ def figure(
         for name, label, colour, marker in WRONG:
             draw_series(bottom, table, name, sweep, label=label, colour=colour, marker=marker)
         for study, rows in beside.items():
-            draw_series(bottom, rows, "wrong", sweep, label=f"both, {study}", **BESIDE)
+            draw_series(bottom, rows, "wrong", sweep, label=f"both, {study}", **styles[study])
         bottom.set_yscale("symlog", linthresh=1, linscale=0.5)
         numbers = [r[n] or 0 for r in table for n in ("n_missing", "n_extra")]
         numbers += [r["wrong"] or 0 for rows in beside.values() for r in rows]
