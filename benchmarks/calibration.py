@@ -45,7 +45,8 @@ def examine(folder: Path, truth: np.ndarray) -> tuple[dict[str, Any], Any, Any]:
     result = read_reconstruction(folder / "reconstruction.h5")
     problem = make_problem(data, ANYWHERE, aluminium(), result.seed, Communicator())
     try:
-        state = State(result.atoms.positions, result.scale)
+        bond = result.history[-1].get("bond", State.bond)
+        state = State(result.atoms.positions, result.scale, bond=bond)
         misfit = misfit_of(problem, state)
         sigma = position_uncertainty(problem, state, misfit.weight).posterior
         doubt = doubt_of(problem, state, misfit)
