@@ -99,6 +99,18 @@ def test_the_worth_of_a_bond_is_learnt_hot_and_used_cold(ball):
     assert cold[0].positions.shape != cold[1].positions.shape
 
 
+def test_sites_taken_more_often_than_not_are_wrong_less_often_than_one_sample(ball):
+    """Of a crystal whose atoms are worth 4; one sweep is a sample."""
+    found = {1: 0, 30: 0}
+    for seed in (1, 2, 3):
+        problem = problem_of(ball, seed, scale=FAINT / 3**0.5)
+        for counted in found:
+            stage = Anneal(passes=0, more=1, sweeps=5, counted=counted)
+            state = stage(problem, State(ball, FAINT / 3**0.5))
+            found[counted] += wrong(state, ball)
+    assert found[30] < 0.8 * found[1]
+
+
 def test_flips_leave_a_faint_crystal_alone(ball):
     state = State(lopsided(), FAINT)
     assert Complete()(problem_of(ball, 1), state) is state

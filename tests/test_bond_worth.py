@@ -15,7 +15,7 @@ from prammol.potentials import aluminium
 
 DISTANCE, REACH = aluminium().neighbour_distance, aluminium().bond_reach
 SEEN = 0.0125  # C: one atom is worth 12
-UNSEEN = 1e-4  # a tenth of a photon in all
+UNSEEN = 3e-4  # six photons in all
 CONSIDERED = 5
 FIRST = 1.0
 
@@ -71,12 +71,12 @@ def test_the_worth_a_crystal_was_drawn_with_is_found(lattice, worth):
     assert np.mean(found) == pytest.approx(worth, rel=0.15)
 
 
-def test_without_photons_it_stays(lattice):
-    """Both chains are alike then, whatever the surface was drawn with."""
-    crystal = drawn(lattice, 2.0, 1, UNSEEN)
-    rng = np.random.default_rng(1)
-    steps = [crystal.learnt(FIRST, rng) / FIRST for _ in range(6)]
-    assert np.mean(steps) == pytest.approx(1.0, abs=0.08)
+def test_with_next_to_no_photons_it_stays(lattice):
+    """Both chains are alike then, whatever the surface was drawn with: the steps average out."""
+    crystal, bond, rng = drawn(lattice, 2.0, 1, UNSEEN), FIRST, np.random.default_rng(1)
+    for _ in range(6):
+        bond = crystal.learnt(bond, rng)
+    assert bond == pytest.approx(FIRST, abs=0.25)
 
 
 def test_a_step_is_at_most_a_factor_of_two(lattice):
