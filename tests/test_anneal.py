@@ -129,3 +129,18 @@ def test_faint_is_what_one_missing_atom_changes(ball, worth, faint):
     shard = local_shard(simulate(ball, points=16, scale=scale), Communicator())
     factor = StructureFactor(shard.patches, 1e-6)
     assert is_faint(shard, factor, factor.forward(ball)) is faint
+
+
+def test_a_hot_pass_that_raised_the_misfit_is_taken_back(ball):
+    """From the truth, whose surface melts and freezes too fast; the first pass counts anyway."""
+    scale = FAINT / 3**0.5  # of the truth an atom would be worth more than the bound else
+    problem = problem_of(ball, 1, scale)
+    stage = Anneal(passes=2, more=1, hot=50.0, sweeps=3, counted=1, considered=1)
+    first, second, last = (
+        stage(problem, State(ball, scale, iteration=k, bond=2.0)) for k in range(3)
+    )
+    assert wrong(first, ball) > 10
+    assert np.array_equal(second.positions, ball)
+    assert second.selected
+    assert second.bond != 2.0
+    assert not np.array_equal(last.positions, ball)

@@ -26,11 +26,11 @@ class Anneal:
     expanded anew at each temperature, which here divides misfit and prior of bonds together;
     at 1, where a pass ends, sets come as often as they are likely. The sites taken more often
     than not are kept: fewer of them are wrong than of the likeliest set, which is too smooth
-    (Marroquin, Mitter and Poggio, J. Am. Stat. Assoc. 82, 76 (1987)). They are relaxed. In each
-    pass more is learnt of what a bond is worth (:mod:`prammol.bond_worth`); the last passes
-    sample at 1 with that. While the surface still has to move bonds are worth less: with the
-    right worth it freezes where it is. Does nothing to a crystal that isn't faint
-    (:mod:`prammol.faint`).
+    (Marroquin, Mitter and Poggio, J. Am. Stat. Assoc. 82, 76 (1987)). They are relaxed; a hot
+    pass that raised the misfit is taken back: it has shifted a layer. In each pass more is
+    learnt of what a bond is worth (:mod:`prammol.bond_worth`); the last passes sample at 1 with
+    that. While the surface still has to move bonds are worth less: with the right worth it
+    freezes where it is. Does nothing to a crystal that isn't faint (:mod:`prammol.faint`).
 
     Attributes
     ----------
@@ -112,5 +112,10 @@ class Anneal:
         y, _, _ = problem.cluster.relax(positions[taken], force_tolerance=self.force_tolerance)
         honest = honest_misfit(problem.shard, factor, factor.forward(y), len(y))
         y, _ = align_strained(honest, factor, y, positions[taken])
+        # The start follows the noise: its misfit tells nothing.
+        if 0 < state.iteration < self.passes:
+            before, after = (exact.field(o)[0] for o in (omega, factor.forward(y)))
+            if after > before:
+                return replace(state, selected=True, bond=bond)
         added, removed = int((taken & ~was).sum()), int((was & ~taken).sum())
         return replace(state, positions=y, added=added, removed=removed, selected=True, bond=bond)
