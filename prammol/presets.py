@@ -85,8 +85,8 @@ class Preset:
     max_iterations: int = 1000
     judges: bool = False
     starts: int = 1
-    good_start: float = 0.1
-    same_start: float = 0.02
+    good_start: float = 0.025
+    same_start: float = 0.05
     least_progress: float = 0.0
     error_bars: bool = False
 
