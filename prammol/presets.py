@@ -65,7 +65,8 @@ class Preset:
     starts : int
         Starts tried at most, each with random numbers of its own; the best is used.
     good_start : float
-        Look no further when a start's misfit is worth fewer missing atoms than this part of all.
+        Look no further when the best start's misfit is worth fewer missing atoms than this part
+        of all, times the number of starts tried: crystals for which all are poor are content.
     same_start : float
         Nor when the two best starts differ by less than this part of their misfit.
     least_progress : float
@@ -86,7 +87,7 @@ class Preset:
     judges: bool = False
     starts: int = 1
     good_start: float = 0.025
-    same_start: float = 0.05
+    same_start: float = 0.02
     least_progress: float = 0.0
     error_bars: bool = False
 

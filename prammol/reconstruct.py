@@ -244,7 +244,7 @@ def _best_start(
         wrong.append(state.wrong)
         # With few photons noise alone is worth many atoms: what explains the data is good. Two
         # that agree are as good as a model can be that doesn't explain all, of a warm crystal.
-        if best.explained or best.wrong < plan.good_start * len(best.positions):
+        if best.explained or best.wrong < plan.good_start * len(wrong) * len(best.positions):
             break
         if number and sorted(wrong)[1] < (1 + plan.same_start) * best.wrong:
             break

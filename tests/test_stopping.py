@@ -117,3 +117,48 @@ def test_stages_are_told_of_a_slow_iteration(wrong, least_progress, slow):
     SEEN.clear()
     run(*wrong, least_progress=least_progress)
     assert SEEN == slow
+
+
+@dataclass(frozen=True)
+class Starts:
+    """A start whose misfit follows a script, in per cent of all atoms."""
+
+    wrong: tuple[float, ...]
+    explained: bool = False
+
+    def __call__(self, problem, state):
+        wrong = 0.01 * self.wrong[state.start] * len(BALL)
+        return replace(
+            state,
+            positions=BALL.copy(),
+            scale=1.9,
+            excess=100.0,
+            wrong=wrong,
+            explained=self.explained,
+        )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "tried", "explained"),
+    [
+        ((2.4,), 1, False),
+        ((3.0, 4.8), 2, False),
+        ((6.0, 7.4, 8.0), 3, False),  # a crystal for which all are poor
+        ((6.0, 20.0, 20.0), 3, False),
+        ((20.0, 40.0, 20.3), 3, False),  # two agree
+        ((90.0, 80.0, 70.0, 60.0), 4, False),  # as many as allowed
+        ((90.0,), 1, True),
+    ],
+)
+def test_starts_are_tried_until_the_best_is_good_for_their_number(wrong, tried, explained):
+    seen = []
+    plan = Preset("own", (Starts(wrong, explained), Watching()), (), starts=4, max_iterations=0)
+    support = support_from_truth(Atoms(BALL, "Al"))
+    found = reconstruct(
+        simulate(BALL, points=12),
+        support,
+        preset=plan,
+        on_start=lambda name, state: seen.append(state.wrong),
+    )
+    assert len(seen) == tried
+    assert found.history[0]["wrong"] == min(seen)
