@@ -49,12 +49,15 @@ def learnt_bond(
         How often a flip of each site is considered in a sweep.
     """
     sites = sites.with_bond(bond)
+    x, distance = sites.positions, sites.distance
     held = alone = taken
     smoothness = np.zeros(2)
     pair = [np.random.default_rng(seed) for seed in 2 * [rng.integers(2**63)]]
     for _ in range(_SWEEPS):
-        held = swept(sites, held, sites.expand(held, _SAME_SITES), pair[0], considered)
-        alone = swept(sites, alone, sites.without_data(alone), pair[1], considered)
+        near = sites.expand(held, _SAME_SITES)
+        held = swept(x, held, near, distance, pair[0], considered)
+        near = sites.without_data(alone)
+        alone = swept(x, alone, near, distance, pair[1], considered)
         smoothness += sites.smoothness(held), sites.smoothness(alone)
     if not smoothness.all():
         return bond

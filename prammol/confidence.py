@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 from scipy.special import expit
 
-from prammol.flips import Expansion, Sites, flip
+from prammol.flips import Expansion, flip
 
 _EXCHANGE = 1.5  # atoms exchange sites so close [neighbour distances]
 
@@ -188,9 +188,10 @@ def heat_bath(
 
 
 def swept(
-    sites: Sites,
+    sites: NDArray[np.float64],
     taken: NDArray[np.bool_],
     near: Expansion,
+    distance: float,
     rng: np.random.Generator,
     considered: int,
     temperature: float = 1.0,
@@ -199,11 +200,14 @@ def swept(
 
     Parameters
     ----------
-    sites : Sites
+    sites : (n, 3) ndarray
+        Positions [Å].
     taken : (n,) bool ndarray
         Where to start.
     near : Expansion
         Misfit, prior of bonds, or both, near `taken`.
+    distance : float
+        Nearest-neighbour distance [Å].
     rng : Generator
         In the same state on all ranks.
     considered : int
@@ -213,7 +217,7 @@ def swept(
     """
     free, taken = near.free, taken.copy()
     if len(free):
-        pairs = exchanges(sites.positions[free], sites.distance)
+        pairs = exchanges(sites[free], distance)
         slope, curvature = near.slope / temperature, (near.every / temperature).tocsr()
         taken[free] = heat_bath(taken[free], slope, curvature, pairs, rng, considered)
     return taken

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.confidence import exchanges, heat_bath, sample_near
+from prammol.confidence import sample_near, swept
 from prammol.debye_waller import mean_of_class, neighbour_classes, thermal_structure_factor
 from prammol.faint import is_faint
 from prammol.flips import Expansion, Sites
@@ -106,14 +106,11 @@ def spread_of_sets(
     if doubtful < _HALF_AN_ATOM or np.isfinite(state.stiffness):
         return np.zeros_like(x)
     potential = problem.cluster.potential
-    pairs = exchanges(doubt.sites[near.free], potential.neighbour_distance)
+    distance = potential.neighbour_distance
     rng = problem.rng("doubtful atoms", state.iteration)
     square, number = np.zeros_like(x), np.zeros((len(x), 1))
     for _ in range(draws):
-        keep = taken.copy()
-        keep[near.free] = heat_bath(
-            taken[near.free], near.slope, near.every, pairs, rng, _CONSIDERED
-        )
+        keep = swept(doubt.sites, taken, near, distance, rng, _CONSIDERED)
         y, _, _ = problem.cluster.relax(doubt.sites[keep], force_tolerance=_LOOSE)
         stayed = keep[: len(x)]
         shift = y[: stayed.sum()] - x[stayed]  # the first of the sites are the atoms

@@ -55,7 +55,7 @@ def drawn(lattice, bond, seed, scale=SEEN):
     rng = np.random.default_rng(seed)
     sites = Crystal(x, taken, SEEN, seed).sites(bond)
     for _ in range(40):
-        taken = swept(sites, taken, sites.without_data(taken), rng, CONSIDERED)
+        taken = swept(x, taken, sites.without_data(taken), DISTANCE, rng, CONSIDERED)
     return Crystal(x, taken, scale, seed)
 
 

@@ -102,10 +102,11 @@ class Anneal:
         for k in range(self.sweeps):
             temperature = max(hot * (1.0 - k / self.sweeps), 1.0)
             near = sites.expand(last)
-            last = swept(sites, last, near, rng, self.considered, temperature)
+            last = swept(positions, last, near, distance, rng, self.considered, temperature)
         often = np.zeros(len(was))
         for _ in range(self.counted):
-            last = swept(sites, last, sites.expand(last), rng, self.considered)
+            near = sites.expand(last)
+            last = swept(positions, last, near, distance, rng, self.considered)
             often += last
         taken = often > 0.5 * self.counted
         bond = learnt_bond(sites, last, state.bond, rng, self.considered)
