@@ -240,7 +240,10 @@ class Sites:
         free = np.flatnonzero(wanted)
         close = self._close[free][:, free] * _FORBIDDEN
         half = prior.half_at(int(taken.sum()))
-        slope = prior.strength * (half - number[free]) + close @ taken[free]
+        slope = prior.strength * (half - number[free])
+        if self._bond is None:
+            slope = np.maximum(slope, -prior.surest(int(taken.sum())))
+        slope += close @ taken[free]
         curvature = -prior.strength * self._bonds[free][:, free]
         return Expansion(free, slope, curvature.tocsr(), close, prior, 0.0)
 
@@ -270,7 +273,13 @@ class Sites:
 
     def _energy(self, taken: NDArray[np.bool_], prior: BondPrior) -> float:
         """Return minus the logarithm of the prior of a set, up to a constant."""
-        return prior.of(int(taken.sum()), 0.5 * float(taken @ (self._bonds @ taken)))
+        number = self._bonds @ taken
+        atoms = int(taken.sum())
+        energy = prior.of(atoms, 0.5 * float(taken @ number))
+        if self._bond is not None:
+            return energy
+        vacant = ~taken & (self._close @ taken == 0)
+        return energy - prior.overcharged(number[vacant], atoms)
 
 
 def overlaps(

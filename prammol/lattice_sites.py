@@ -80,6 +80,20 @@ class BondPrior:
         """Return the number of neighbours at which a site of so many is as good taken as not."""
         return float(self.half - 2.0 / 3.0 * self.tension * max(atoms, 1) ** (-1.0 / 3.0))
 
+    def surest(self, atoms: int) -> float:
+        """Return the most that an atom in a site may be worth, as a log-likelihood.
+
+        Bonds are learnt at the surface. For a vacancy inside they are extrapolated, and would be
+        surer that there is none than so many atoms can tell: one in their number (Laplace's rule
+        of succession).
+        """
+        return float(np.log(max(atoms, 2)))
+
+    def overcharged(self, number: NDArray[np.float64], atoms: int) -> float:
+        """Return by how much vacant sites with so many neighbours cost more than the surest."""
+        worth = self.strength * (number - self.half_at(atoms))
+        return float(np.maximum(worth - self.surest(atoms), 0.0).sum())
+
     def energy(self, x: NDArray[np.float64], reach: float) -> float:
         """Return minus the logarithm of the prior of a set of atoms, up to a constant."""
         tree = cKDTree(x)

@@ -22,6 +22,7 @@ from prammol.stages.complete import Complete
 from prammol.stages.estimate import Estimate
 from prammol.stages.generate import Generate
 from prammol.stages.occupy import Occupy
+from prammol.stages.reconsider import Reconsider
 from prammol.stages.refine import Refine
 from prammol.stages.relax import Relax
 from prammol.stages.select import Select
@@ -193,7 +194,7 @@ PAPER_RANDOM = replace(PAPER, name="paper-random", start=(FillAtRandom(),))
 DEFAULT = Preset(
     name="default",
     start=(Synthesise(), Occupy(), Refine()),
-    loop=(Anneal(), Complete(), Refine()),
+    loop=(Anneal(), Complete(), Reconsider(), Refine()),
     finish=(Settle(),),
     patience=1,
     max_iterations=50,

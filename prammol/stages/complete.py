@@ -12,7 +12,6 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from prammol.alignment import align_strained
-from prammol.confidence import sample_near
 from prammol.difference import difference_map
 from prammol.faint import is_faint
 from prammol.flips import LEAST, Choice, Sites
@@ -40,10 +39,11 @@ class Complete:
     between 0 and 1. LAMMPS relaxes the whole, and the better one is kept if misfit and prior of
     bonds together fell. If they didn't, the flips are tried in groups of neighbours; then
     lower and higher thresholds of the occupancies; then the data pull the atoms into other
-    basins of the energy; then single changes are tried. After an iteration that hardly lowered
-    the misfit (`State.slow`) groups, thresholds and single changes are left out: what is wrong
-    then isn't a matter of which atoms exist. Does nothing to a faint crystal, where the best
-    set would follow the noise: see :class:`~prammol.stages.anneal.Anneal`.
+    basins of the energy; then, while the data contradict the object, single changes are tried.
+    After an iteration that hardly lowered the misfit (`State.slow`) groups, thresholds and
+    single changes are left out: what is wrong then isn't a matter of which atoms exist. Does
+    nothing to a faint crystal, where the best set would follow the noise: see
+    :class:`~prammol.stages.anneal.Anneal`.
 
     Attributes
     ----------
@@ -124,22 +124,14 @@ class Complete:
         stuck = not state.explained and state.slow
         if found is None and not stuck:
             found = judge.first(chain(self._in_groups(sites, choice, was, distance), thresholds))
-        if found is None and state.explained:
-            near = surroundings.expand(was, self.depth)
-            rng = problem.rng("sample sets", state.iteration)
-            likely = sample_near(sites, was, near, distance, rng)
-            found = judge.first([likely > 0.5])
         if found is None and state.wrong < self.nearly * len(x):
             pulled = pull(misfit, problem.cluster, x, self.stiffness, self.pulls)
             # Worth going on for: a tenth of what is left.
             y = judge.better(pulled, max(0.1 * state.wrong * one, gain))
             if y is not None:
                 return replace(state, positions=y, selected=True)
-            if stuck:
-                return state
-            # Where nothing contradicts the object, only what is nearly as good may be better.
-            most = 0.5 * one if state.explained else np.inf
-            found = judge.first(self._one_by_one(sites, choice, was, distance, most))
+            if not stuck and not state.explained:
+                found = judge.first(self._one_by_one(sites, choice, was, distance))
         return state if found is None else found
 
     def _in_groups(
@@ -177,13 +169,10 @@ class Complete:
         choice: Choice,
         was: NDArray[np.bool_],
         distance: float,
-        most: float,
     ) -> Iterator[NDArray[np.bool_]]:
-        """Yield single additions, removals and moves, the cheapest first, up to some cost."""
+        """Yield single additions, removals and moves, the cheapest first."""
         tree = cKDTree(sites)
         for i in np.argsort(choice.cost, kind="stable")[: self.singles]:
-            if choice.cost[i] > most:
-                return
             keep = was.copy()
             if was[i]:
                 keep[i] = False

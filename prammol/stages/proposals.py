@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from prammol.alignment import align_strained
 from prammol.lattice_sites import BondPrior
 from prammol.misfit import PoissonMisfit
 from prammol.scattering import StructureFactor
+from prammol.spacing import TOO_CLOSE
 from prammol.state import Problem, State
 
 _HARDLY = 0.1  # of what was wrong
@@ -55,6 +57,7 @@ class Judge:
         self._problem, self._misfit, self._factor = problem, misfit, factor
         self._prior, self._state, self._sites = prior, state, sites
         self._reach = problem.cluster.potential.bond_reach
+        self._close = TOO_CLOSE * problem.cluster.potential.neighbour_distance
         self._was = np.arange(len(sites)) < len(state.positions)
         self._tried = {self._was.tobytes()}
         self._loose, self._tight = tolerances
@@ -129,7 +132,10 @@ class Judge:
 
     def _bonds(self, x: NDArray[np.float64]) -> float:
         """Return minus the logarithm of the prior of bonds, up to a constant."""
-        return self._prior.energy(x, self._reach)
+        tree = cKDTree(x)
+        vacant = self._sites[tree.query(self._sites)[0] > self._close]
+        number = tree.query_ball_point(vacant, self._reach, return_length=True)
+        return self._prior.energy(x, self._reach) - self._prior.overcharged(number, len(x))
 
     def _left(self, x: NDArray[np.float64]) -> float:
         """Return by how many missing atoms' worth the data contradict an object."""

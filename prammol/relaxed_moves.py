@@ -1,0 +1,141 @@
+"""What a change of one or two atoms costs once their neighbours have given way.
+
+Sets of sites are compared at fixed positions (:mod:`prammol.flips`). But an atom that is put in
+or taken out bends its surroundings: with few photons what the data say to that is as much as
+what they say to the atom. Changes far from each other are relaxed together, and the misfit of
+each is evaluated with the shifts around it alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from prammol.confidence import exchanges
+from prammol.flips import Expansion
+from prammol.misfit import PoissonMisfit
+from prammol.scattering import StructureFactor
+from prammol.spacing import groups_apart
+from prammol.state import Problem
+
+_AROUND = 2.5  # atoms so close to a change give way [neighbour distances]
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Flips of single sites and of pairs of close ones.
+
+    Attributes
+    ----------
+    sites : list of (1,) or (2,) int ndarray
+        What is flipped.
+    prior : (k,) ndarray
+        What each costs by the prior of bonds.
+    """
+
+    sites: list[NDArray[np.intp]]
+    prior: NDArray[np.float64]
+
+
+def cheapest_moves(
+    sites: NDArray[np.float64],
+    taken: NDArray[np.bool_],
+    near: Expansion,
+    bonds: Expansion,
+    distance: float,
+    number: int,
+) -> Moves:
+    """Return the single flips and the pairs of flips that cost least at fixed positions.
+
+    Parameters
+    ----------
+    sites : (n, 3) ndarray
+        Positions [Å].
+    taken : (n,) bool ndarray
+    near, bonds : Expansion
+        Misfit and prior of bonds near `taken`, and the prior alone, of the same free sites.
+    distance : float
+        Nearest-neighbour distance [Å].
+    number : int
+        How many of either kind, at most.
+    """
+    free = near.free
+    pairs = exchanges(sites[free], distance)
+    one, two = _costs(taken[free], near, pairs)
+    one_alone, two_alone = _costs(taken[free], bonds, pairs)
+    found: list[NDArray[np.intp]] = []
+    prior: list[float] = []
+    singles = np.arange(len(free))[:, None]
+    for cost, alone, flips in ((one, one_alone, singles), (two, two_alone, pairs)):
+        order = np.argsort(cost, kind="stable")[:number]
+        found += [free[flips[k]] for k in order]
+        prior += alone[order].tolist()
+    return Moves(found, np.array(prior))
+
+
+def _costs(
+    taken: NDArray[np.bool_], near: Expansion, pairs: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what flips of the free sites cost, (m,), and of pairs of them, (p,)."""
+    sign = np.where(taken, -1.0, 1.0)
+    one = sign * near.slope + 0.5 * near.every.diagonal()
+    i, j = pairs.T.reshape(2, -1)
+    between = np.asarray(near.every[i, j]).ravel() if len(pairs) else np.empty(0)
+    return one, one[i] + one[j] + sign[i] * sign[j] * between
+
+
+def relaxed_costs(
+    problem: Problem,
+    misfit: PoissonMisfit,
+    factor: StructureFactor,
+    sites: NDArray[np.float64],
+    taken: NDArray[np.bool_],
+    moves: list[NDArray[np.intp]],
+    force_tolerance: float,
+) -> NDArray[np.float64]:
+    """Return by how much each move raises the misfit, with the atoms around it relaxed, (k,).
+
+    Parameters
+    ----------
+    problem : Problem
+    misfit : PoissonMisfit
+    factor : StructureFactor
+        Transform on the points of the misfit.
+    sites : (n, 3) ndarray
+        Positions [Å].
+    taken : (n,) bool ndarray
+        The atoms, at a minimum of the energy but for a strain.
+    moves : list of int ndarray
+        Sites to flip.
+    force_tolerance : float
+        Relaxation stops when the norm of all forces is below this [eV/Å].
+    """
+    around = _AROUND * problem.cluster.potential.neighbour_distance
+
+    def relaxed(keep: NDArray[np.bool_]) -> NDArray[np.float64]:
+        out = sites.copy()
+        out[keep], _, _ = problem.cluster.relax(sites[keep], force_tolerance=force_tolerance)
+        return out
+
+    omega = factor.forward(sites[taken])
+    before, _, _ = misfit.field(omega)
+    rest = relaxed(taken)  # shifts are counted from here: the strain stays as it is
+    centres = np.array([sites[move].mean(axis=0) for move in moves]).reshape(-1, 3)
+    tree = cKDTree(sites)
+    costs = np.zeros(len(moves))
+    for group in groups_apart(centres, 2.0 * around):
+        keep = taken.copy()
+        for k in group:
+            keep[moves[k]] = ~keep[moves[k]]
+        y = relaxed(keep)
+        for k in group:
+            close = np.array(tree.query_ball_point(centres[k], around))
+            old, new = close[taken[close]], close[keep[close]]
+            there = np.where(taken[new, None], sites[new] + y[new] - rest[new], y[new])
+            points = np.concatenate([there, sites[old]])
+            change = factor.forward(points, np.repeat([1.0, -1.0], [len(new), len(old)]))
+            costs[k] = misfit.field(omega + change)[0] - before
+    return costs

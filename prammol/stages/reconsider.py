@@ -1,0 +1,102 @@
+"""Reconsider doubtful atoms where nothing contradicts the object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.alignment import align_strained
+from prammol.confidence import sample_near
+from prammol.faint import is_faint
+from prammol.flips import LEAST, Sites
+from prammol.lattice_sites import vacant_sites
+from prammol.misfit import honest_misfit
+from prammol.relaxed_moves import Moves, cheapest_moves, relaxed_costs
+from prammol.scattering import StructureFactor
+from prammol.stages.proposals import Judge
+from prammol.state import Problem, State
+
+
+@dataclass(frozen=True)
+class Reconsider:
+    """Put in or take out the atoms that are in doubt, their neighbours relaxed.
+
+    With fewer than some 3e17 photons/um^2 for 5000 atoms the data don't contradict an object of
+    which a few atoms are wrong, though they prefer another. When the stages before found
+    nothing, sets of the atoms and the vacant sites of the lattice alone are tried: with minima
+    of the difference map among them the best set at fixed positions may collapse when it is
+    relaxed. First the best set, and that of all sites that are taken in most samples; then
+    single flips and pairs, each with its surroundings relaxed (:mod:`prammol.relaxed_moves`).
+    What gains in misfit and prior of bonds once all atoms are relaxed is kept.
+
+    Does nothing to a faint crystal, where the best set would follow the noise.
+
+    Attributes
+    ----------
+    moves : int
+        How many single flips, and how many pairs, are relaxed.
+    tried : int
+        How many of them, the best first, are tried with all atoms relaxed.
+    force_tolerance, final_tolerance, epsilon : float
+        As for :class:`~prammol.stages.complete.Complete`.
+    """
+
+    moves: int = 48
+    tried: int = 8
+    force_tolerance: float = 1e-2
+    final_tolerance: float = 1e-4
+    epsilon: float = 1e-5
+
+    def __call__(self, problem: Problem, state: State) -> State:
+        """Return the state after one round; ``selected`` tells whether it changed."""
+        if state.selected or not state.explained:
+            return state
+        factor = StructureFactor(problem.shard.patches, self.epsilon, problem.factor.threads)
+        x, potential = state.positions, problem.cluster.potential
+        omega = factor.forward(x)
+        if is_faint(problem.shard, factor, omega):
+            return state
+        misfit = honest_misfit(problem.shard, factor, omega, len(x))
+        x, value = align_strained(misfit, factor, x, x)
+        distance, reach = potential.neighbour_distance, potential.bond_reach
+        vacant, _ = problem.cluster.relax_guests(x, vacant_sites(x, reach, distance))
+        sites = np.concatenate([x, vacant])
+        was = np.arange(len(sites)) < len(x)
+        lattice = Sites(misfit, factor, problem.comm, sites, was, distance, reach)
+        choice = lattice.choose(was)
+        # Swapping an atom for a site that relaxes to the same place gains next to nothing.
+        gain = max(0.01 * misfit.cost_of_one(omega, state.scale), LEAST)
+        tolerances = (self.force_tolerance, self.final_tolerance)
+        state = replace(state, positions=x)
+        judge = Judge(problem, misfit, factor, choice.prior, state, sites, value, gain, tolerances)
+        near = lattice.expand(was)
+        rng = problem.rng("sample sets", state.iteration)
+        likely = sample_near(sites, was, near, distance, rng) > 0.5
+        found = judge.first([choice.taken, likely])
+        if found is None:
+            bonds = lattice.without_data(was, np.isin(np.arange(len(sites)), near.free))
+            moves = cheapest_moves(sites, was, near, bonds, distance, self.moves)
+            costs = moves.prior + relaxed_costs(
+                problem, misfit, factor, sites, was, moves.sites, self.force_tolerance
+            )
+            found = judge.first(self._sets(was, moves, costs, gain))
+        return state if found is None else found
+
+    def _sets(
+        self, was: NDArray[np.bool_], moves: Moves, costs: NDArray[np.float64], gain: float
+    ) -> Iterator[NDArray[np.bool_]]:
+        """Yield the set with all moves that gain, then those with one move, the best first."""
+        order = np.argsort(costs, kind="stable")
+        every = was.copy()
+        for k in order[: np.count_nonzero(costs < -gain)]:
+            move = moves.sites[k]
+            if np.array_equal(every[move], was[move]):
+                every[move] = ~was[move]
+        yield every
+        for k in order[: self.tried]:
+            one = was.copy()
+            one[moves.sites[k]] = ~was[moves.sites[k]]
+            yield one
