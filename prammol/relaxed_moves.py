@@ -47,6 +47,7 @@ def cheapest_moves(
     bonds: Expansion,
     distance: float,
     number: int,
+    most: float,
 ) -> Moves:
     """Return the single flips and the pairs of flips that cost least at fixed positions.
 
@@ -61,6 +62,8 @@ def cheapest_moves(
         Nearest-neighbour distance [Å].
     number : int
         How many of either kind, at most.
+    most : float
+        Those that cost more are left out.
     """
     free = near.free
     pairs = exchanges(sites[free], distance)
@@ -71,6 +74,7 @@ def cheapest_moves(
     singles = np.arange(len(free))[:, None]
     for cost, alone, flips in ((one, one_alone, singles), (two, two_alone, pairs)):
         order = np.argsort(cost, kind="stable")[:number]
+        order = order[cost[order] < most]
         found += [free[flips[k]] for k in order]
         prior += alone[order].tolist()
     return Moves(found, np.array(prior))

@@ -174,7 +174,7 @@ def test_the_cheapest_moves_are_those_of_enumeration(balls):
         for p in combinations(range(len(free)), 2)
         if np.linalg.norm(sites[free[p[0]]] - sites[free[p[1]]]) < 1.5 * distance
     ]
-    moves = cheapest_moves(sites, taken, near, bonds, distance, 5)
+    moves = cheapest_moves(sites, taken, near, bonds, distance, 5, np.inf)
     assert len(moves.sites) == 10
     place = np.full(len(sites), -1)
     place[free] = np.arange(len(free))
@@ -183,6 +183,9 @@ def test_the_cheapest_moves_are_those_of_enumeration(balls):
         found = moves.sites[part]
         assert [cost(near, place[f]) for f in found] == pytest.approx(best, rel=1e-9)
         assert moves.prior[part] == pytest.approx([cost(bonds, place[f]) for f in found])
+    third = cost(near, place[moves.sites[2]])
+    few = cheapest_moves(sites, taken, near, bonds, distance, 5, third)
+    assert [len(f) for f in few.sites] == [1, 1]
 
 
 def test_a_vacancy_inside_costs_no_more_than_one_in_as_many_as_there_are_atoms(balls):

@@ -37,15 +37,22 @@ class Reconsider:
     Attributes
     ----------
     moves : int
-        How many single flips, and how many pairs, are relaxed.
+        How many single flips, and how many pairs, are relaxed at most.
+    within : float
+        Those are that cost less than this part of an atom at fixed positions: relaxation
+        gains up to 0.6. At 1e17 photons/um^2 there is none.
     tried : int
         How many of them, the best first, are tried with all atoms relaxed.
+    nearly : float
+        If they cost less than this part of an atom with the atoms around them relaxed.
     force_tolerance, final_tolerance, epsilon : float
         As for :class:`~prammol.stages.complete.Complete`.
     """
 
     moves: int = 48
+    within: float = 0.8
     tried: int = 8
+    nearly: float = 0.25
     force_tolerance: float = 1e-2
     final_tolerance: float = 1e-4
     epsilon: float = 1e-5
@@ -68,7 +75,8 @@ class Reconsider:
         lattice = Sites(misfit, factor, problem.comm, sites, was, distance, reach)
         choice = lattice.choose(was)
         # Swapping an atom for a site that relaxes to the same place gains next to nothing.
-        gain = max(0.01 * misfit.cost_of_one(omega, state.scale), LEAST)
+        one = misfit.cost_of_one(omega, state.scale)
+        gain = max(0.01 * one, LEAST)
         tolerances = (self.force_tolerance, self.final_tolerance)
         state = replace(state, positions=x)
         judge = Judge(problem, misfit, factor, choice.prior, state, sites, value, gain, tolerances)
@@ -78,15 +86,21 @@ class Reconsider:
         found = judge.first([choice.taken, likely])
         if found is None:
             bonds = lattice.without_data(was, np.isin(np.arange(len(sites)), near.free))
-            moves = cheapest_moves(sites, was, near, bonds, distance, self.moves)
+            most = self.within * one
+            moves = cheapest_moves(sites, was, near, bonds, distance, self.moves, most)
             costs = moves.prior + relaxed_costs(
                 problem, misfit, factor, sites, was, moves.sites, self.force_tolerance
             )
-            found = judge.first(self._sets(was, moves, costs, gain))
+            found = judge.first(self._sets(was, moves, costs, gain, self.nearly * one))
         return state if found is None else found
 
     def _sets(
-        self, was: NDArray[np.bool_], moves: Moves, costs: NDArray[np.float64], gain: float
+        self,
+        was: NDArray[np.bool_],
+        moves: Moves,
+        costs: NDArray[np.float64],
+        gain: float,
+        most: float,
     ) -> Iterator[NDArray[np.bool_]]:
         """Yield the set with all moves that gain, then those with one move, the best first."""
         order = np.argsort(costs, kind="stable")
@@ -96,7 +110,7 @@ class Reconsider:
             if np.array_equal(every[move], was[move]):
                 every[move] = ~was[move]
         yield every
-        for k in order[: self.tried]:
+        for k in order[: min(self.tried, np.count_nonzero(costs < most))]:
             one = was.copy()
             one[moves.sites[k]] = ~was[moves.sites[k]]
             yield one
