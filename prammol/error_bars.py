@@ -13,6 +13,7 @@ from prammol.faint import is_faint
 from prammol.flips import Expansion, Sites
 from prammol.lattice_sites import vacant_sites
 from prammol.misfit import PoissonMisfit, honest_misfit
+from prammol.relaxed_moves import with_neighbours_relaxed
 from prammol.state import Problem, State
 from prammol.uncertainty import position_uncertainty
 
@@ -78,7 +79,11 @@ class Doubt:
 
 
 def doubt_of(problem: Problem, state: State, misfit: PoissonMisfit) -> Doubt:
-    """Return how probable the atoms, and the vacant sites beside them, are."""
+    """Return how probable the atoms, and the vacant sites beside them, are.
+
+    At fixed positions a change costs too much. Where atoms are at a minimum of the energy, and
+    few in doubt, those are relaxed.
+    """
     x, potential = state.positions, problem.cluster.potential
     distance, reach = potential.neighbour_distance, potential.bond_reach
     vacant, _ = problem.cluster.relax_guests(x, vacant_sites(x, reach, distance))
@@ -88,6 +93,9 @@ def doubt_of(problem: Problem, state: State, misfit: PoissonMisfit) -> Doubt:
     bond = state.bond if faint else None
     around = Sites(misfit, problem.factor, problem.comm, sites, taken, distance, reach, bond)
     near = around.expand(taken)
+    if not faint and not np.isfinite(state.stiffness):
+        bonds = around.without_data(taken, np.isin(np.arange(len(sites)), near.free))
+        near = with_neighbours_relaxed(problem, misfit, sites, taken, near, bonds)
     rng = problem.rng("confidence", state.iteration)
     return Doubt(sites, taken, near, sample_near(sites, taken, near, distance, rng))
 

@@ -3,12 +3,12 @@
 Sets of sites are compared at fixed positions (:mod:`prammol.flips`). But an atom that is put in
 or taken out bends its surroundings: with few photons what the data say to that is as much as
 what they say to the atom. Changes far from each other are relaxed together, and the misfit of
-each is evaluated with the shifts around it alone.
+each is evaluated with the shifts of the atoms nearest to it alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,8 @@ from prammol.scattering import StructureFactor
 from prammol.spacing import groups_apart
 from prammol.state import Problem
 
-_AROUND = 2.5  # atoms so close to a change give way [neighbour distances]
+_APART = 5.0  # changes relaxed together are farther from each other [neighbour distances]
+_NO_PAIRS = np.empty((0, 2), dtype=np.intp)
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,6 @@ def relaxed_costs(
     force_tolerance : float
         Relaxation stops when the norm of all forces is below this [eV/Å].
     """
-    around = _AROUND * problem.cluster.potential.neighbour_distance
 
     def relaxed(keep: NDArray[np.bool_]) -> NDArray[np.float64]:
         out = sites.copy()
@@ -128,18 +128,53 @@ def relaxed_costs(
     before, _, _ = misfit.field(omega)
     rest = relaxed(taken)  # shifts are counted from here: the strain stays as it is
     centres = np.array([sites[move].mean(axis=0) for move in moves]).reshape(-1, 3)
-    tree = cKDTree(sites)
     costs = np.zeros(len(moves))
-    for group in groups_apart(centres, 2.0 * around):
+    for group in groups_apart(centres, _APART * problem.cluster.potential.neighbour_distance):
         keep = taken.copy()
         for k in group:
             keep[moves[k]] = ~keep[moves[k]]
         y = relaxed(keep)
-        for k in group:
-            close = np.array(tree.query_ball_point(centres[k], around))
-            old, new = close[taken[close]], close[keep[close]]
+        nearest = cKDTree(centres[group]).query(sites)[1]
+        for k, mine in zip(group, np.arange(len(group))[:, None] == nearest, strict=True):
+            old, new = np.flatnonzero(mine & taken), np.flatnonzero(mine & keep)
             there = np.where(taken[new, None], sites[new] + y[new] - rest[new], y[new])
             points = np.concatenate([there, sites[old]])
             change = factor.forward(points, np.repeat([1.0, -1.0], [len(new), len(old)]))
             costs[k] = misfit.field(omega + change)[0] - before
     return costs
+
+
+def with_neighbours_relaxed(
+    problem: Problem,
+    misfit: PoissonMisfit,
+    sites: NDArray[np.float64],
+    taken: NDArray[np.bool_],
+    near: Expansion,
+    bonds: Expansion,
+    number: int = 48,
+    most: float = 0.8,
+    force_tolerance: float = 1e-2,
+) -> Expansion:
+    """Return an expansion in which the cheapest single flips cost what they do relaxed.
+
+    Parameters
+    ----------
+    problem, misfit, sites, taken, near, bonds
+        As for :func:`cheapest_moves` and :func:`relaxed_costs`.
+    number : int
+        How many flips are relaxed, at most.
+    most : float
+        Those that cost more than this part of an atom stay as they are.
+    force_tolerance : float
+        Relaxation stops when the norm of all forces is below this [eV/Å].
+    """
+    omega = problem.factor.forward(sites[taken])
+    one = misfit.cost_of_one(omega, misfit.scale(omega))
+    cost, alone = (_costs(taken[near.free], e, _NO_PAIRS)[0] for e in (near, bonds))
+    few = np.argsort(cost, kind="stable")[:number]
+    few = few[cost[few] < most * one]
+    moves = [near.free[[k]] for k in few]
+    relaxed = relaxed_costs(problem, misfit, problem.factor, sites, taken, moves, force_tolerance)
+    slope = near.slope.copy()
+    slope[few] += np.where(taken[near.free[few]], -1.0, 1.0) * (relaxed + alone[few] - cost[few])
+    return replace(near, slope=slope)

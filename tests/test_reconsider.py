@@ -7,17 +7,17 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from scipy.spatial import cKDTree
 from small_crystal import fcc_ball, make_problem, simulate
 
 from prammol.atoms import Atoms
+from prammol.error_bars import doubt_of
 from prammol.evaluate import evaluate
 from prammol.flips import Sites
 from prammol.lattice_sites import BondPrior, vacant_sites
 from prammol.md import Cluster
 from prammol.misfit import PoissonMisfit
 from prammol.potentials import aluminium
-from prammol.relaxed_moves import cheapest_moves, relaxed_costs
+from prammol.relaxed_moves import cheapest_moves, relaxed_costs, with_neighbours_relaxed
 from prammol.stages.complete import Complete
 from prammol.stages.proposals import Judge
 from prammol.stages.reconsider import Reconsider
@@ -110,29 +110,21 @@ def test_nothing_is_done_where_something_else_is_wrong(balls):
     assert Reconsider()(faint, state) is state
 
 
-def test_relaxed_costs_are_those_of_relaxing_every_atom(balls, monkeypatch):
+def test_the_cost_of_a_move_alone_is_that_of_relaxing_every_atom(balls):
     full, truth = balls
     problem = problem_of(truth, 2, scale=0.03)
     misfit, sites, taken, _ = around(problem, full)
-    close = cKDTree(sites).query_ball_point(sites[taken].mean(axis=0), 12.5)
-    surface = [k for k in range(len(sites)) if k not in close]
-    moves = [np.array([MIDDLE]), np.array(surface[:1]), np.array([surface[-1], MIDDLE])]
-    expected = []
-    for move in moves:
+    far = int(np.argmax(np.linalg.norm(sites, axis=1)))
+    fixed = misfit(np.delete(full, MIDDLE, axis=0)).value - misfit(full).value
+    for move in ([MIDDLE], [far], [far, MIDDLE]):
         keep = taken.copy()
         keep[move] = ~keep[move]
         y, _, _ = problem.cluster.relax(sites[keep], force_tolerance=1e-5)
-        expected.append(misfit(y).value - misfit(full).value)
-    fixed = misfit(np.delete(full, MIDDLE, axis=0)).value - misfit(full).value
-    assert expected[0] < 1.5 * fixed < 0
-
-    def costs(which):
-        return relaxed_costs(problem, misfit, problem.factor, sites, taken, which, 1e-5)
-
-    near = costs(moves)
-    assert abs(near[0] - expected[0]) < 0.35 * abs(fixed - expected[0])
-    monkeypatch.setattr("prammol.relaxed_moves._AROUND", 100.0)
-    assert costs(moves) == pytest.approx(np.array(expected), abs=0.02)
+        cost = misfit(y).value - misfit(full).value
+        if move == [MIDDLE]:
+            assert cost < 1.5 * fixed < 0
+        found = relaxed_costs(problem, misfit, problem.factor, sites, taken, [np.array(move)], 1e-5)
+        assert found == pytest.approx([cost], abs=0.02)
 
 
 def test_moves_far_apart_are_relaxed_together_as_if_alone(balls, monkeypatch):
@@ -206,6 +198,28 @@ def test_a_vacancy_inside_costs_no_more_than_one_in_as_many_as_there_are_atoms(b
     vacant = taken & (np.arange(len(sites)) != MIDDLE)
     cost = every._energy(vacant, prior) - every._energy(taken, prior)
     assert cost == pytest.approx(np.log(len(full)), abs=0.01)
+
+
+@pytest.mark.parametrize("seed", [2, 9, 10])
+def test_what_is_said_of_an_atom_is_what_the_data_say_with_its_surroundings_relaxed(balls, seed):
+    """An atom in the place of a vacancy."""
+    full, truth = balls
+    problem = problem_of(truth, seed)
+    misfit, sites, taken, every = around(problem, full)
+    keep = taken & (np.arange(len(sites)) != MIDDLE)
+    y, _, _ = problem.cluster.relax(sites[keep], force_tolerance=1e-4)
+    cost = misfit(y).value - misfit(full).value + np.log(len(full))
+    assert cost < -1.0
+    near = every.expand(taken)
+    bonds = every.without_data(taken, np.isin(np.arange(len(sites)), near.free))
+    relaxed = with_neighbours_relaxed(problem, misfit, sites, taken, near, bonds)
+    k = int(np.flatnonzero(near.free == MIDDLE)[0])
+    half = 0.5 * near.every.diagonal()[k]
+    fixed, given_way = (half - e.slope[k] - cost for e in (near, relaxed))
+    assert fixed > 3.0
+    assert abs(given_way) < 0.6 * fixed
+    doubt = doubt_of(problem, state_of(problem, full), misfit)
+    assert doubt.occupied[MIDDLE] < 0.5
 
 
 def test_surface_sites_cost_what_their_bonds_are_worth():
