@@ -81,8 +81,8 @@ class Doubt:
 def doubt_of(problem: Problem, state: State, misfit: PoissonMisfit) -> Doubt:
     """Return how probable the atoms, and the vacant sites beside them, are.
 
-    At fixed positions a change costs too much. Where atoms are at a minimum of the energy, and
-    few in doubt, those are relaxed.
+    At fixed positions a change costs too much: where atoms are at a minimum of the energy those
+    in doubt are relaxed, one by one.
     """
     x, potential = state.positions, problem.cluster.potential
     distance, reach = potential.neighbour_distance, potential.bond_reach
@@ -93,7 +93,7 @@ def doubt_of(problem: Problem, state: State, misfit: PoissonMisfit) -> Doubt:
     bond = state.bond if faint else None
     around = Sites(misfit, problem.factor, problem.comm, sites, taken, distance, reach, bond)
     near = around.expand(taken)
-    if not faint and not np.isfinite(state.stiffness):
+    if not np.isfinite(state.stiffness):
         bonds = around.without_data(taken, np.isin(np.arange(len(sites)), near.free))
         near = with_neighbours_relaxed(problem, misfit, sites, taken, near, bonds)
     rng = problem.rng("confidence", state.iteration)

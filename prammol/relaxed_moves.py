@@ -151,8 +151,8 @@ def with_neighbours_relaxed(
     taken: NDArray[np.bool_],
     near: Expansion,
     bonds: Expansion,
-    number: int = 48,
-    most: float = 0.8,
+    number: int = 400,
+    most: float = 0.65,
     force_tolerance: float = 1e-2,
 ) -> Expansion:
     """Return an expansion in which the cheapest single flips cost what they do relaxed.
