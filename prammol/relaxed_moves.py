@@ -119,6 +119,9 @@ def relaxed_costs(
         Relaxation stops when the norm of all forces is below this [eV/Å].
     """
 
+    if not moves:
+        return np.zeros(0)
+
     def relaxed(keep: NDArray[np.bool_]) -> NDArray[np.float64]:
         out = sites.copy()
         out[keep], _, _ = problem.cluster.relax(sites[keep], force_tolerance=force_tolerance)
@@ -127,7 +130,7 @@ def relaxed_costs(
     omega = factor.forward(sites[taken])
     before, _, _ = misfit.field(omega)
     rest = relaxed(taken)  # shifts are counted from here: the strain stays as it is
-    centres = np.array([sites[move].mean(axis=0) for move in moves]).reshape(-1, 3)
+    centres = np.array([sites[move].mean(axis=0) for move in moves])
     costs = np.zeros(len(moves))
     for group in groups_apart(centres, _APART * problem.cluster.potential.neighbour_distance):
         keep = taken.copy()

@@ -222,6 +222,16 @@ def test_what_is_said_of_an_atom_is_what_the_data_say_with_its_surroundings_rela
     assert doubt.occupied[MIDDLE] < 0.5
 
 
+def test_where_no_atom_is_in_doubt_nothing_is_relaxed(balls, monkeypatch):
+    _, truth = balls
+    problem = problem_of(truth, 1, scale=0.3)
+    misfit, sites, taken, every = around(problem, truth)
+    near = every.expand(taken)
+    monkeypatch.setattr(problem.cluster, "relax", None)
+    same = with_neighbours_relaxed(problem, misfit, sites, taken, near, near)
+    assert np.array_equal(same.slope, near.slope)
+
+
 def test_surface_sites_cost_what_their_bonds_are_worth():
     prior = BondPrior(2.0, 6.0)
     assert prior.overcharged(np.array([3, 7, 8]), 100) == 0.0
