@@ -22,6 +22,7 @@ from prammol.spacing import groups_apart
 from prammol.state import Problem
 
 _APART = 5.0  # changes relaxed together are farther from each other [neighbour distances]
+_ROUGH = 1e-5  # accuracy of the transforms
 _NO_PAIRS = np.empty((0, 2), dtype=np.intp)
 
 
@@ -118,7 +119,6 @@ def relaxed_costs(
     force_tolerance : float
         Relaxation stops when the norm of all forces is below this [eV/Å].
     """
-
     if not moves:
         return np.zeros(0)
 
@@ -177,7 +177,8 @@ def with_neighbours_relaxed(
     few = np.argsort(cost, kind="stable")[:number]
     few = few[cost[few] < most * one]
     moves = [near.free[[k]] for k in few]
-    relaxed = relaxed_costs(problem, misfit, problem.factor, sites, taken, moves, force_tolerance)
+    rough = StructureFactor(problem.shard.patches, _ROUGH, problem.factor.threads)
+    relaxed = relaxed_costs(problem, misfit, rough, sites, taken, moves, force_tolerance)
     slope = near.slope.copy()
     slope[few] += np.where(taken[near.free[few]], -1.0, 1.0) * (relaxed + alone[few] - cost[few])
     return replace(near, slope=slope)
