@@ -101,7 +101,7 @@ def doubt_of(problem: Problem, state: State, misfit: PoissonMisfit) -> Doubt:
 
 
 def spread_of_sets(
-    problem: Problem, state: State, doubt: Doubt, draws: int = 3
+    problem: Problem, state: State, doubt: Doubt, draws: int = 10
 ) -> NDArray[np.float64]:
     """Return how far atoms are pulled by others that may be wrong, (n, 3) [Å].
 
@@ -117,10 +117,13 @@ def spread_of_sets(
     distance = potential.neighbour_distance
     rng = problem.rng("doubtful atoms", state.iteration)
     square, number = np.zeros_like(x), np.zeros((len(x), 1))
+    relaxed: dict[bytes, NDArray[np.float64]] = {}  # with few atoms in doubt sets come again
     for _ in range(draws):
         keep = swept(doubt.sites, taken, near, distance, rng, _CONSIDERED)
-        y, _, _ = problem.cluster.relax(doubt.sites[keep], force_tolerance=_LOOSE)
-        stayed = keep[: len(x)]
+        same = keep.tobytes()
+        if same not in relaxed:
+            relaxed[same], _, _ = problem.cluster.relax(doubt.sites[keep], force_tolerance=_LOOSE)
+        y, stayed = relaxed[same], keep[: len(x)]
         shift = y[: stayed.sum()] - x[stayed]  # the first of the sites are the atoms
         square[stayed] += (shift - shift.mean(axis=0)) ** 2
         number[stayed] += 1
