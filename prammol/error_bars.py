@@ -94,7 +94,7 @@ def doubt_of(problem: Problem, state: State, misfit: PoissonMisfit) -> Doubt:
     around = Sites(misfit, problem.factor, problem.comm, sites, taken, distance, reach, bond)
     near = around.expand(taken)
     if not np.isfinite(state.stiffness):
-        bonds = around.without_data(taken, np.isin(np.arange(len(sites)), near.free))
+        bonds = around.bonds_of(taken, near)
         near = with_neighbours_relaxed(problem, misfit, sites, taken, near, bonds)
     rng = problem.rng("confidence", state.iteration)
     return Doubt(sites, taken, near, sample_near(sites, taken, near, distance, rng))

@@ -247,6 +247,10 @@ class Sites:
         curvature = -prior.strength * self._bonds[free][:, free]
         return Expansion(free, slope, curvature.tocsr(), close, prior, 0.0)
 
+    def bonds_of(self, taken: NDArray[np.bool_], near: Expansion) -> Expansion:
+        """Return the prior of bonds alone near a set, of the sites free in another expansion."""
+        return self.without_data(taken, np.isin(np.arange(len(taken)), near.free))
+
     def smoothness(self, taken: NDArray[np.bool_]) -> float:
         """Return the worth of a bond that a set's own surface tells, see :func:`fit_bonds`."""
         number = self._bonds @ taken

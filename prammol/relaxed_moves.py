@@ -23,7 +23,6 @@ from prammol.state import Problem
 
 _APART = 5.0  # changes relaxed together are farther from each other [neighbour distances]
 _ROUGH = 1e-5  # accuracy of the transforms
-_NO_PAIRS = np.empty((0, 2), dtype=np.intp)
 
 
 @dataclass(frozen=True)
@@ -68,13 +67,11 @@ def cheapest_moves(
         Those that cost more are left out.
     """
     free = near.free
-    pairs = exchanges(sites[free], distance)
-    one, two = _costs(taken[free], near, pairs)
-    one_alone, two_alone = _costs(taken[free], bonds, pairs)
+    here, pairs = taken[free], exchanges(sites[free], distance)
     found: list[NDArray[np.intp]] = []
     prior: list[float] = []
-    singles = np.arange(len(free))[:, None]
-    for cost, alone, flips in ((one, one_alone, singles), (two, two_alone, pairs)):
+    for flips, of in ((np.arange(len(free))[:, None], _of_singles), (pairs, _of_pairs)):
+        cost, alone = (of(here, expansion, flips) for expansion in (near, bonds))
         order = np.argsort(cost, kind="stable")[:number]
         order = order[cost[order] < most]
         found += [free[flips[k]] for k in order]
@@ -82,15 +79,22 @@ def cheapest_moves(
     return Moves(found, np.array(prior))
 
 
-def _costs(
+def _of_singles(
+    taken: NDArray[np.bool_], near: Expansion, flips: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Return what single flips cost, (p, 1) free sites -> (p,)."""
+    every = np.where(taken, -1.0, 1.0) * near.slope + 0.5 * near.every.diagonal()
+    return np.asarray(every[flips[:, 0]])
+
+
+def _of_pairs(
     taken: NDArray[np.bool_], near: Expansion, pairs: NDArray[np.intp]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what flips of the free sites cost, (m,), and of pairs of them, (p,)."""
-    sign = np.where(taken, -1.0, 1.0)
-    one = sign * near.slope + 0.5 * near.every.diagonal()
-    i, j = pairs.T.reshape(2, -1)
-    between = np.asarray(near.every[i, j]).ravel() if len(pairs) else np.empty(0)
-    return one, one[i] + one[j] + sign[i] * sign[j] * between
+) -> NDArray[np.float64]:
+    """Return what flips of two free sites cost, (p, 2) -> (p,)."""
+    i, j = pairs[:, :1], pairs[:, 1:]
+    alone = _of_singles(taken, near, i) + _of_singles(taken, near, j)
+    between = np.asarray(near.every[i[:, 0], j[:, 0]]).ravel() if len(pairs) else np.empty(0)
+    return np.where(taken[i[:, 0]] == taken[j[:, 0]], 1.0, -1.0) * between + alone
 
 
 def relaxed_costs(
@@ -173,12 +177,13 @@ def with_neighbours_relaxed(
     """
     omega = problem.factor.forward(sites[taken])
     one = misfit.cost_of_one(omega, misfit.scale(omega))
-    cost, alone = (_costs(taken[near.free], e, _NO_PAIRS)[0] for e in (near, bonds))
+    here, singles = taken[near.free], np.arange(len(near.free))[:, None]
+    cost, alone = (_of_singles(here, expansion, singles) for expansion in (near, bonds))
     few = np.argsort(cost, kind="stable")[:number]
     few = few[cost[few] < most * one]
     moves = [near.free[[k]] for k in few]
     rough = StructureFactor(problem.shard.patches, _ROUGH, problem.factor.threads)
     relaxed = relaxed_costs(problem, misfit, rough, sites, taken, moves, force_tolerance)
     slope = near.slope.copy()
-    slope[few] += np.where(taken[near.free[few]], -1.0, 1.0) * (relaxed + alone[few] - cost[few])
+    slope[few] += np.where(here[few], -1.0, 1.0) * (relaxed + alone[few] - cost[few])
     return replace(near, slope=slope)

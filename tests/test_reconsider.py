@@ -153,7 +153,7 @@ def test_the_cheapest_moves_are_those_of_enumeration(balls):
     problem = problem_of(truth, 1)
     _, sites, taken, every = around(problem, full)
     near, distance = every.expand(taken), problem.cluster.potential.neighbour_distance
-    bonds = every.without_data(taken, np.isin(np.arange(len(sites)), near.free))
+    bonds = every.bonds_of(taken, near)
     free = near.free
 
     def cost(expansion, flips):
@@ -211,7 +211,7 @@ def test_what_is_said_of_an_atom_is_what_the_data_say_with_its_surroundings_rela
     cost = misfit(y).value - misfit(full).value + np.log(len(full))
     assert cost < -1.0
     near = every.expand(taken)
-    bonds = every.without_data(taken, np.isin(np.arange(len(sites)), near.free))
+    bonds = every.bonds_of(taken, near)
     relaxed = with_neighbours_relaxed(problem, misfit, sites, taken, near, bonds)
     k = int(np.flatnonzero(near.free == MIDDLE)[0])
     half = 0.5 * near.every.diagonal()[k]

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from prammol.alignment import align_strained
 from prammol.difference import difference_map
 from prammol.faint import is_faint
-from prammol.flips import LEAST, Choice, Sites
+from prammol.flips import Choice, Sites
 from prammol.lattice_sites import vacant_sites
 from prammol.misfit import PoissonMisfit, honest_misfit
 from prammol.occupancies import fit_occupancies
@@ -107,12 +107,10 @@ class Complete:
         was = np.arange(len(sites)) < len(x)
         surroundings = Sites(misfit, factor, problem.comm, sites, was, distance, reach)
         choice = surroundings.choose(was, depth=self.depth)
-        # Swapping an atom for a site that relaxes to the same place gains next to nothing.
         one = misfit.cost_of_one(omega, state.scale)
-        gain = max(0.01 * one, LEAST)
         state = replace(state, positions=x)
         tolerances = (self.force_tolerance, self.final_tolerance)
-        judge = Judge(problem, misfit, factor, choice.prior, state, sites, value, gain, tolerances)
+        judge = Judge(problem, misfit, factor, choice.prior, state, sites, value, one, tolerances)
         proposals = [choice.taken]
         thresholds: list[NDArray[np.bool_]] = []
         if not state.explained:
@@ -127,7 +125,7 @@ class Complete:
         if found is None and state.wrong < self.nearly * len(x):
             pulled = pull(misfit, problem.cluster, x, self.stiffness, self.pulls)
             # Worth going on for: a tenth of what is left.
-            y = judge.better(pulled, max(0.1 * state.wrong * one, gain))
+            y = judge.better(pulled, max(0.1 * state.wrong * one, judge.gain))
             if y is not None:
                 return replace(state, positions=y, selected=True)
             if not stuck and not state.explained:

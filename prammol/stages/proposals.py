@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from prammol.alignment import align_strained
+from prammol.flips import LEAST
 from prammol.lattice_sites import BondPrior
 from prammol.misfit import PoissonMisfit
 from prammol.scattering import StructureFactor
@@ -34,12 +35,17 @@ class Judge:
         Its atoms first, then candidates [Å].
     value : float
         Misfit of the object.
-    gain : float
-        Smallest gain that counts.
+    one : float
+        What one missing atom is worth.
     tolerances : (float, float)
         The norm of all forces at which relaxation stops [eV/Å], at first and for what has
         passed the first test: off the minimum the data may still be fitted a little better,
         again and again.
+
+    Attributes
+    ----------
+    gain : float
+        Smallest gain that counts.
     """
 
     def __init__(
@@ -51,7 +57,7 @@ class Judge:
         state: State,
         sites: NDArray[np.float64],
         value: float,
-        gain: float,
+        one: float,
         tolerances: tuple[float, float],
     ) -> None:
         self._problem, self._misfit, self._factor = problem, misfit, factor
@@ -62,13 +68,14 @@ class Judge:
         self._tried = {self._was.tobytes()}
         self._loose, self._tight = tolerances
         self._value = value + self._bonds(sites[self._was])
-        self._gain = gain
+        # Swapping an atom for a site that relaxes to the same place gains next to nothing.
+        self.gain = max(0.01 * one, LEAST)
 
     def first(self, proposals: Iterable[NDArray[np.bool_]]) -> State | None:
         """Return the state of the first proposal that is better, (n,) bool each, or None."""
         for keep in proposals:
             if self._is_new(keep):
-                y = self.better(self._sites[keep], self._gain)
+                y = self.better(self._sites[keep], self.gain)
                 if y is not None:
                     return self._changed(keep, y)
         return None
@@ -91,10 +98,10 @@ class Judge:
         if not ends:
             return None
         value, y, keep = min(ends, key=lambda end: end[0])
-        if value > self._value - self._gain:
+        if value > self._value - self.gain:
             return None
         y, value = self._relaxed(y, self._tight)
-        return None if value > self._value - self._gain else self._changed(keep, y)
+        return None if value > self._value - self.gain else self._changed(keep, y)
 
     def better(self, x: NDArray[np.float64], gain: float) -> NDArray[np.float64] | None:
         """Return relaxed positions if they are better by some gain, loosely and tightly, or None.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from prammol.alignment import align_strained
 from prammol.confidence import sample_near
 from prammol.faint import is_faint
-from prammol.flips import LEAST, Sites
+from prammol.flips import Sites
 from prammol.lattice_sites import vacant_sites
 from prammol.misfit import honest_misfit
 from prammol.relaxed_moves import Moves, cheapest_moves, relaxed_costs
@@ -74,24 +74,22 @@ class Reconsider:
         was = np.arange(len(sites)) < len(x)
         lattice = Sites(misfit, factor, problem.comm, sites, was, distance, reach)
         choice = lattice.choose(was)
-        # Swapping an atom for a site that relaxes to the same place gains next to nothing.
         one = misfit.cost_of_one(omega, state.scale)
-        gain = max(0.01 * one, LEAST)
         tolerances = (self.force_tolerance, self.final_tolerance)
         state = replace(state, positions=x)
-        judge = Judge(problem, misfit, factor, choice.prior, state, sites, value, gain, tolerances)
+        judge = Judge(problem, misfit, factor, choice.prior, state, sites, value, one, tolerances)
         near = lattice.expand(was)
         rng = problem.rng("sample sets", state.iteration)
         likely = sample_near(sites, was, near, distance, rng) > 0.5
         found = judge.first([choice.taken, likely])
         if found is None:
-            bonds = lattice.without_data(was, np.isin(np.arange(len(sites)), near.free))
+            bonds = lattice.bonds_of(was, near)
             most = self.within * one
             moves = cheapest_moves(sites, was, near, bonds, distance, self.moves, most)
             costs = moves.prior + relaxed_costs(
                 problem, misfit, factor, sites, was, moves.sites, self.force_tolerance
             )
-            found = judge.first(self._sets(was, moves, costs, gain, self.nearly * one))
+            found = judge.first(self._sets(was, moves, costs, judge.gain, self.nearly * one))
         return state if found is None else found
 
     def _sets(
