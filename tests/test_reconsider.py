@@ -200,6 +200,19 @@ def test_a_vacancy_inside_costs_no_more_than_one_in_as_many_as_there_are_atoms(b
     assert cost == pytest.approx(np.log(len(full)), abs=0.01)
 
 
+@pytest.mark.parametrize(("one", "gain"), [(15.0, 1.0), (500.0, 5.0)])
+def test_what_relaxes_to_the_same_place_is_no_gain(balls, one, gain):
+    full, truth = balls
+    problem = problem_of(truth, 1)
+    misfit, sites, taken, every = around(problem, full)
+    prior, value = every.expand(taken).prior, misfit(full).value
+    state = State(full, SCALE)
+    judge = Judge(problem, misfit, problem.factor, prior, state, sites, value, one, (1e-3, 1e-4))
+    assert judge.gain == gain
+    assert judge.better(full, judge.gain) is None
+    assert judge.better(full, -judge.gain) is not None
+
+
 @pytest.mark.parametrize("seed", [2, 9, 10])
 def test_what_is_said_of_an_atom_is_what_the_data_say_with_its_surroundings_relaxed(balls, seed):
     """An atom in the place of a vacancy."""
