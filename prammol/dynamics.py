@@ -14,12 +14,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prammol.atoms import Atoms
 from prammol.comm import abort_on_exception, world
 from prammol.commands.common import add_potential, potential_of
 from prammol.io import read_atoms, write_atoms
 from prammol.io_files import replacing
+from prammol.mean_scattering import MeanScatteringOf, write_mean_scattering
 from prammol.motion import Motion
 from prammol.simulate import innermost_patches, mean_structure_factor
 
@@ -37,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--timestep", type=float, required=True)
     parser.add_argument("-o", "--output", required=True)
     parser.add_argument("--mean", help="XYZ file to write the mean positions to")
+    parser.add_argument(
+        "--scattering",
+        help="NPZ file to write the mean scattering on spheres to, for prammol evaluate",
+    )
     add_potential(parser)
     options = parser.parse_args(arguments)
     comm = world()
@@ -44,6 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     atoms = read_atoms(options.crystal)
     potential = potential_of(options, atoms.element)
     motion = Motion(atoms.positions, potential.neighbour_distance)
+    spheres = MeanScatteringOf(atoms.positions)
+
+    def visit(x: NDArray[np.float64]) -> None:
+        motion.add(x)
+        if options.scattering and comm.is_root:
+            spheres.add(x)
+
     omega = mean_structure_factor(
         atoms,
         options.temperature,
@@ -55,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         steps=options.steps,
         every=options.every,
         timestep=options.timestep,
-        visit=motion.add,
+        visit=visit,
     )
     if comm.is_root:
         # What the counts drawn from it will record.
@@ -74,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             columns = {"mean_square_displacement": motion.displacements}
             mean = Atoms(motion.mean_positions, atoms.element, columns, atoms.info)
             write_atoms(options.mean, mean, force=True)
+        if options.scattering:
+            write_mean_scattering(options.scattering, spheres.mean())
         print(f"{options.output}: mean of {meta['snapshots']} snapshots")
         print(
             f"mean square displacement along an axis, median "

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from prammol.atoms import Atoms
 from prammol.errors import InputError
+from prammol.mean_scattering import MeanScattering
 from prammol.motion import hops
 from prammol.register import Registration, neighbour_distance, register
 from prammol.resolution import resolution
+from prammol.result import Reconstruction
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int_]
@@ -155,6 +157,31 @@ def evaluate(
         positions=moved,
         registration=registration,
     )
+
+
+def against_scattering(
+    result: Reconstruction, metrics: Metrics, scattering: MeanScattering
+) -> float | None:
+    """Return pi / q_c [Å] of a reconstruction against the mean scattering of a trajectory.
+
+    Parameters
+    ----------
+    result : Reconstruction
+        Its mean density counts, its atoms if it has none.
+    metrics : Metrics
+        Comparison with the mean positions, whose frame is that of the trajectory.
+    scattering : MeanScattering
+
+    Returns
+    -------
+    float or None
+        An upper bound if no shell fails; None without any atom.
+    """
+    sites = result.atoms if result.density is None else result.density
+    if not len(sites):
+        return None
+    moved = metrics.registration.apply(sites.positions)
+    return scattering.resolution(moved, sites.columns.get("occupancy")).value
 
 
 @dataclass(frozen=True)

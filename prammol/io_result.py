@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from prammol.atoms import Atoms
 from prammol.errors import InputError
@@ -112,6 +113,7 @@ def read_reconstruction(path: PathLike) -> Reconstruction:
         process = find(file, "entry_1/process_1")
         results = find(process, "results")
         atoms, frames = _read_atoms(Path(path), find(file, "entry_1/result_1"))
+        density = _read_density(Path(path), find(file, "entry_1/result_1"), atoms.element)
         return Reconstruction(
             atoms=atoms,
             scale=load_number(results, "scale"),
@@ -126,6 +128,7 @@ def read_reconstruction(path: PathLike) -> Reconstruction:
             settings=load_json(process, "settings"),
             provenance=load_json(process, "provenance"),
             frames=frames,
+            density=density,
         )
 
 
@@ -134,14 +137,22 @@ def _write_atoms(parent: h5py.Group, result: Reconstruction) -> None:
     store(parent, "positions", atoms.positions, "angstrom")
     parent["element"] = atoms.element
     parent["info"] = to_json(dict(atoms.info))
-    columns = group(parent, "columns", "NXcollection")
-    for name, values in atoms.columns.items():
-        text = np.asarray(values).dtype.kind == "U"
-        store(columns, name, np.asarray(values, dtype=h5py.string_dtype()) if text else values)
+    _write_columns(parent, atoms)
+    if result.density is not None:
+        density = group(parent, "mean_density", "NXcollection")
+        store(density, "positions", result.density.positions, "angstrom")
+        _write_columns(density, result.density)
     if len(result.frames):
         frames = group(parent, "frames", "NXcollection")
         store(frames, "positions", np.concatenate(result.frames), "angstrom")
         store(frames, "atoms", [len(f) for f in result.frames])
+
+
+def _write_columns(parent: h5py.Group, atoms: Atoms) -> None:
+    columns = group(parent, "columns", "NXcollection")
+    for name, values in atoms.columns.items():
+        text = np.asarray(values).dtype.kind == "U"
+        store(columns, name, np.asarray(values, dtype=h5py.string_dtype()) if text else values)
 
 
 def _read_atoms(path: Path, parent: h5py.Group) -> tuple[Atoms, list[Any]]:
@@ -150,17 +161,7 @@ def _read_atoms(path: Path, parent: h5py.Group) -> tuple[Atoms, list[Any]]:
     if not element:
         msg = f"{path}: {parent.name}/element is missing, expected a chemical symbol"
         raise InputError(msg)
-    columns = {}
-    held = find(parent, "columns")
-    if isinstance(held, h5py.Group):
-        for name in names_in(held):
-            item = find(held, name)
-            if not isinstance(item, h5py.Dataset) or not item.shape:
-                msg = f"{path}: {held.name}/{name} isn't an array, expected a value of each atom"
-                raise InputError(msg)
-            text = h5py.check_string_dtype(item.dtype) is not None
-            shape = (None,) * len(item.shape)
-            columns[name] = load_texts(item) if text else load_array(held, name, shape)
+    columns = _read_columns(path, parent)
     frames: list[Any] = []
     held = find(parent, "frames")
     if isinstance(held, h5py.Group):
@@ -173,6 +174,34 @@ def _read_atoms(path: Path, parent: h5py.Group) -> tuple[Atoms, list[Any]]:
         frames = np.split(together, np.cumsum(numbers)[:-1])
     with naming(path):
         return Atoms(positions, element, columns, load_json(parent, "info")), frames
+
+
+def _read_columns(path: Path, parent: h5py.Group) -> dict[str, NDArray[Any]]:
+    columns: dict[str, NDArray[Any]] = {}
+    held = find(parent, "columns")
+    if isinstance(held, h5py.Group):
+        for name in names_in(held):
+            item = find(held, name)
+            if not isinstance(item, h5py.Dataset) or not item.shape:
+                msg = f"{path}: {held.name}/{name} isn't an array, expected a value of each atom"
+                raise InputError(msg)
+            text = h5py.check_string_dtype(item.dtype) is not None
+            shape = (None,) * len(item.shape)
+            columns[name] = load_texts(item) if text else load_array(held, name, shape)
+    return columns
+
+
+def _read_density(path: Path, parent: h5py.Group, element: str) -> Atoms | None:
+    held = find(parent, "mean_density")
+    if not isinstance(held, h5py.Group):
+        return None
+    positions = load_array(held, "positions", (None, 3))
+    with naming(path):
+        density = Atoms(positions, element, _read_columns(path, held))
+    if "occupancy" not in density.columns:
+        msg = f"{path}: {held.name}/columns/occupancy is missing, expected one of each site"
+        raise InputError(msg)
+    return density
 
 
 def _write_history(parent: h5py.Group, history: Sequence[Mapping[str, Any]]) -> None:

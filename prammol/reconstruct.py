@@ -19,6 +19,7 @@ from prammol.error_bars import error_bars
 from prammol.errors import DataError, InputError, SimulationError
 from prammol.likelihood import poisson_log_likelihood
 from prammol.md import Cluster
+from prammol.mean_density import mean_density
 from prammol.memory import resident_mib
 from prammol.potentials import Potential, aluminium
 from prammol.presets import Preset, get_preset, stage_name
@@ -126,6 +127,7 @@ def reconstruct(
 
     try:
         state, history, reason = _run(problem, plan, resume, clock, visit, on_start)
+        density = None
         columns = {"energy": problem.cluster.atom_energies(state.positions)}
         if len(state.displacements):
             columns["mean_square_displacement"] = state.displacements
@@ -133,6 +135,7 @@ def reconstruct(
             columns["occupancy"] = state.site_occupancies
         if plan.error_bars:
             columns |= error_bars(problem, state)
+            density = mean_density(problem, state)
     finally:
         problem.cluster.close()
     converged = reason == "converged" or (reason == "patience" and not plan.judges)
@@ -153,6 +156,7 @@ def reconstruct(
         preset=plan.name,
         settings=plan.settings(),
         frames=frames,
+        density=density,
     )
 
 

@@ -119,7 +119,7 @@ def resolution(
                 _narrow(objects, reference, unit, shells, errors)
             break
         q = block[-1] * ratio
-    return _first_failure(np.array(shells), np.array(errors))
+    return first_failure(np.array(shells), np.array(errors))
 
 
 def fibonacci_hemisphere(n: int) -> FloatArray:
@@ -131,7 +131,8 @@ def fibonacci_hemisphere(n: int) -> FloatArray:
     return np.stack([r * np.cos(angle), r * np.sin(angle), z], axis=1)
 
 
-def _first_failure(q: FloatArray, error: FloatArray) -> Resolution:
+def first_failure(q: FloatArray, error: FloatArray) -> Resolution:
+    """Return the resolution from shells, (m,) [1/Å], and their mean phase errors, (m,) [rad]."""
     order = np.argsort(q)
     q, error = q[order], error[order]
     bad = np.flatnonzero(error > PHASE_LIMIT)
@@ -161,13 +162,25 @@ def _phase_errors(
 ) -> FloatArray:
     """Return the mean phase error of each shell [rad]."""
     q = (shells[:, None, None] * unit).reshape(-1, 3)
-    mean = sum(structure_factor(x, q) for x in objects)
-    phase = np.angle(mean * structure_factor(truth, q).conj())
-    return np.asarray(np.abs(phase).reshape(len(shells), -1).mean(axis=1))
+    mean = np.sum([structure_factor(x, q) for x in objects], axis=0)
+    return phase_error_of_shells(mean, structure_factor(truth, q), len(shells))
 
 
-def structure_factor(x: FloatArray, q: FloatArray) -> NDArray[np.complex128]:
-    """Return sum_j exp(-i q.x_j) at scattered points, to about 1e-5 sqrt(n).
+def phase_error_of_shells(
+    found: NDArray[np.complexfloating], truth: NDArray[np.complexfloating], shells: int
+) -> FloatArray:
+    """Return the mean abs(phase(F_rec conj(F_true))) of each shell, (shells,) [rad].
+
+    Both are (m,), one shell after the other, with equally many points in each.
+    """
+    phase = np.abs(np.angle(found * truth.conj()))
+    return np.asarray(phase.reshape(shells, -1).mean(axis=1))
+
+
+def structure_factor(
+    x: FloatArray, q: FloatArray, weights: FloatArray | None = None
+) -> NDArray[np.complex128]:
+    """Return sum_j w_j exp(-i q.x_j) at scattered points, to about 1e-5 sqrt(n).
 
     Parameters
     ----------
@@ -175,14 +188,17 @@ def structure_factor(x: FloatArray, q: FloatArray) -> NDArray[np.complex128]:
         Positions [Å], best centred at the origin.
     q : (m, 3) ndarray
         Scattering vectors [1/Å, with 2 pi].
+    weights : (n,) ndarray, optional
+        Weights w; 1 if not given.
     """
+    w = np.ones(len(x)) if weights is None else weights
     # Bandwidth in x times bandwidth in q is what a transform between scattered
     # points needs as a grid.
     grid = np.prod(np.ptp(x, axis=0) * np.ptp(q, axis=0) / (2 * np.pi) * 1.5 + 16)
     if grid < min(_GRID_LIMIT, len(x) * len(q)):
         return np.asarray(
             ducc0.nufft.experimental.nu2nu(
-                points_in=np.ones(len(x), dtype=np.complex128),
+                points_in=w.astype(np.complex128),
                 coord_in=x,
                 coord_out=q,
                 forward=True,
@@ -198,5 +214,5 @@ def structure_factor(x: FloatArray, q: FloatArray) -> NDArray[np.complex128]:
         # taken in single precision, which is ten times faster.
         turns -= np.rint(turns)
         angle = (2 * np.pi * turns).astype(np.float32)
-        out[i : i + rows] = np.cos(angle).sum(axis=1) - 1j * np.sin(angle).sum(axis=1)
+        out[i : i + rows] = np.cos(angle) @ w - 1j * (np.sin(angle) @ w)
     return out

@@ -44,6 +44,9 @@ class Reconstruction:
         See :func:`prammol.provenance.provenance`.
     frames : sequence of (n_i, 3) ndarray
         Positions after each iteration [Å], if they were kept.
+    density : Atoms or None
+        Sites of a warm crystal and the part of the time each is occupied, see
+        :func:`prammol.mean_density.mean_density`.
     """
 
     atoms: Atoms
@@ -59,6 +62,7 @@ class Reconstruction:
     settings: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     frames: Sequence[NDArray[np.float64]] = ()
+    density: Atoms | None = None
 
     @property
     def iterations(self) -> int:

@@ -5,7 +5,8 @@ undone first. An atom is found if a true one lies within half the nearest-neighb
 distance, one to one; errors are over the found atoms: read them together with the
 missing and extra ones. The resolution is pi / q_c, where q_c is the smallest |q| at
 which the mean phase error exceeds 0.5 rad. Atoms of a warm crystal that hop have a mean
-position where they never are: the others are also judged by themselves."""
+position where they never are: the others are also judged by themselves, and the mean
+scattering of the trajectory, which the counts are of, can be given as the truth."""
 
 from __future__ import annotations
 
@@ -29,6 +30,7 @@ keys of the JSON file:
   wall_s core_s ranks seed preset
   and, where the truth is the mean of a warm crystal (column mean_square_displacement):
   n_hopping n_missing_staying resolution_staying_angstrom
+  and with --scattering: resolution_of_scattering_angstrom
 """
 
 
@@ -36,6 +38,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
     parser.add_argument("result", metavar="RESULT", help="HDF5 file written by reconstruct")
     parser.add_argument("--truth", required=True, metavar="FILE", help="XYZ file of the crystal")
+    parser.add_argument(
+        "--scattering",
+        metavar="FILE",
+        help="mean scattering of a warm crystal, NPZ by prammol.dynamics: what is found, sites "
+        "occupied for a part of the time included, is also compared with it",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the numbers as JSON")
     parser.add_argument(
         "--atoms",
@@ -48,7 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate, print, write."""
-    from prammol.evaluate import evaluate, of_staying
+    from prammol.evaluate import against_scattering, evaluate, of_staying
     from prammol.io import (
         read_atoms,
         read_reconstruction,
@@ -56,17 +64,23 @@ def run(options: argparse.Namespace) -> int:
         require_absent,
         write_atoms,
     )
+    from prammol.mean_scattering import read_mean_scattering
 
     for path in filter(None, (options.json, options.atoms)):
         require_absent(path, options.force)
     result = read_reconstruction(options.result)
     truth = read_atoms(options.truth)
     require_same_element(options.truth, truth.element, options.result, result.atoms.element)
+    scattering = read_mean_scattering(options.scattering) if options.scattering else None
     metrics = evaluate(result.atoms, truth)
     values = metrics_of(result, metrics)
     staying = of_staying(metrics, truth)
     if staying is not None:
         values |= staying.summary()
+    if scattering is not None:
+        values["resolution_of_scattering_angstrom"] = against_scattering(
+            result, metrics, scattering
+        )
     if options.json:
         text = json.dumps(values, indent=2, allow_nan=False) + "\n"
         with replacing(options.json, options.force) as path:
@@ -126,6 +140,8 @@ def _report(values: dict[str, Any]) -> None:
             "missing, staying": values["n_missing_staying"],
             "resolution, staying": number("resolution_staying_angstrom", "Å"),
         }
+    if "resolution_of_scattering_angstrom" in values:
+        staying["resolution, scattering"] = number("resolution_of_scattering_angstrom", "Å")
     print_table(
         {
             "atoms": f"{values['n_atoms']} found, {values['n_true']} true",

@@ -92,6 +92,13 @@ def truth_file(wildcards):
     return sample_file(wildcards)
 
 
+def scattering_file(wildcards):
+    """What a warm trial is also compared with; nothing for a crystal at rest."""
+    if wildcards.study in studies_of_kind("temperature"):
+        return [f"results/{wildcards.study}/{wildcards.condition}/scattering.npz"]
+    return []
+
+
 def flux_of(wildcards):
     """Flux of a condition; any flux can be asked for, also one that isn't in the list."""
     settings = config["studies"][wildcards.study]

@@ -51,13 +51,15 @@ rule simulate:
 
 
 # One trajectory per temperature; its snapshots are averaged as it runs (Eq. 12), so what
-# is kept is one complex number per point, and the mean positions: the truth of its trials.
+# is kept is one complex number per point, and the truth of its trials: the mean positions, and
+# the mean scattering on spheres.
 rule dynamics:
     input:
         crystal=sample_file,
     output:
         amplitude="results/{study}/{condition}/amplitude.npz",
         mean="results/{study}/{condition}/mean.xyz",
+        scattering="results/{study}/{condition}/scattering.npz",
     log:
         "results/logs/{study}/{condition}/dynamics.log",
     benchmark:
@@ -90,7 +92,8 @@ rule dynamics:
         " --temperature {params.temperature} --seed {params.seed} --points {params.points}"
         " --equilibrate {params.equilibrate} --steps {params.steps} --every {params.every}"
         " --timestep {params.timestep}"
-        " {params.potential} -o {output.amplitude} --mean {output.mean} > {log} 2>&1"
+        " {params.potential} -o {output.amplitude} --mean {output.mean}"
+        " --scattering {output.scattering} > {log} 2>&1"
 
 
 rule simulate_warm:

@@ -85,6 +85,7 @@ rule evaluate:
     input:
         result=f"{TRIAL}/reconstruction.h5",
         crystal=truth_file,
+        scattering=scattering_file,
     output:
         metrics=f"{TRIAL}/metrics.json",
         atoms=f"{TRIAL}/errors.xyz",
@@ -97,8 +98,12 @@ rule evaluate:
     resources:
         mem_mb=2000,
         runtime=20,
+    params:
+        scattering=lambda wildcards, input: (
+            f"--scattering {input.scattering}" if input.scattering else ""
+        ),
     message:
         "Evaluate: {wildcards.study} {wildcards.condition}, trial {wildcards.trial}"
     shell:
         "python -m prammol evaluate {input.result} --truth {input.crystal} --json {output.metrics}"
-        " --atoms {output.atoms} > {log} 2>&1"
+        " --atoms {output.atoms} {params.scattering} > {log} 2>&1"

@@ -112,6 +112,15 @@ def figure(
         draw_series(
             middle, table, "resolution_angstrom", sweep, label="one trial", colour=BLUE, marker="o"
         )
+        draw_series(
+            middle,
+            table,
+            "resolution_of_scattering_angstrom",
+            sweep,
+            label="of the mean scattering",
+            colour=GREEN,
+            marker="s",
+        )
         for study, rows in beside.items():
             draw_series(middle, rows, "resolution_angstrom", sweep, label=study, **styles[study])
         _draw_condition(middle, table)
@@ -171,7 +180,7 @@ def draw_series(
     """Draw every trial, the median of each condition and the middle half of the trials."""
     if sweep.logarithmic:
         axes.set_xscale("log")
-    rows = [r for r in table if r[name] is not None]
+    rows = [r for r in table if r.get(name) is not None]
     values = sorted({float(r["value"]) for r in rows})
     if not values:
         return

@@ -32,6 +32,7 @@ COLUMNS = (
     "trial",
     *METRICS,
     "resolution_of_condition_angstrom",
+    "resolution_of_scattering_angstrom",
     "trials_planned",
 )
 
@@ -70,6 +71,7 @@ def trial_row(path: str, resolution: float | None, planned: int) -> Row:
         "trial": int(trial.removeprefix("trial-")),
         **{name: metrics[name] for name in METRICS},
         "resolution_of_condition_angstrom": resolution,
+        "resolution_of_scattering_angstrom": metrics.get("resolution_of_scattering_angstrom"),
         "trials_planned": planned,
     }
 
