@@ -24,7 +24,9 @@ PHASE_LIMIT = 0.5
 _FINE = 1.02  # ratio of neighbouring shells where the scattering has structure
 _COARSE = 1.15  # and beyond, where the phase error only grows with q
 _BLOCK = 24
-_GRID_LIMIT = 3e6  # above this many grid points a direct sum is cheaper
+_GRID_LIMIT = 3e6  # above this many grid points a direct sum of few terms is cheaper
+_GRID_LARGEST = 5e7  # 0.8 GB
+_GRID_COST = 30  # of a grid point, in terms of a direct sum
 _CHUNK = 2_000_000
 
 
@@ -195,7 +197,9 @@ def structure_factor(
     # Bandwidth in x times bandwidth in q is what a transform between scattered
     # points needs as a grid.
     grid = np.prod(np.ptp(x, axis=0) * np.ptp(q, axis=0) / (2 * np.pi) * 1.5 + 16)
-    if grid < min(_GRID_LIMIT, len(x) * len(q)):
+    terms = len(x) * len(q)
+    many = _GRID_COST * grid < terms and grid < _GRID_LARGEST
+    if many or grid < min(_GRID_LIMIT, terms):
         return np.asarray(
             ducc0.nufft.experimental.nu2nu(
                 points_in=w.astype(np.complex128),

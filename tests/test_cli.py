@@ -29,6 +29,7 @@ from prammol.io import (
     read_support,
     write_atoms,
 )
+from prammol.mean_scattering import MeanScatteringOf, write_mean_scattering
 from prammol.presets import PRESETS
 from prammol.progress import HEADER, Progress
 
@@ -177,6 +178,21 @@ def test_evaluate_tells_atoms_that_hop_where_the_truth_moves(prammol, small, tmp
     assert values["n_hopping"] == 3
     assert values["n_missing"] - 3 <= values["n_missing_staying"] <= values["n_missing"]
     assert "3 true atoms" in done.stdout + done.stderr
+    spheres = MeanScatteringOf(truth.positions)
+    spheres.add(truth.positions)
+    write_mean_scattering(tmp_path / "s.npz", spheres.mean())
+    known = ["evaluate", small / "r.h5", "--truth", "mean.xyz", "--scattering"]
+    done = prammol(*known, "s.npz", "--json", "n.json")
+    assert done.returncode == 0, done.stderr
+    with_spheres = json.loads((tmp_path / "n.json").read_text())
+    found = with_spheres.pop("resolution_of_scattering_angstrom")
+    assert with_spheres == values
+    # Here mean positions are all of the truth; shells end at 0.5 Å.
+    assert found == pytest.approx(max(values["resolution_angstrom"], 0.5), rel=0.05)
+    done = prammol(*known, "m.json", "--json", "o.json")
+    assert done.returncode == 2
+    assert re.search(r"m\.json.*expected the mean scattering", done.stderr)
+    assert not (tmp_path / "o.json").exists()
 
 
 def test_plot_draws_a_picture(prammol, small, tmp_path):

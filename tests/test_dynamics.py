@@ -8,6 +8,7 @@ from small_crystal import relaxed_ball
 from prammol import dynamics
 from prammol.atoms import Atoms
 from prammol.io import read_atoms, write_atoms
+from prammol.mean_scattering import read_mean_scattering
 from prammol.scattering import direct_structure_factor
 from prammol.simulate import innermost_patches
 
@@ -21,6 +22,7 @@ def test_a_short_trajectory(tmp_path, monkeypatch):
     numbers += ["--timestep", "1"]
     dynamics.main(
         ["s.xyz", *numbers, "--steps", "400", "--every", "20", "-o", "a.npz", "--mean", "m.xyz"]
+        + ["--scattering", "f.npz"]
     )
     with np.load("a.npz") as kept:
         omega, meta = kept["omega"], json.loads(str(kept["meta"]))
@@ -35,3 +37,7 @@ def test_a_short_trajectory(tmp_path, monkeypatch):
     q = np.concatenate([p.q() for p in innermost_patches(read_atoms("s.xyz"), 12)])
     expected = direct_structure_factor(q, mean.positions)
     assert np.linalg.norm(omega - expected) < 0.01 * np.linalg.norm(expected)
+    spheres = read_mean_scattering("f.npz")
+    far = spheres.resolution(mean.positions)
+    assert not far.failed
+    assert far.phase_error.max() < 0.05
