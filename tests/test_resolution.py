@@ -12,6 +12,7 @@ from prammol.resolution import (
     resolution,
     structure_factor,
 )
+from prammol.scattering import direct_structure_factor
 
 
 def gas(n: int, extent: float, seed: int) -> np.ndarray:
@@ -116,3 +117,13 @@ def test_nothing_to_compare_is_refused():
         resolution([], gas(10, 5, 14))
     with pytest.raises(InputError, match="at least one"):
         resolution([np.empty((0, 3))], gas(10, 5, 14))
+
+
+@pytest.mark.parametrize(("atoms", "largest"), [(300, 2.0), (40, 80.0), (3000, 8.0)])
+def test_weights_count_in_grids_and_in_direct_sums(atoms, largest):
+    rng = np.random.default_rng(atoms)
+    x = rng.uniform(-12, 12, (atoms, 3))
+    q = rng.uniform(-largest, largest, (2000, 3))
+    w = rng.uniform(0, 2, atoms)
+    expected = direct_structure_factor(q, x, w)
+    np.testing.assert_allclose(structure_factor(x, q, w), expected, atol=1e-4 * np.sqrt(atoms))
