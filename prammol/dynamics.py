@@ -21,7 +21,7 @@ from prammol.comm import abort_on_exception, world
 from prammol.commands.common import add_potential, potential_of
 from prammol.io import read_atoms, write_atoms
 from prammol.io_files import replacing
-from prammol.mean_scattering import MeanScatteringOf, write_mean_scattering
+from prammol.mean_scattering import ScatteringAverage, write_mean_scattering
 from prammol.motion import Motion
 from prammol.simulate import innermost_patches, mean_structure_factor
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     atoms = read_atoms(options.crystal)
     potential = potential_of(options, atoms.element)
     motion = Motion(atoms.positions, potential.neighbour_distance)
-    spheres = MeanScatteringOf(atoms.positions)
+    spheres = ScatteringAverage(atoms.positions)
 
     def visit(x: NDArray[np.float64]) -> None:
         motion.add(x)

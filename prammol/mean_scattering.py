@@ -78,7 +78,7 @@ class MeanScattering:
 
 
 @dataclass
-class MeanScatteringOf:
+class ScatteringAverage:
     """Collects snapshots and averages what they scatter.
 
     Attributes

@@ -29,7 +29,7 @@ from prammol.io import (
     read_support,
     write_atoms,
 )
-from prammol.mean_scattering import MeanScatteringOf, write_mean_scattering
+from prammol.mean_scattering import ScatteringAverage, write_mean_scattering
 from prammol.presets import PRESETS
 from prammol.progress import HEADER, Progress
 
@@ -178,7 +178,7 @@ def test_evaluate_tells_atoms_that_hop_where_the_truth_moves(prammol, small, tmp
     assert values["n_hopping"] == 3
     assert values["n_missing"] - 3 <= values["n_missing_staying"] <= values["n_missing"]
     assert "3 true atoms" in done.stdout + done.stderr
-    spheres = MeanScatteringOf(truth.positions)
+    spheres = ScatteringAverage(truth.positions)
     spheres.add(truth.positions)
     write_mean_scattering(tmp_path / "s.npz", spheres.mean())
     known = ["evaluate", small / "r.h5", "--truth", "mean.xyz", "--scattering"]

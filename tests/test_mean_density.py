@@ -14,7 +14,7 @@ from prammol.io import read_reconstruction, write_reconstruction
 from prammol.lattice_sites import vacant_sites
 from prammol.mean_density import mean_density
 from prammol.mean_scattering import (
-    MeanScatteringOf,
+    ScatteringAverage,
     read_mean_scattering,
     write_mean_scattering,
 )
@@ -95,7 +95,7 @@ def trajectory():
         if number % 5 < 2:
             y[here] = sites[there]
         snapshots.append(y)
-    spheres = MeanScatteringOf(x)
+    spheres = ScatteringAverage(x)
     for y in snapshots:
         spheres.add(y)
     return x, sites, occupied, np.array(snapshots), spheres.mean()

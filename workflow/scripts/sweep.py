@@ -117,7 +117,7 @@ def figure(
             table,
             "resolution_of_scattering_angstrom",
             sweep,
-            label="of the mean scattering",
+            label="against mean scattering",
             colour=GREEN,
             marker="s",
         )
