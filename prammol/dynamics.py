@@ -50,11 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     atoms = read_atoms(options.crystal)
     potential = potential_of(options, atoms.element)
     motion = Motion(atoms.positions, potential.neighbour_distance)
-    spheres = ScatteringAverage(atoms.positions)
+    spheres = ScatteringAverage(atoms.positions) if options.scattering and comm.is_root else None
 
     def visit(x: NDArray[np.float64]) -> None:
         motion.add(x)
-        if options.scattering and comm.is_root:
+        if spheres is not None:
             spheres.add(x)
 
     omega = mean_structure_factor(
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             columns = {"mean_square_displacement": motion.displacements}
             mean = Atoms(motion.mean_positions, atoms.element, columns, atoms.info)
             write_atoms(options.mean, mean, force=True)
-        if options.scattering:
+        if spheres is not None:
             write_mean_scattering(options.scattering, spheres.mean())
         print(f"{options.output}: mean of {meta['snapshots']} snapshots")
         print(

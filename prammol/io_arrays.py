@@ -1,10 +1,15 @@
-"""Plain arrays in files: npy, and the background as users give it."""
+"""Plain arrays in files: npy, npz, and the background as users give it."""
 
 from __future__ import annotations
 
+import lzma
 import math
+import struct
 import warnings
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO
@@ -15,7 +20,19 @@ from numpy.typing import NDArray
 from prammol.diffraction import background_arrays
 from prammol.errors import InputError
 from prammol.io_files import PathLike, first_line
+from prammol.io_hdf5 import UNQUESTIONED
 from prammol.patches import BraggPatch
+
+PACKED = 1100  # deflate packs at most 1032 to 1
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    NotImplementedError,
+    RuntimeError,
+    KeyError,
+    struct.error,
+)
 
 
 def read_npy(path: PathLike) -> NDArray[np.generic]:
@@ -39,6 +56,48 @@ def read_npy(path: PathLike) -> NDArray[np.generic]:
                 return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
     except (ValueError, OSError, EOFError) as error:
         msg = f"{path}: can't be read as npy ({first_line(error)})"
+        raise InputError(msg) from error
+
+
+@contextmanager
+def opened_npz(path: PathLike, expected: str) -> Iterator[Mapping[str, NDArray[np.generic]]]:
+    """Open NumPy's packed arrays; what goes wrong while they are read is bad input, too.
+
+    Parameters
+    ----------
+    path : path
+    expected : str
+        What the file should hold, for the message.
+
+    Yields
+    ------
+    mapping of str to ndarray
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, claims more than it holds, holds Python objects, or
+        lacks an array that is asked for.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"{path}: no such file, expected {expected}"
+        raise InputError(msg)
+    try:
+        with zipfile.ZipFile(path) as packed:
+            for member in packed.infolist():
+                if member.file_size > max(UNQUESTIONED, PACKED * path.stat().st_size):
+                    msg = f"{member.filename} claims {member.file_size} bytes"
+                    raise ValueError(msg)
+                if member.filename.endswith(".npy"):
+                    with packed.open(member) as array:
+                        require_npy(array, member.file_size)
+        with np.load(path, allow_pickle=False) as file:
+            yield file
+    except InputError:
+        raise
+    except (*_ZIP_ERRORS, ValueError, OSError, EOFError) as error:
+        msg = f"{path}: can't be read as npz ({first_line(error)}), expected {expected}"
         raise InputError(msg) from error
 
 

@@ -6,11 +6,7 @@ of cohere, and a folder of cohere's results.
 
 from __future__ import annotations
 
-import lzma
-import struct
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,21 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.errors import InputError
-from prammol.io_arrays import read_npy, require_npy
+from prammol.io_arrays import PACKED, opened_npz, read_npy
 from prammol.io_files import PathLike, first_line
 from prammol.io_hdf5 import UNQUESTIONED, find, load_array, load_text, names_in, opened
 
 _NM = 10.0  # Å
-_PACKED = 1100  # deflate packs at most 1032 to 1
-_ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    NotImplementedError,
-    RuntimeError,
-    KeyError,
-    struct.error,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,22 +122,8 @@ def _from_cdiutils(path: Path, entry: h5py.Group) -> RealSpaceObject:
 
 
 def _read_npz(path: Path) -> RealSpaceObject:
-    try:
-        with zipfile.ZipFile(path) as packed:
-            for member in packed.infolist():
-                if member.file_size > max(UNQUESTIONED, _PACKED * path.stat().st_size):
-                    msg = f"{member.filename} claims {member.file_size} bytes"
-                    raise ValueError(msg)
-                if member.filename.endswith(".npy"):
-                    with packed.open(member) as array:
-                        require_npy(array, member.file_size)
-        with np.load(path, allow_pickle=False) as file:
-            return _described(path, _Arrays(file, path), "bcdi")
-    except InputError:
-        raise
-    except (*_ZIP_ERRORS, ValueError, OSError, EOFError) as error:
-        msg = f"{path}: can't be read as npz ({first_line(error)})"
-        raise InputError(msg) from error
+    with opened_npz(path, "an object") as file:
+        return _described(path, _Arrays(file, path), "bcdi")
 
 
 def _described(path: Path, arrays: _Arrays, source: str) -> RealSpaceObject:
@@ -191,7 +163,7 @@ def _pages(images: Iterable[Any], held: int) -> Iterator[NDArray[np.generic]]:
     for number, page in enumerate(images):
         # Pages are counted too: the chain of a damaged file may be a circle.
         total += page.width * page.height * 8
-        if total > max(UNQUESTIONED, _PACKED * held) or number > held:
+        if total > max(UNQUESTIONED, PACKED * held) or number > held:
             msg = f"its pages claim more than {total} bytes, the file has {held}"
             raise ValueError(msg)
         yield np.array(page)

@@ -112,8 +112,9 @@ def read_reconstruction(path: PathLike) -> Reconstruction:
                 raise InputError(msg)
         process = find(file, "entry_1/process_1")
         results = find(process, "results")
-        atoms, frames = _read_atoms(Path(path), find(file, "entry_1/result_1"))
-        density = _read_density(Path(path), find(file, "entry_1/result_1"), atoms.element)
+        result = find(file, "entry_1/result_1")
+        atoms, frames = _read_atoms(Path(path), result)
+        density = _read_density(Path(path), result, atoms.element)
         return Reconstruction(
             atoms=atoms,
             scale=load_number(results, "scale"),

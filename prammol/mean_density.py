@@ -14,14 +14,13 @@ from prammol.atoms import Atoms
 from prammol.debye_waller import ThermalStructureFactor
 from prammol.held_out import hold_out_blocks
 from prammol.lattice_sites import vacant_sites
-from prammol.misfit import PoissonMisfit, honest_misfit
+from prammol.misfit import PoissonMisfit
 from prammol.occupancies import fit_occupancies
 from prammol.stages.complete import on_surface
-from prammol.stages.settle import size_of
+from prammol.stages.settle import prefers, size_of
 from prammol.state import Problem, State
 
 _HELD_OUT = 0.1
-_SIGNIFICANT = 3.0  # standard deviations by which held-out points must prefer vacant sites
 _ITERATIONS = 60
 _TOLERANCE = 1e-7
 _ROUGH = 1e-6  # accuracy of the transforms
@@ -66,8 +65,7 @@ def mean_density(problem: Problem, state: State) -> Atoms | None:
     fitted = PoissonMisfit(shard, factor, points.fitted)
     occupied = fit_occupancies(fitted, sites, alone, free, _ITERATIONS, _TOLERANCE)
     old, new = factor.forward(sites, alone), factor.forward(sites, occupied)
-    gain, noise = honest_misfit(shard, factor, old, len(x), points.apart).preference(old, new)
-    if gain > _SIGNIFICANT * noise:
+    if prefers(problem, len(x), points.apart, old, new):
         every = PoissonMisfit(shard, factor)
         occupied = fit_occupancies(every, sites, occupied, free, _ITERATIONS, _TOLERANCE)
     else:

@@ -7,7 +7,6 @@ Here the latter are kept, on the shells that tell a resolution.
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.errors import InputError
+from prammol.io_arrays import opened_npz
 from prammol.io_files import PathLike, replacing
 from prammol.resolution import (
     Resolution,
@@ -69,12 +69,10 @@ class MeanScattering:
         Resolution
             A bound if all shells are right.
         """
-        found = structure_factor(x - self.centre, self._points(), occupancies)
+        points = points_of(self.q, self.directions)
+        found = structure_factor(x - self.centre, points, occupancies)
         error = phase_error_of_shells(found, self.values.ravel(), len(self.q))
         return first_failure(self.q, error)
-
-    def _points(self) -> FloatArray:
-        return points_of(self.q, self.directions)
 
 
 @dataclass
@@ -140,21 +138,14 @@ def read_mean_scattering(path: PathLike) -> MeanScattering:
     InputError
         If the file is missing or isn't one.
     """
-    expected = "expected the mean scattering of a trajectory by prammol.dynamics"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            q, directions, centre, values = (file[name] for name in _NAMES)
-    except FileNotFoundError:
-        msg = f"{path}: no such file, {expected}"
-        raise InputError(msg) from None
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        msg = f"{path}: can't be read ({error}), {expected}"
-        raise InputError(msg) from error
+    expected = "the mean scattering of a trajectory by prammol.dynamics"
+    with opened_npz(path, expected) as file:
+        q, directions, centre, values = (np.asarray(file[name]) for name in _NAMES)
     shapes = (q.ndim, directions.shape[1:], centre.shape, values.shape)
     if shapes != (1, (3,), (3,), (len(q), len(directions))) or not len(q):
-        msg = f"{path}: its arrays {', '.join(_NAMES)} don't fit together, {expected}"
+        msg = f"{path}: its arrays {', '.join(_NAMES)} don't fit together, expected {expected}"
         raise InputError(msg)
     if not all(np.isfinite(a).all() for a in (q, directions, centre, values)):
-        msg = f"{path}: holds numbers that aren't finite, {expected}"
+        msg = f"{path}: holds numbers that aren't finite, expected {expected}"
         raise InputError(msg)
     return MeanScattering(q, directions, centre, values)

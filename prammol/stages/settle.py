@@ -281,14 +281,8 @@ class Model:
         new: NDArray[np.complex128],
         sigmas: float = _SIGNIFICANT,
     ) -> bool:
-        """Tell whether some points prefer a new structure factor, beyond their noise.
-
-        What the old one doesn't explain counts as noise: else the brightest points decide, by
-        errors that both share.
-        """
-        shard, number = self._problem.shard, len(self._classes)
-        gain, noise = honest_misfit(shard, self.factor, old, number, points).preference(old, new)
-        return gain > sigmas * noise
+        """Tell whether some points prefer a new structure factor, see :func:`prefers`."""
+        return prefers(self._problem, len(self._classes), points, old, new, sigmas)
 
     def pull(
         self,
@@ -341,6 +335,24 @@ class Model:
             base.threads,
             occupancies,
         )
+
+
+def prefers(
+    problem: Problem,
+    atoms: int,
+    points: NDArray[np.float64],
+    old: NDArray[np.complex128],
+    new: NDArray[np.complex128],
+    sigmas: float = _SIGNIFICANT,
+) -> bool:
+    """Tell whether some points prefer a new structure factor, beyond their noise.
+
+    What the old one doesn't explain counts as noise: else the brightest points decide, by
+    errors that both share.
+    """
+    misfit = honest_misfit(problem.shard, problem.factor, old, atoms, points)
+    gain, noise = misfit.preference(old, new)
+    return gain > sigmas * noise
 
 
 def size_of(x: NDArray[np.float64]) -> float:
