@@ -30,6 +30,7 @@ _EXTRA_LEAST = 1e-6
 # Upwards: with few photons the sum isn't monotonic, and a large floor gives them away.
 _CLEAR = 3.0
 _CLOSE = 1e-6  # last step of Newton for C^2; what is left is about its square
+_LN2 = float(np.log(2.0))
 _FLOORS = np.concatenate([[0.0], np.geomspace(1e-4, 0.5, 24)])
 
 
@@ -65,8 +66,18 @@ def deviance(
 ) -> NDArray[np.float64]:
     """Return each point's share of J, with the weight 1."""
     more = expected - counts
-    # log1p keeps the digits where data and model nearly agree
-    return more - (counts + extra) * np.log1p(more / (counts + extra))
+    photons = counts + extra
+    # log(1 + t) with all digits where data and model nearly agree: log1p, which takes four times
+    # as long as log2 where they don't.
+    t = more / photons
+    u = 1.0 + t
+    log = np.log2(u)
+    log *= _LN2
+    t -= u - 1.0
+    t /= u
+    log += t
+    log *= photons
+    return np.asarray(more - log)
 
 
 def noise_level(

@@ -27,7 +27,7 @@ from prammol.reconstruct import reconstruct
 from prammol.scattering import StructureFactor, direct_structure_factor
 from prammol.simulate import simulate
 from prammol.stages.estimate import NegativeLogLikelihood
-from prammol.stages.select import _Walk
+from prammol.stages.walk import Walk
 from prammol.support import support_from_truth
 
 SERIAL = Communicator()
@@ -266,7 +266,7 @@ def test_grid_search_knows_the_likelihood(case):
     counts, background, q = seen(measured)
     problem = make_problem(measured, x=x)
     held, new = x[:9], x[9:]
-    walk = _Walk(problem, shard.valid, problem.factor.forward(held), SCALE, held, new)
+    walk = Walk(problem, shard.valid, problem.factor.forward(held), SCALE, held, new)
 
     def likelihood(y):
         lam = SCALE**2 * power(q, y) + background

@@ -11,8 +11,10 @@ from small_crystal import make_problem
 
 from prammol.diffraction import Diffraction
 from prammol.patches import cubic_patch
+from prammol.plane_waves import PlaneWaves
 from prammol.scattering import direct_structure_factor
-from prammol.stages.select import Select, _Walk, grid_search, plane_wave
+from prammol.stages.select import Select, grid_search
+from prammol.stages.walk import Walk
 from prammol.state import State
 
 SCALE = 3.0
@@ -86,9 +88,12 @@ def test_walk_with_nothing_to_change_stays():
 
 def test_plane_wave_is_the_structure_factor_of_one_atom(few):
     sites, problem = few
+    some = np.flatnonzero(np.random.default_rng(4).random(problem.factor.size) < 0.1)
+    patches = problem.factor.patches
     for x in sites[:3]:
         exact = direct_structure_factor(problem.factor.q, x[None])
-        np.testing.assert_allclose(plane_wave(problem, x), exact, atol=2e-5)
+        np.testing.assert_allclose(PlaneWaves(patches)(x), exact, atol=2e-5)
+        np.testing.assert_allclose(PlaneWaves(patches, some)(x), exact[some], atol=2e-5)
 
 
 def test_walk_knows_the_likelihood_of_every_cell(few):
@@ -97,7 +102,7 @@ def test_walk_knows_the_likelihood_of_every_cell(few):
     q, counts = problem.factor.q, problem.shard.counts
     points = problem.shard.valid
     start = np.concatenate([leave, rest])
-    walk = _Walk(problem, points, problem.factor.forward(start), SCALE, leave, enter)
+    walk = Walk(problem, points, problem.factor.forward(start), SCALE, leave, enter)
     base = likelihood(q, counts, start)
     for here, cell in [
         ((0, 0), (1, 0)), ((1, 0), (1, 1)), ((1, 1), (2, 2)), ((2, 2), (3, 3)),

@@ -17,7 +17,9 @@ from prammol.scattering import StructureFactor
 from prammol.spacing import TOO_CLOSE
 from prammol.state import Problem, State
 
-_HARDLY = 0.1  # of what was wrong
+# Of what was wrong.
+_HARDLY = 0.1
+_HALF = 0.5
 
 
 class Judge:
@@ -84,7 +86,8 @@ class Judge:
         """Return the state of the best of all proposals, or None if it isn't better.
 
         The one that costs least before it is relaxed comes first; when hardly anything of what
-        was wrong is left after it, the others aren't relaxed.
+        was wrong is left after it, the others aren't relaxed. Nor is the best relaxed tightly when
+        less than half is left: no trifle is taken for a gain then.
         """
         new = [keep for keep in proposals if self._is_new(keep)]
         costs = [self._misfit(x).value + self._bonds(x) for x in (self._sites[k] for k in new)]
@@ -92,14 +95,17 @@ class Judge:
         ends = []
         for k in order:
             y, value = self._relaxed(self._sites[new[k]], self._loose)
-            ends.append((value, y, new[k]))
-            if k != order[-1] and self._left(y) < _HARDLY * self._state.wrong:
+            left = self._left(y)
+            ends.append((value, y, new[k], left))
+            if left < _HARDLY * self._state.wrong:
                 break
         if not ends:
             return None
-        value, y, keep = min(ends, key=lambda end: end[0])
+        value, y, keep, left = min(ends, key=lambda end: end[0])
         if value > self._value - self.gain:
             return None
+        if left < _HALF * self._state.wrong:
+            return self._changed(keep, y)
         y, value = self._relaxed(y, self._tight)
         return None if value > self._value - self.gain else self._changed(keep, y)
 

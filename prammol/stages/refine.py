@@ -32,6 +32,9 @@ class Refine:
     ----------
     force_tolerance : float
         Relaxation stops when the norm of all forces is below this [eV/Å].
+    rough_tolerance : float
+        The same while atoms are missing or too many: what they cost is far more than
+        what such small forces do.
     significance : float
         The object explains the data when the misfit exceeds what pure noise gives by
         less than this many standard deviations. If so many are worth less than half an atom,
@@ -41,6 +44,7 @@ class Refine:
     """
 
     force_tolerance: float = 1e-6
+    rough_tolerance: float = 1e-4
     significance: float = 5.0
     moves: int = 3
 
@@ -76,11 +80,15 @@ class Refine:
         self, problem: Problem, state: State, x: NDArray[np.float64]
     ) -> tuple[State, float]:
         """Relax atoms, turn and strain them as the data want, and judge; also return the misfit."""
-        y, _, _ = problem.cluster.relax(x, force_tolerance=self.force_tolerance)
         misfit = PoissonMisfit(problem.shard, problem.factor)
-        y, value = align_strained(misfit, problem.factor, y, x)
-        omega = problem.factor.forward(y)
-        return judged(problem, replace(state, positions=y), omega, self.significance), value
+        for tolerance in sorted({self.rough_tolerance, self.force_tolerance}, reverse=True):
+            y, _, _ = problem.cluster.relax(x, force_tolerance=tolerance)
+            x, value = align_strained(misfit, problem.factor, y, x)
+            omega = problem.factor.forward(x)
+            state = judged(problem, replace(state, positions=x), omega, self.significance)
+            if not state.explained and state.wrong > _AN_ATOM:
+                break
+        return state, value
 
 
 def _short(problem: Problem, shift: NDArray[np.float64]) -> NDArray[np.float64]:

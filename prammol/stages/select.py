@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from prammol.curved import CurvedPatch
 from prammol.ranking import single_atom_gains
+from prammol.scattering import StructureFactor
+from prammol.stages.held_out_points import HeldOutPoints
+from prammol.stages.walk import Cell, Walk
 from prammol.state import Problem, State
 
-Cell = tuple[int, int]
-_BLOCK = 32768
-_KEPT_WAVES = 8
+# The ranking only sorts, and samples are rougher anyway: single precision.
+_ROUGH = 1e-5
+_SURE = 1000.0  # photons one atom alone scatters into a sample that may decide
 _MOVES = [(a, b) for a in (1, 0, -1) for b in (1, 0, -1) if (a, b) != (0, 0)]
 
 
@@ -28,46 +29,74 @@ class Select:
     was removed is a position outside the object from then on, and both are sorted
     again until nothing changes. C is held.
 
+    The first walks, with hundreds of changes, ask a sample of the points, a new one each,
+    if one atom scatters a thousand photons into it. What they change is kept if the likelihood
+    of all points grows; otherwise all are asked from then on.
+
     Attributes
     ----------
     terms : int
-        Terms of the series that ranks the atoms (:mod:`prammol.ranking`).
+        Terms of the series that ranks the atoms (:mod:`prammol.ranking`); one is enough until
+        nothing changes.
     tolerance : float
         Smallest improvement to take, in units of the photons one atom alone
         scatters into the points; it only has to exceed the rounding of the sums.
     max_rounds : int
         Most repetitions of sorting and walking; they end by themselves well before.
+    part : float
+        Part of the points for the first walks; 1 for all.
     """
 
     terms: int = 3
     tolerance: float = 1e-4
     max_rounds: int = 1000
+    part: float = 0.125
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with the selected atoms and their changes counted."""
         points = problem.shard.valid
         if state.training is not None:
             points = points & ~state.training
+        judge = HeldOutPoints(problem, points, state.scale)
+        least = self.tolerance * judge.photons_per_atom
         # All positions there are; the object is a set of numbers of them.
         pool = np.concatenate([state.positions, state.candidates])
         held = len(state.positions)
         inside = np.arange(len(pool)) < held
+        sampled = judge.number * self.part
+        samples = self.part < 1 and sampled >= len(pool) and state.scale**2 * sampled >= _SURE
+        rng = problem.rng("select", state.iteration)
+        rough = StructureFactor(problem.factor.patches, _ROUGH, problem.factor.threads)
+        terms = 1
         omega = problem.factor.forward(pool[inside])
         for _ in range(self.max_rounds):
             gains = single_atom_gains(
-                problem.factor, omega, problem.shard.counts, points, state.scale,
-                pool, inside, problem.comm, self.terms, problem.shard.background,
+                rough, omega, problem.shard.counts, points, state.scale, pool, inside,
+                problem.comm, terms, problem.shard.background,
             )  # fmt: skip
             order = np.argsort(-gains, kind="stable")
             leave, enter = order[inside[order]], order[~inside[order]]
-            walk = _Walk(problem, points, omega, state.scale, pool[leave], pool[enter])
-            least = self.tolerance * walk.photons_per_atom
+            votes = judge.sample(omega, self.part, rng) if samples else points
+            walk = Walk(problem, votes, omega, state.scale, pool[leave], pool[enter])
             removed, added = grid_search((len(leave), len(enter)), walk.gains, least)
-            if removed == added == 0:
+            changed = inside.copy()
+            changed[leave[:removed]] = False
+            changed[enter[:added]] = True
+            if samples:
+                after = rough.forward(pool[changed])
+                better = judge.gain(omega, after) > least
+            else:
+                after = walk.field((removed, added))
+                better = removed + added > 0
+            if better:
+                inside, omega = changed, after
+            elif samples:
+                samples = False
+                omega = problem.factor.forward(pool[inside])
+            elif terms < self.terms:
+                terms = self.terms
+            else:
                 break
-            inside[leave[:removed]] = False
-            inside[enter[:added]] = True
-            omega = walk.field((removed, added))
         new, lost = int(inside[held:].sum()), int((~inside[:held]).sum())
         return replace(
             state,
@@ -111,139 +140,3 @@ def grid_search(
         if known[best] <= known[here] + tolerance:
             return here
         here = best
-
-
-class _Walk:
-    """The likelihood of neighbouring cells of the grid, by adding and subtracting single waves.
-
-    The field is kept in double precision; likelihoods are computed in single precision
-    and relative to the start: only differences matter, small beside the likelihood itself.
-
-    Parameters
-    ----------
-    problem : Problem
-    points : (m,) bool ndarray
-        Points that count.
-    omega : (m,) complex ndarray
-        Structure factor at the start.
-    scale : float
-        C.
-    leave, enter : (n, 3) ndarray
-        Sorted atoms to remove and positions to add [Å].
-    """
-
-    def __init__(
-        self,
-        problem: Problem,
-        points: NDArray[np.bool_],
-        omega: NDArray[np.complex128],
-        scale: float,
-        leave: NDArray[np.float64],
-        enter: NDArray[np.float64],
-    ) -> None:
-        self._problem = problem
-        self._field = omega.copy()
-        self._start = _square(omega.astype(np.complex64))
-        self._counts = np.where(points, problem.shard.counts, 0).astype(np.float32)
-        self._weight = np.where(points, scale**2, 0).astype(np.float32)
-        # in units of C^2, as the squares
-        self._background: NDArray[np.float32] | None = None
-        level = self._start
-        if problem.shard.background is not None:
-            self._background = (problem.shard.background / scale**2).astype(np.float32)
-            level = level + self._background
-        self._inverse = 1 / np.maximum(level, np.float32(1e-12))
-        self._atoms = (leave, enter)
-        self._here: Cell = (0, 0)
-        self._waves: dict[Cell, NDArray[np.complex64]] = {}
-        self.photons_per_atom = scale**2 * problem.comm.sum(float(points.sum()))
-
-    def field(self, here: Cell) -> NDArray[np.complex128]:
-        """Return the structure factor at a cell next to the last one asked for."""
-        for axis in (0, 1):
-            for sign, wave in self._steps(axis, self._here[axis], here[axis]):
-                self._field += sign * wave
-        self._here = here
-        return self._field
-
-    def gains(self, here: Cell, cells: Sequence[Cell]) -> list[float]:
-        """Return the log-likelihood of cells next to `here`, less that of the start."""
-        base = self.field(here)
-        steps = [
-            [s for axis in (0, 1) for s in self._steps(axis, here[axis], cell[axis])]
-            for cell in cells
-        ]
-        out = np.zeros(len(cells))
-        # Block by block, so that all intermediate values stay in the cache.
-        for first in range(0, len(base), _BLOCK):
-            part = slice(first, first + _BLOCK)
-            near = base[part].astype(np.complex64)
-            for n, waves in enumerate(steps):
-                field = near
-                for sign, wave in waves:
-                    field = field + wave[part] if sign > 0 else field - wave[part]
-                out[n] += self._gain(field, part)
-        return self._problem.comm.allreduce(out).tolist()
-
-    def _steps(self, axis: int, start: int, stop: int) -> list[tuple[int, NDArray[np.complex64]]]:
-        """Return the signs and waves that lead from one row or column to the next."""
-        if stop == start:
-            return []
-        forward = stop > start
-        # Removing forwards and un-adding backwards subtract a wave, the others add one.
-        sign = -1 if (axis == 0) == forward else 1
-        return [(sign, self._wave(axis, start if forward else stop))]
-
-    def _gain(self, field: NDArray[np.complex64], part: slice) -> float:
-        square = _square(field)
-        if self._background is None:
-            log = square * self._inverse[part]
-        else:
-            log = (square + self._background[part]) * self._inverse[part]
-        np.maximum(log, np.float32(1e-30), out=log)
-        np.log(log, out=log)
-        log *= self._counts[part]
-        square -= self._start[part]
-        square *= self._weight[part]
-        log -= square
-        return float(log.sum(dtype=np.float64))
-
-    def _wave(self, axis: int, index: int) -> NDArray[np.complex64]:
-        """Return the wave of one atom of a list; the few used last are kept."""
-        key = (axis, index)
-        if key not in self._waves:
-            if len(self._waves) == _KEPT_WAVES:
-                self._waves.pop(next(iter(self._waves)))
-            self._waves[key] = plane_wave(self._problem, self._atoms[axis][index])
-        return self._waves[key]
-
-
-def plane_wave(problem: Problem, x: NDArray[np.float64]) -> NDArray[np.complex64]:
-    """Return exp(-i q.x) of one atom on this rank's points, as products along the grid axes.
-
-    Parameters
-    ----------
-    problem : Problem
-    x : (3,) ndarray
-        Position [Å].
-
-    Returns
-    -------
-    (m,) complex64 ndarray
-    """
-    parts = [np.empty(0, dtype=np.complex64)]
-    for patch in problem.shard.patches:
-        if isinstance(patch, CurvedPatch):
-            parts.append(np.exp(-1j * (patch.q() @ x)).astype(np.complex64))
-            continue
-        a, b, c = (
-            np.exp(-1j * (step @ x) * np.arange(count)).astype(np.complex64)
-            for step, count in zip(patch.step, patch.shape, strict=True)
-        )
-        a = a * np.complex64(np.exp(-1j * (patch.origin @ x)))
-        parts.append(((a[:, None] * b)[:, :, None] * c).ravel())
-    return np.concatenate(parts)
-
-
-def _square(field: NDArray[np.complex64]) -> NDArray[np.float32]:
-    return field.real**2 + field.imag**2
