@@ -8,7 +8,7 @@ from small_crystal import fcc_ball
 
 from prammol.comm import Communicator
 from prammol.diffraction import Diffraction, local_shard
-from prammol.misfit import EXTRA, PoissonMisfit, extra_photons, noise_level, peak_window
+from prammol.misfit import EXTRA, PoissonMisfit, deviance, extra_photons, noise_level, peak_window
 from prammol.patches import BraggPatch
 from prammol.scattering import StructureFactor, direct_structure_factor
 
@@ -49,6 +49,19 @@ def plain_misfit(x, weights, shard, c, floor=0.0, window=1.0):
 def plain_share(counts, lam, extra=EXTRA):
     """Half the Poisson deviance, a few photons added to both."""
     return lam - counts + (counts + extra) * np.log((counts + extra) / (lam + extra))
+
+
+def test_shares_keep_their_digits():
+    """Against extended precision, where data and model nearly agree and where they are far off."""
+    counts = np.repeat([0.0, 1.0, 1e3, 1e8, 1e14], 6)
+    off = np.tile([1e-7, 1e-3, 0.1, -0.3, 1.0, 1e3], 5)
+    lam = np.where(counts > 0, counts * (1 + off), np.abs(off))
+    if np.finfo(np.longdouble).eps > 1e-18:
+        pytest.skip("no extended precision here")
+    photons, more = counts.astype(np.longdouble) + EXTRA, (lam - counts).astype(np.longdouble)
+    exact = more - photons * np.log1p(more / photons)
+    rounding = np.finfo(float).eps * np.abs(lam - counts)
+    assert (np.abs(deviance(counts, lam, EXTRA) - exact) < 4 * rounding).all()
 
 
 @pytest.mark.parametrize("start", [0.1, 0.5, 0.9, 1.1, 8.0])

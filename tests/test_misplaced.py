@@ -9,6 +9,7 @@ from small_crystal import make_problem, relaxed_ball, simulate
 
 from prammol.crystals import make_crystal
 from prammol.fisher import Fisher
+from prammol.md import Cluster
 from prammol.misplaced import misplaced
 from prammol.simulate import simulate as simulate_crystal
 from prammol.stages.refine import Refine
@@ -73,6 +74,36 @@ def test_atoms_are_moved_as_often_as_allowed(moves, monkeypatch):
     stage = Refine(force_tolerance=1e9, moves=moves)
     stage(problem, State(truth - np.sum(shifts, axis=0), 0.1))
     assert len(left) == 3 - moves
+
+
+@pytest.fixture
+def tolerances(monkeypatch):
+    """What objects were relaxed to."""
+    seen = []
+    relax = Cluster.relax
+
+    def spied(cluster, x, force_tolerance):
+        seen.append(force_tolerance)
+        return relax(cluster, x, force_tolerance=force_tolerance)
+
+    relaxed_ball(8.5)  # not spied
+    monkeypatch.setattr(Cluster, "relax", spied)
+    return seen
+
+
+def test_atoms_are_relaxed_tightly_once_none_is_missing(tolerances):
+    truth = relaxed_ball(8.5)
+    problem = make_problem(simulate(truth, points=24), x=truth, cluster=True)
+    rough = Refine()(problem, State(truth[5:] + 0.01, 1.9))
+    assert tolerances == [1e-4]
+    assert rough.wrong > 1
+    assert not rough.explained
+    tight = Refine(moves=0)(problem, State(truth + 0.01, 1.9))
+    assert tolerances == [1e-4, 1e-4, 1e-6]
+    assert tight.converged
+    _, forces = problem.cluster.energy_forces(tight.positions)
+    assert np.linalg.norm(forces) < 2e-6
+    problem.cluster.close()
 
 
 @pytest.mark.parametrize("flux", [5e17, 1e20])

@@ -21,7 +21,7 @@ from prammol.relaxed_moves import cheapest_moves, relaxed_costs, with_neighbours
 from prammol.stages.complete import Complete
 from prammol.stages.proposals import Judge
 from prammol.stages.reconsider import Reconsider
-from prammol.stages.refine import judged
+from prammol.stages.refine import Refine, judged
 from prammol.state import State
 from prammol.support import support_from_truth
 
@@ -211,6 +211,34 @@ def test_what_relaxes_to_the_same_place_is_no_gain(balls, one, gain):
     assert judge.gain == gain
     assert judge.better(full, judge.gain) is None
     assert judge.better(full, -judge.gain) is not None
+
+
+@pytest.mark.parametrize(("added", "tight"), [(11, False), (1, True)])
+def test_what_leaves_less_than_half_is_not_relaxed_tightly(balls, monkeypatch, added, tight):
+    """Of the eleven atoms that are missing the proposal adds all or one."""
+    _, truth = balls
+    problem = problem_of(truth, 1, scale=1.9)
+    inside = np.flatnonzero(np.linalg.norm(truth, axis=1) < 8.0)
+    gone = np.isin(np.arange(len(truth)), inside[3::12])
+    state = Refine()(problem, State(truth[~gone], 1.9))
+    start = state.positions
+    x = np.concatenate([start, truth[gone]])
+    misfit = PoissonMisfit(problem.shard, problem.factor)
+    value = misfit(start).value
+    judge = Judge(
+        problem, misfit, problem.factor, BondPrior(0.0, 6.0), state, x, value, 1.0, (1e-2, 1e-4)
+    )
+    seen = []
+    relax = Cluster.relax
+    monkeypatch.setattr(
+        Cluster, "relax", lambda c, y, force_tolerance: seen.append(force_tolerance)
+        or relax(c, y, force_tolerance=force_tolerance)
+    )  # fmt: skip
+    assert gone.sum() == 11
+    keep = np.arange(len(x)) < len(start) + added
+    found = judge.best([keep])
+    assert (found.added, found.removed) == (added, 0)
+    assert seen == ([1e-2, 1e-4] if tight else [1e-2])
 
 
 @pytest.mark.parametrize("seed", [2, 9, 10])

@@ -7,12 +7,13 @@ from itertools import product
 
 import numpy as np
 import pytest
-from small_crystal import make_problem
+from small_crystal import fcc_ball, make_problem, simulate
 
 from prammol.diffraction import Diffraction
 from prammol.patches import cubic_patch
 from prammol.plane_waves import PlaneWaves
 from prammol.scattering import direct_structure_factor
+from prammol.stages.held_out_points import HeldOutPoints
 from prammol.stages.select import Select, grid_search
 from prammol.stages.walk import Walk
 from prammol.state import State
@@ -114,6 +115,78 @@ def test_walk_knows_the_likelihood_of_every_cell(few):
         assert gained == pytest.approx(exact, rel=1e-4, abs=1.0)
         omega = walk.field(cell)
         np.testing.assert_allclose(omega, direct_structure_factor(q, x), atol=1e-4)
+
+
+def test_points_weigh_what_they_are_said_to_in_a_walk(few, rng):
+    sites, problem = few
+    q, counts = problem.factor.q, problem.shard.counts
+    for part in (0.2, 0.9):  # few points are taken out, many are not
+        votes = np.where(rng.random(problem.shard.size) < part, rng.uniform(1, 9, len(counts)), 0)
+        omega = problem.factor.forward(sites[:8])
+        walk = Walk(problem, votes, omega, SCALE, sites[:3], sites[8:11])
+
+        def seen(x, votes=votes):
+            lam = np.abs(SCALE * direct_structure_factor(q, x)) ** 2
+            return votes @ (counts * np.log(lam) - lam)
+
+        cells = [(1, 0), (1, 1), (0, 1)]
+        exact = [seen(np.concatenate([sites[a:8], sites[8 : 8 + b]])) for a, b in cells]
+        gained = walk.gains((0, 0), cells)
+        np.testing.assert_allclose(gained, np.array(exact) - seen(sites[:8]), rtol=1e-4, atol=1.0)
+        np.testing.assert_allclose(
+            walk.field((1, 1)),
+            direct_structure_factor(q, sites[1:9])[votes > 0 if part < 0.5 else slice(None)],
+            atol=1e-4,
+        )
+
+
+def test_samples_sum_to_what_all_points_do(few, rng):
+    """Mean and number over many draws; points that don't count are never drawn."""
+    sites, problem = few
+    q, counts = problem.factor.q, problem.shard.counts
+    points = rng.random(problem.shard.size) < 0.7
+    judge = HeldOutPoints(problem, points, SCALE)
+    omega, after = problem.factor.forward(sites[1:9]), problem.factor.forward(sites[:8])
+    exact = likelihood(q, counts, sites[:8], points=points) - likelihood(
+        q, counts, sites[1:9], points=points
+    )
+    assert judge.gain(omega, after) == pytest.approx(exact, rel=1e-6)
+    old, new = (np.abs(SCALE * f) ** 2 for f in (omega, after))
+    share = counts * np.log(new / old) - (new - old)
+    samples = np.array([judge.sample(omega, 0.1, rng) for _ in range(300)])
+    assert not samples[:, ~points].any()
+    number = np.mean((samples > 0).sum(axis=1)) / points.sum()
+    assert 0.08 < number < 0.102  # none is drawn twice
+    sums = samples @ share
+    assert abs(sums.mean() - exact) < 4 * sums.std() / np.sqrt(300)
+    even = np.array([(rng.random(len(points)) < 0.1) * points / 0.1 for _ in range(300)]) @ share
+    assert sums.std() < 0.7 * even.std()
+
+
+def test_samples_change_nothing_of_what_the_walks_end_at(rng, monkeypatch):
+    """Wherever they led, all points find nothing better in the end; and they spare work."""
+    x = fcc_ball(9.0) + rng.normal(0, 0.05, fcc_ball(9.0).shape)
+    problem = make_problem(simulate(x, points=30))
+    rng.shuffle(x)
+    wrong = x[:25] + rng.normal(0, 0.8, (25, 3))
+    state = State(np.concatenate([x[40:], wrong]), 1.9, candidates=x[:40])
+    asked = []
+    gains = Walk.gains
+    monkeypatch.setattr(Walk, "gains", lambda w, *a: asked.append(len(w._counts)) or gains(w, *a))
+    after = Select()(problem, state)
+    assert min(asked) < 0.2 * max(asked) == 0.2 * problem.shard.size
+    assert sorted(map(tuple, after.positions)) == sorted(map(tuple, x))
+    again = Select(part=1.0)(problem, replace(after, selected=False))
+    assert not again.selected
+
+
+def test_few_photons_are_not_sampled(few, monkeypatch):
+    sites, problem = few
+    monkeypatch.setattr(HeldOutPoints, "sample", lambda *a: pytest.fail("a sample"))
+    Select()(problem, State(sites[:8], 0.5, candidates=sites[8:]))
+    Select(part=1.0)(problem, State(sites[:8], SCALE, candidates=sites[8:]))
+    with pytest.raises(pytest.fail.Exception):
+        Select()(problem, State(sites[:8], SCALE, candidates=sites[8:]))
 
 
 def test_selection_finds_the_best_of_all_subsets(few):

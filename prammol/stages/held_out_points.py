@@ -61,15 +61,15 @@ class HeldOutPoints:
         omega : (m,) complex ndarray
             Structure factor of the object.
         part : float
-            How many, on average.
+            How many, on average at most.
         rng : Generator
             In the same state on all ranks.
         """
         background = 0.0 if self._shard.background is None else self._shard.background
         expected = expected_counts(omega, self._scale, background)
         power = squared(omega)
-        # |Omega + e|^2 - |Omega|^2 is 1 + 2 |Omega| cos: times dl/d|Omega|^2, and half its square
-        # times C^4 I / lambda^2.
+        # |Omega + e|^2 - |Omega|^2 is 1 + 2 |Omega| cos: its size times the derivative of l, and
+        # for the second order a constant.
         matters = self._scale**2 * (
             1.0 + 2.0 * np.sqrt(power) * np.abs(self._shard.counts / expected - 1.0)
         )
