@@ -15,7 +15,7 @@ from prammol.evaluate import evaluate
 from prammol.flips import Sites
 from prammol.lattice_shift import shifted_weights, weights_of_amplitude
 from prammol.misfit import PoissonMisfit
-from prammol.patches import paper_patches
+from prammol.patches import BraggPatch, paper_patches
 from prammol.phasing import (
     PhasedPatch,
     bulk_amplitude,
@@ -24,6 +24,7 @@ from prammol.phasing import (
     phase_patch,
     stagnated,
     support_mask,
+    trimmed,
 )
 from prammol.scattering import StructureFactor, direct_structure_factor
 from prammol.spacing import apart
@@ -207,3 +208,17 @@ def test_merge_and_apart():
 def test_three_independent_patches_are_chosen_brightest_first():
     peaks = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, -1.0]])
     assert sorted(independent_patches(peaks, [1, 5, 3, 3, 9])) == [1, 2, 4]
+
+
+def test_edges_with_large_prime_factors_lose_planes_on_both_sides(rng):
+    step = np.array([[0.01, 0.001, 0.0], [0.0, 0.012, 0.0], [0.0, 0.002, 0.011]])
+    patch = BraggPatch([1.0, -1.0, 2.0], step, (67, 66, 71))
+    signal = rng.random(patch.shape)
+    less, kept, valid = trimmed(patch, signal, signal > 0.1)
+    assert less.shape == kept.shape == valid.shape == (64, 64, 70)
+    where = np.indices(less.shape).reshape(3, -1).T + [1, 1, 0]
+    np.testing.assert_allclose(less.q(), patch.at(where), rtol=1e-12)
+    np.testing.assert_array_equal(kept.ravel(), signal[tuple(where.T)])
+    np.testing.assert_array_equal(valid, kept > 0.1)
+    short = BraggPatch([1.0, -1.0, 2.0], step, (13, 64, 5))
+    assert trimmed(short, np.zeros(short.shape), np.ones(short.shape, bool))[0].shape == (13, 64, 5)

@@ -69,9 +69,9 @@ class Complete:
     force_tolerance : float
         Relaxation stops when the norm of all forces is below this [eV/Å].
     final_tolerance : float
-        The same for what has passed the first test: off the minimum the data may still be
-        fitted a little better, again and again. At 1e-4 that is worth less than a
-        thousandth of an atom.
+        The same for what has passed the first test, unless it more than halves what was wrong:
+        off the minimum the data may still be fitted a little better, again and again. At
+        1e-4 that is worth less than a thousandth of an atom.
     epsilon : float
         Accuracy of the Fourier transforms.
     """

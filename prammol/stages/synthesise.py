@@ -19,6 +19,7 @@ from prammol.phasing import (
     phase_patch,
     stagnated,
     support_mask,
+    trimmed,
 )
 from prammol.potentials import Potential
 from prammol.state import Problem, State
@@ -94,19 +95,17 @@ class Synthesise:
         peaks = data.peaks()
         chosen = independent_patches(peaks, [float(c.max()) for c in data.counts])
         centre = problem.support.centres().mean(axis=0)
-        masks = {k: support_mask(data.patches[k], problem.support, centre) for k in chosen}
+        grids = {k: trimmed(*data.gridded(k)) for k in chosen}
+        masks = {k: support_mask(grids[k][0], problem.support, centre) for k in chosen}
 
         def run(
             k: int, mask: NDArray[np.bool_], wave: NDArray[np.complex64], iterations: int
         ) -> PhasedPatch:
-            patch, signal, valid = data.gridded(k)
-            return phase_patch(
-                patch, signal, valid, peaks[k], width, mask, centre, wave, iterations
-            )
+            return phase_patch(*grids[k], peaks[k], width, mask, centre, wave, iterations)
 
         def first(k: int, attempt: int) -> PhasedPatch:
             rng = problem.rng(f"phase patch {k}", start + 1000 * attempt)
-            turns = rng.random(data.patches[k].shape)
+            turns = rng.random(grids[k][0].shape)
             wave = np.exp(2j * np.pi * turns).astype(np.complex64)
             return run(k, masks[k], wave, self.iterations)
 
@@ -118,7 +117,7 @@ class Synthesise:
         waves = Waves([phased[k] for k in chosen], Communicator())
 
         def second(k: int) -> PhasedPatch:
-            mask = envelope_mask(waves, data.patches[k], masks[k], self.envelope)
+            mask = envelope_mask(waves, grids[k][0], masks[k], self.envelope)
             return run(k, mask, phased[k].field, self.iterations // 2)
 
         phased = _spread(chosen, second, problem.comm)
