@@ -13,6 +13,7 @@ windows around the Bragg peaks and a relative floor.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -29,6 +30,7 @@ _EXTRA_PART = 0.0075  # of the mean signal of a point
 _EXTRA_LEAST = 1e-6
 # Upwards: with few photons the sum isn't monotonic, and a large floor gives them away.
 _CLEAR = 3.0
+_BLOCK = 8192  # points whose intermediate values stay in the cache
 _CLOSE = 1e-6  # last step of Newton for C^2; what is left is about its square
 _LN2 = float(np.log(2.0))
 _FLOORS = np.concatenate([[0.0], np.geomspace(1e-4, 0.5, 24)])
@@ -105,6 +107,10 @@ def _noise_table(
     mean = np.sum(weight * share, axis=1)
     variance = np.sum(weight * share**2, axis=1) - mean**2
     return log_lam, mean, variance
+
+
+def _blocks(points: int) -> Iterator[slice]:
+    return (slice(k, min(k + _BLOCK, points)) for k in range(0, points, _BLOCK))
 
 
 @dataclass(frozen=True)
@@ -246,22 +252,29 @@ class PoissonMisfit:
             sums = self._comm.allreduce(np.array(pair))
             start = float(np.sqrt(sums[0] / max(sums[1], 1e-300)))
         c2 = start**2
-        weighted, more = self._weight * power, self._counts + self._extra
+        weighted = self._weight * power
         total = weighted.sum()
         for _ in range(30):
             # Newton in C^2, in which lambda is linear and J convex.
-            expected = c2 * power
-            expected += self._background + self._extra
-            ratio = more / expected
-            ratio *= weighted  # its sum is that of u I'/lambda' dlambda/dC^2
-            first = total - ratio.sum()
-            ratio /= expected
-            first, second = self._comm.allreduce(np.array([first, ratio @ power]))
+            sums = np.array([total, 0.0])
+            for part in _blocks(len(power)):
+                expected = c2 * power[part]
+                expected += self._background_of(part) + self._extra
+                ratio = self._counts[part] + self._extra
+                ratio /= expected
+                ratio *= weighted[part]  # its sum is that of u I'/lambda' dlambda/dC^2
+                sums[0] -= ratio.sum()
+                ratio /= expected
+                sums[1] += ratio @ power[part]
+            first, second = self._comm.allreduce(sums)
             step = -float(first / max(second, 1e-300))
             c2 = max(c2 + step, 0.1 * c2)
             if abs(step) < _CLOSE * c2:
                 break
         return float(np.sqrt(c2))
+
+    def _background_of(self, part: slice) -> NDArray[np.float64] | float:
+        return self._background if isinstance(self._background, float) else self._background[part]
 
     @property
     def weight(self) -> NDArray[np.float64]:
@@ -280,10 +293,17 @@ class PoissonMisfit:
         dJ/dw_j = Re sum_q field exp(+i q.x_j), dJ/dx_j = -w_j Im sum_q q field exp(+i q.x_j).
         """
         c = self.scale(omega, scale)
-        expected = self.expected(omega, c)
-        value = self._comm.sum(float(self._weight @ deviance(self._counts, expected, self._extra)))
-        slope = self._weight * (expected - self._counts) / (expected + self._extra)
-        return value, c, (2.0 * c * c) * slope * omega
+        value, field = 0.0, np.empty(len(omega), dtype=complex)
+        for part in _blocks(len(omega)):
+            counts, weight = self._counts[part], self._weight[part]
+            expected = c * c * squared(omega[part])
+            expected += self._background_of(part)
+            value += float(weight @ deviance(counts, expected, self._extra))
+            slope = expected - counts
+            slope *= 2.0 * c * c * weight
+            slope /= expected + self._extra
+            np.multiply(slope, omega[part], out=field[part])
+        return self._comm.sum(value), c, field
 
     def newton_step(
         self,
@@ -307,12 +327,17 @@ class PoissonMisfit:
         step : (k,) ndarray
         gain : float
         """
-        expected = self.expected(omega, scale)
-        slope = np.vstack([scale**2 * derivatives, 2.0 * scale * squared(omega)])
-        weighted = slope * (self._weight / (expected + self._extra))
-        system = self._comm.allreduce(weighted @ slope.T)
-        right = self._comm.allreduce(weighted @ (expected - self._counts))
-        change = -np.linalg.lstsq(system, right, rcond=None)[0]
+        number = len(derivatives) + 1
+        system, right = np.zeros((number, number)), np.zeros(number)
+        for part in _blocks(len(omega)):
+            power = squared(omega[part])
+            expected = scale**2 * power + self._background_of(part)
+            slope = np.vstack([scale**2 * derivatives[:, part], 2.0 * scale * power])
+            weighted = slope * (self._weight[part] / (expected + self._extra))
+            system += weighted @ slope.T
+            right += weighted @ (expected - self._counts[part])
+        system, right = self._comm.allreduce(system), self._comm.allreduce(right)
+        change = -np.asarray(np.linalg.lstsq(system, right, rcond=None)[0], dtype=float)
         return change[:-1], float(-0.5 * change @ right)
 
     def preference(
