@@ -41,9 +41,9 @@ class PlaneWaves:
     def __call__(self, x: NDArray[np.float64]) -> NDArray[np.complex64]:
         """Return the wave of an atom at x, (3,) [Å], as (m,)."""
         parts = [np.empty(0, dtype=np.complex64)]
-        for k, patch in enumerate(self._patches):
+        for number, patch in enumerate(self._patches):
             if isinstance(patch, CurvedPatch):
-                q = patch.q() if self._where is None else patch.q()[self._where[k]]
+                q = patch.q() if self._where is None else patch.q()[self._where[number]]
                 parts.append(np.exp(-1j * (q @ x)).astype(np.complex64))
                 continue
             a, b, c = (
@@ -54,6 +54,6 @@ class PlaneWaves:
             if self._where is None:
                 parts.append(((a[:, None] * b)[:, :, None] * c).ravel())
             else:
-                i, j, k_ = self._axes[k]
-                parts.append(a[i] * b[j] * c[k_])
+                i, j, k = self._axes[number]
+                parts.append(a[i] * b[j] * c[k])
         return np.concatenate(parts)

@@ -77,7 +77,7 @@ class Select:
             order = np.argsort(-gains, kind="stable")
             leave, enter = order[inside[order]], order[~inside[order]]
             votes = judge.sample(omega, self.part, rng) if samples else points
-            walk = Walk(problem, votes, omega, state.scale, pool[leave], pool[enter])
+            walk = Walk(problem, votes, omega, state.scale, pool[leave], pool[enter], samples)
             removed, added = grid_search((len(leave), len(enter)), walk.gains, least)
             changed = inside.copy()
             changed[leave[:removed]] = False

@@ -13,7 +13,6 @@ from prammol.state import Problem
 Cell = tuple[int, int]
 _BLOCK = 32768
 _KEPT_WAVES = 8
-_FEW = 0.5  # of a rank's points; of fewer the others are left out instead of weighed with 0
 
 
 class Walk:
@@ -33,6 +32,9 @@ class Walk:
         C.
     leave, enter : (n, 3) ndarray
         Sorted atoms to remove and positions to add [Å].
+    sampled : bool
+        Whether to leave out points that don't count instead of weighing them with 0: faster
+        where they are many.
     """
 
     def __init__(
@@ -43,12 +45,12 @@ class Walk:
         scale: float,
         leave: NDArray[np.float64],
         enter: NDArray[np.float64],
+        sampled: bool = False,
     ) -> None:
-        where = np.flatnonzero(votes)
-        few = len(where) < _FEW * len(votes)
-        kept = where if few else slice(None)
+        where = np.flatnonzero(votes) if sampled else None
+        kept = slice(None) if where is None else where
         self._comm = problem.comm
-        self._wave_of = PlaneWaves(problem.shard.patches, where if few else None)
+        self._wave_of = PlaneWaves(problem.shard.patches, where)
         self._field = omega[kept].copy()
         self._start = _square(self._field.astype(np.complex64))
         self._counts = (votes[kept] * problem.shard.counts[kept]).astype(np.float32)
@@ -67,7 +69,7 @@ class Walk:
     def field(self, here: Cell) -> NDArray[np.complex128]:
         """Return the structure factor at a cell next to the last one asked for, (k,) complex.
 
-        On all points of the rank, or where less than half of them count, on those.
+        On all points of the rank, or of a sample on its own.
         """
         for axis in (0, 1):
             for sign, wave in self._steps(axis, self._here[axis], here[axis]):
