@@ -81,7 +81,8 @@ class Refine:
     ) -> tuple[State, float]:
         """Relax atoms, turn and strain them as the data want, and judge; also return the misfit."""
         misfit = PoissonMisfit(problem.shard, problem.factor)
-        for tolerance in sorted({self.rough_tolerance, self.force_tolerance}, reverse=True):
+        tight = self.force_tolerance
+        for tolerance in sorted({max(self.rough_tolerance, tight), tight}, reverse=True):
             y, _, _ = problem.cluster.relax(x, force_tolerance=tolerance)
             x, value = align_strained(misfit, problem.factor, y, x)
             omega = problem.factor.forward(x)

@@ -352,7 +352,8 @@ def prefers(
     """
     misfit = honest_misfit(problem.shard, problem.factor, old, atoms, points)
     gain, noise = misfit.preference(old, new)
-    return gain > sigmas * noise
+    # Points in which neither changes anything have no noise, and say nothing but rounding.
+    return noise > 0 and gain > sigmas * noise
 
 
 def size_of(x: NDArray[np.float64]) -> float:
