@@ -257,7 +257,7 @@ class Shard:
         return np.maximum(self.counts - self.background, 0.0)
 
     def background_at(
-        self, points: NDArray[np.bool_] | NDArray[np.int_]
+        self, points: NDArray[np.bool_] | NDArray[np.int_] | slice
     ) -> NDArray[np.float64] | float:
         """Return the background of some points, 0.0 if there is none anywhere."""
         return 0.0 if self.background is None else self.background[points]

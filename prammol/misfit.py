@@ -169,7 +169,8 @@ class PoissonMisfit:
         self._comm = shard.comm
         self._factor = factor
         self._counts = shard.counts
-        self._background = 0.0 if shard.background is None else shard.background
+        self._background_at = shard.background_at
+        self._background = shard.background_at(slice(None))
         self._signal = shard.signal
         # S^2 / I, less two standard deviations: a weight that went with the noise of few
         # photons would bias the fit.
@@ -259,7 +260,7 @@ class PoissonMisfit:
             sums = np.array([total, 0.0])
             for part in _blocks(len(power)):
                 expected = c2 * power[part]
-                expected += self._background_of(part) + self._extra
+                expected += self._background_at(part) + self._extra
                 ratio = self._counts[part] + self._extra
                 ratio /= expected
                 ratio *= weighted[part]  # its sum is that of u I'/lambda' dlambda/dC^2
@@ -272,9 +273,6 @@ class PoissonMisfit:
             if abs(step) < _CLOSE * c2:
                 break
         return float(np.sqrt(c2))
-
-    def _background_of(self, part: slice) -> NDArray[np.float64] | float:
-        return self._background if isinstance(self._background, float) else self._background[part]
 
     @property
     def weight(self) -> NDArray[np.float64]:
@@ -297,7 +295,7 @@ class PoissonMisfit:
         for part in _blocks(len(omega)):
             counts, weight = self._counts[part], self._weight[part]
             expected = c * c * squared(omega[part])
-            expected += self._background_of(part)
+            expected += self._background_at(part)
             value += float(weight @ deviance(counts, expected, self._extra))
             slope = expected - counts
             slope *= 2.0 * c * c * weight
@@ -331,7 +329,7 @@ class PoissonMisfit:
         system, right = np.zeros((number, number)), np.zeros(number)
         for part in _blocks(len(omega)):
             power = squared(omega[part])
-            expected = scale**2 * power + self._background_of(part)
+            expected = scale**2 * power + self._background_at(part)
             slope = np.vstack([scale**2 * derivatives[:, part], 2.0 * scale * power])
             weighted = slope * (self._weight[part] / (expected + self._extra))
             system += weighted @ slope.T

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.likelihood import expected_counts
+from prammol.likelihood import expected_counts, poisson_log_likelihood
 from prammol.scattering import squared
 from prammol.state import Problem
 
@@ -40,13 +40,13 @@ class HeldOutPoints:
         before, after : (m,) complex ndarray
             Structure factors.
         """
+        counts = self._shard.counts[self.points]
         background = self._shard.background_at(self.points)
         old, new = (
-            expected_counts(omega[self.points], self._scale, background)
+            poisson_log_likelihood(counts, omega[self.points], self._scale, self._comm, background)
             for omega in (before, after)
         )
-        counts = self._shard.counts[self.points]
-        return self._comm.sum(float(np.sum(counts * np.log(new / old) - (new - old))))
+        return new - old
 
     def sample(
         self, omega: NDArray[np.complex128], part: float, rng: np.random.Generator
@@ -65,7 +65,7 @@ class HeldOutPoints:
         rng : Generator
             In the same state on all ranks.
         """
-        background = 0.0 if self._shard.background is None else self._shard.background
+        background = self._shard.background_at(slice(None))
         expected = expected_counts(omega, self._scale, background)
         power = squared(omega)
         # |Omega + e|^2 - |Omega|^2 is 1 + 2 |Omega| cos: its size times the derivative of l, and

@@ -82,12 +82,12 @@ class Select:
             changed = inside.copy()
             changed[leave[:removed]] = False
             changed[enter[:added]] = True
-            if samples:
+            better, after = removed + added > 0, omega
+            if better and samples:
                 after = rough.forward(pool[changed])
                 better = judge.gain(omega, after) > least
-            else:
+            elif better:
                 after = walk.field((removed, added))
-                better = removed + added > 0
             if better:
                 inside, omega = changed, after
             elif samples:
