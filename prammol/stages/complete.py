@@ -23,6 +23,7 @@ from prammol.scattering import StructureFactor
 from prammol.spacing import TOO_CLOSE, apart
 from prammol.stages.proposals import Judge
 from prammol.state import Problem, State
+from prammol.thinning import coarser
 
 # Among thousands of places noise alone makes minima of three standard deviations.
 _SIGMAS = 4.0
@@ -74,6 +75,9 @@ class Complete:
         1e-4 that is worth less than a thousandth of an atom.
     epsilon : float
         Accuracy of the Fourier transforms.
+    many : float
+        While more atoms than this are wrong, no more points are asked than tell the shape
+        (:mod:`prammol.thinning`).
     """
 
     depth: float = 0.2
@@ -88,11 +92,14 @@ class Complete:
     force_tolerance: float = 1e-2
     final_tolerance: float = 1e-4
     epsilon: float = 1e-5
+    many: float = 10.0
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one round; ``selected`` tells whether it changed."""
         if state.selected:  # the stage before has done it
             return state
+        if state.wrong > self.many:
+            problem = coarser(problem)
         factor = StructureFactor(problem.shard.patches, self.epsilon, problem.factor.threads)
         x = state.positions
         omega = factor.forward(x)

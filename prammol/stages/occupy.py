@@ -12,6 +12,7 @@ from prammol.misfit import PoissonMisfit, peak_window
 from prammol.occupancies import fit_occupancies
 from prammol.scattering import StructureFactor
 from prammol.state import Problem, State
+from prammol.thinning import coarser
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Occupy:
     Flips choose the shifts worth pursuing, and with few photons the best set. With many,
     while the sites aren't yet where the atoms are, occupancies between 0 and 1 under windows
     around the Bragg peaks often do better: coarse features of the shape first. Then both are
-    tried and the least misfit wins.
+    tried and the least misfit wins. No more points are asked than tell the shape
+    (:mod:`prammol.thinning`).
 
     Attributes
     ----------
@@ -61,6 +63,7 @@ class Occupy:
     def __call__(self, problem: Problem, state: State) -> State:
         """Return a state whose atoms are sites; the shift with the least misfit wins."""
         potential = problem.cluster.potential
+        problem = coarser(problem)
         factor = StructureFactor(problem.shard.patches, self.epsilon, problem.factor.threads)
         starts = list(np.atleast_2d(state.occupancies))
         first = state.positions[starts[0] > self.threshold]

@@ -35,6 +35,9 @@ class Refine:
     rough_tolerance : float
         The same while atoms are missing or too many: what they cost is far more than
         what such small forces do.
+    coarse_tolerance : float
+        The same while the data contradict the object by more than `many` atoms' worth.
+    many : float
     significance : float
         The object explains the data when the misfit exceeds what pure noise gives by
         less than this many standard deviations. If so many are worth less than half an atom,
@@ -45,6 +48,8 @@ class Refine:
 
     force_tolerance: float = 1e-6
     rough_tolerance: float = 1e-4
+    coarse_tolerance: float = 1e-2
+    many: float = 10.0
     significance: float = 5.0
     moves: int = 3
 
@@ -62,13 +67,16 @@ class Refine:
             if found is None:
                 break
             refined, value = found
+        # The last tenths of a picometre are worth their time only when no atom moves any more.
+        if self.force_tolerance < self.rough_tolerance and not _far_off(refined, _AN_ATOM):
+            refined, _ = self._relaxed_to(problem, refined, self.force_tolerance)
         return refined
 
     def _with_atoms_moved(
         self, problem: Problem, state: State, value: float
     ) -> tuple[State, float] | None:
         """Return state and misfit with single atoms moved, or None if that isn't better."""
-        if self.moves == 0 or (not state.explained and state.wrong > _AN_ATOM):
+        if self.moves == 0 or _far_off(state, _AN_ATOM):
             return None
         shift = misplaced(problem, state.positions)
         if not shift.any():
@@ -79,17 +87,27 @@ class Refine:
     def _relaxed(
         self, problem: Problem, state: State, x: NDArray[np.float64]
     ) -> tuple[State, float]:
+        """Relax atoms as tightly as is worth it, and judge; also return the misfit."""
+        state = replace(state, positions=x)
+        if _far_off(state, self.many):
+            coarse = max(self.coarse_tolerance, self.force_tolerance)
+            state, value = self._relaxed_to(problem, state, coarse)
+            if _far_off(state, self.many):
+                return state, value
+        return self._relaxed_to(problem, state, max(self.rough_tolerance, self.force_tolerance))
+
+    def _relaxed_to(self, problem: Problem, state: State, tolerance: float) -> tuple[State, float]:
         """Relax atoms, turn and strain them as the data want, and judge; also return the misfit."""
         misfit = PoissonMisfit(problem.shard, problem.factor)
-        tight = self.force_tolerance
-        for tolerance in sorted({max(self.rough_tolerance, tight), tight}, reverse=True):
-            y, _, _ = problem.cluster.relax(x, force_tolerance=tolerance)
-            x, value = align_strained(misfit, problem.factor, y, x)
-            omega = problem.factor.forward(x)
-            state = judged(problem, replace(state, positions=x), omega, self.significance)
-            if not state.explained and state.wrong > _AN_ATOM:
-                break
-        return state, value
+        y, _, _ = problem.cluster.relax(state.positions, force_tolerance=tolerance)
+        x, value = align_strained(misfit, problem.factor, y, state.positions)
+        omega = problem.factor.forward(x)
+        return judged(problem, replace(state, positions=x), omega, self.significance), value
+
+
+def _far_off(state: State, atoms: float) -> bool:
+    """Tell whether the data contradict the object by more than so many atoms' worth."""
+    return not state.explained and state.wrong > atoms
 
 
 def _short(problem: Problem, shift: NDArray[np.float64]) -> NDArray[np.float64]:

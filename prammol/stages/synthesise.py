@@ -25,6 +25,7 @@ from prammol.potentials import Potential
 from prammol.state import Problem, State
 from prammol.sublattice import choose_sublattice, explain, on_sublattice
 from prammol.synthesis import Waves, synthesise
+from prammol.thinning import thinned_grid
 
 _WIDE = 0.2  # determinant of unit Bragg vectors below which they are nearly in one plane
 
@@ -95,7 +96,7 @@ class Synthesise:
         peaks = data.peaks()
         chosen = independent_patches(peaks, [float(c.max()) for c in data.counts])
         centre = problem.support.centres().mean(axis=0)
-        grids = {k: trimmed(*data.gridded(k)) for k in chosen}
+        grids = {k: trimmed(*thinned_grid(problem, k)) for k in chosen}
         masks = {k: support_mask(grids[k][0], problem.support, centre) for k in chosen}
 
         def run(

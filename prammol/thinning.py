@@ -1,0 +1,134 @@
+"""Fewer points for coarse questions: every second or third along each axis of a patch.
+
+The structure factor of a crystal that fills a part f of the period of a grid (2 pi over its
+step) is known everywhere from points 1/f steps apart. Patches are sampled more finely, to phase
+them and for the photons. As long as photons abound, the points between tell nothing new about
+the shape; how exact the positions become is a matter of all photons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.curved import CurvedPatch
+from prammol.diffraction import Diffraction, Shard
+from prammol.patches import BraggPatch, shard
+from prammol.scattering import StructureFactor
+from prammol.state import Problem
+
+_FILLED = 0.8  # part of the period of the coarser grid that the support may fill
+_ABOUND = 1000.0  # photons for each atom in the points that are left
+Steps = tuple[int, int, int]
+
+
+def coarser(problem: Problem) -> Problem:
+    """Return the problem on as few points as tell the whole shape.
+
+    Itself if its patches have no points to spare, or few photons. Counts of the whole patches
+    (`Problem.data`) stay as they are.
+    """
+    steps = spare(problem)
+    if steps is None:
+        return problem
+    part = _thinned_shard(problem.data, problem.shard, steps)
+    factor = StructureFactor(part.patches, problem.factor.epsilon, problem.factor.threads)
+    return replace(problem, shard=part, factor=factor)
+
+
+def thinned_grid(
+    problem: Problem, k: int
+) -> tuple[BraggPatch, NDArray[np.float64], NDArray[np.bool_]]:
+    """Return patch k (0 is the first), its signal and mask, with no points to spare.
+
+    On an affine grid, for phase retrieval, as :meth:`prammol.diffraction.Diffraction.gridded`.
+    """
+    patch, signal, valid = problem.data.gridded(k)
+    steps = spare(problem)
+    left, part = thinned(patch, steps[k]) if steps else (None, ())
+    return (patch, signal, valid) if left is None else (left, signal[part], valid[part])
+
+
+def spare(problem: Problem) -> list[Steps] | None:
+    """Return of how many points along each axis of each patch one suffices.
+
+    None if that is all of them, or if the points left would have fewer than a thousand photons
+    for each atom the support has room for.
+    """
+    data, x = problem.data, problem.support.centres()
+    steps = [_steps(patch, x) for patch in data.patches]
+    if all(step == (1, 1, 1) for step in steps):
+        return None
+    photons = sum(
+        float(data.signal(k)[data.valid[k]].sum()) / np.prod(step) for k, step in enumerate(steps)
+    )
+    room = problem.support.volume / problem.cluster.potential.atomic_volume
+    return steps if photons >= _ABOUND * room else None
+
+
+def _steps(patch: BraggPatch, x: NDArray[np.float64]) -> Steps:
+    """Return of how many points one suffices for an object that fills some positions [Å]."""
+    if isinstance(patch, CurvedPatch):
+        return 1, 1, 1
+    filled = np.ptp(x @ patch.step.T, axis=0) / (2 * np.pi)
+    one, two, three = (max(int(_FILLED / max(f, 0.01)), 1) for f in filled)
+    return one, two, three
+
+
+def thinned(
+    patch: BraggPatch, steps: Steps, first_plane: int = 0, planes: int | None = None
+) -> tuple[BraggPatch | None, tuple[slice, ...]]:
+    """Return a patch of every so many-th point of some planes, and which of theirs these are.
+
+    Parameters
+    ----------
+    patch : BraggPatch
+    steps : (int, int, int)
+        Distance of the points along each axis. The one in the middle of the patch is kept.
+    first_plane, planes : int, optional
+        A slab of the patch; the whole of it if not given.
+
+    Returns
+    -------
+    patch : BraggPatch or None
+        None if no point is left.
+    part : (3,) tuple of slice
+        To be used on arrays of the slab.
+    """
+    slab = patch.planes(first_plane, first_plane + (planes or patch.shape[0]))
+    middle = np.array(patch.shape) // 2 - [first_plane, 0, 0]
+    first = middle % steps
+    part = tuple(slice(int(f), None, s) for f, s in zip(first, steps, strict=True))
+    shape = [len(range(n)[p]) for n, p in zip(slab.shape, part, strict=True)]
+    if min(shape) < 1:
+        return None, part
+    if steps == (1, 1, 1):
+        return slab, part
+    origin = slab.origin + first @ slab.step
+    return BraggPatch(origin, slab.step * np.array(steps)[:, None], shape), part
+
+
+def _thinned_shard(data: Diffraction, whole: Shard, steps: list[Steps]) -> Shard:
+    """Return a rank's points that are left; a point keeps its number."""
+    patches, points = [], [np.empty(0, dtype=int)]
+    offset = 0
+    for slab in shard(data.patches, whole.comm):
+        patch, planes = data.patches[slab.patch_index], slab.stop - slab.start
+        left, part = thinned(patch, steps[slab.patch_index], slab.start, planes)
+        numbers = np.arange(planes * patch.size // patch.shape[0])
+        if left is not None:
+            patches.append(left)
+            points.append(offset + numbers.reshape(planes, *patch.shape[1:])[part].ravel())
+        offset += len(numbers)
+    kept = np.concatenate(points)
+    return replace(
+        whole,
+        patches=patches,
+        patch_index=whole.patch_index[kept],
+        global_index=whole.global_index[kept],
+        counts=whole.counts[kept],
+        valid=whole.valid[kept],
+        background=None if whole.background is None else whole.background[kept],
+    )
