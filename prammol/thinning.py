@@ -1,4 +1,4 @@
-"""Fewer points for coarse questions: every second or third along each axis of a patch.
+"""Fewer points for coarse questions: every second along each axis of a patch.
 
 The structure factor of a crystal that fills a part f of the period of a grid (2 pi over its
 step) is known everywhere from points 1/f steps apart. Patches are sampled more finely, to phase
@@ -21,6 +21,8 @@ from prammol.state import Problem
 
 _FILLED = 0.8  # part of the period of the coarser grid that the support may fill
 _ABOUND = 1000.0  # photons for each atom in the points that are left
+# By every third point a ball of 152 atoms came out with 12 and 20 wrong sites, by every second 9.
+_MOST = 2
 Steps = tuple[int, int, int]
 
 
@@ -73,7 +75,7 @@ def _steps(patch: BraggPatch, x: NDArray[np.float64]) -> Steps:
     if isinstance(patch, CurvedPatch):
         return 1, 1, 1
     filled = np.ptp(x @ patch.step.T, axis=0) / (2 * np.pi)
-    one, two, three = (max(int(_FILLED / max(f, 0.01)), 1) for f in filled)
+    one, two, three = (_MOST if f * _MOST <= _FILLED else 1 for f in filled)
     return one, two, three
 
 
