@@ -20,6 +20,7 @@ from prammol.scattering import StructureFactor
 from prammol.state import Problem
 
 _FILLED = 0.8  # part of the period of the coarser grid that the support may fill
+_AROUND = 4.0  # that must stay empty besides, sites are sought there [neighbour distances]
 _ABOUND = 1000.0  # photons for each atom in the points that are left
 # By every third point a ball of 152 atoms came out with 12 and 20 wrong sites, by every second 9.
 _MOST = 2
@@ -60,7 +61,8 @@ def spare(problem: Problem) -> list[Steps] | None:
     for each atom the support has room for.
     """
     data, x = problem.data, problem.support.centres()
-    steps = [_steps(patch, x) for patch in data.patches]
+    distance = problem.cluster.potential.neighbour_distance
+    steps = [_steps(patch, x, distance) for patch in data.patches]
     if all(step == (1, 1, 1) for step in steps):
         return None
     photons = sum(
@@ -70,12 +72,15 @@ def spare(problem: Problem) -> list[Steps] | None:
     return steps if photons >= _ABOUND * room else None
 
 
-def _steps(patch: BraggPatch, x: NDArray[np.float64]) -> Steps:
+def _steps(patch: BraggPatch, x: NDArray[np.float64], distance: float) -> Steps:
     """Return of how many points one suffices for an object that fills some positions [Å]."""
     if isinstance(patch, CurvedPatch):
         return 1, 1, 1
-    filled = np.ptp(x @ patch.step.T, axis=0) / (2 * np.pi)
-    one, two, three = (_MOST if f * _MOST <= _FILLED else 1 for f in filled)
+    turns = patch.step / (2 * np.pi)
+    filled = _MOST * np.ptp(x @ turns.T, axis=0)
+    around = _MOST * _AROUND * distance * np.linalg.norm(turns, axis=1)
+    enough = (filled <= _FILLED) & (filled + around <= 1.0)
+    one, two, three = (_MOST if e else 1 for e in enough)
     return one, two, three
 
 
