@@ -103,6 +103,30 @@ def test_atoms_are_relaxed_tightly_once_none_is_missing(tolerances):
     assert tight.converged
     _, forces = problem.cluster.energy_forces(tight.positions)
     assert np.linalg.norm(forces) < 2e-6
+    tolerances.clear()
+    poor = Refine()(problem, State(truth[25:], 1.9))
+    assert poor.wrong > 10
+    assert tolerances == [1e-2]
+    # Only loose atoms off: nearly right once they are relaxed.
+    tolerances.clear()
+    shaken = truth + np.random.default_rng(1).normal(0, 0.1, truth.shape)
+    right = Refine()(problem, State(shaken, 1.9))
+    assert right.converged
+    assert tolerances == [1e-2, 1e-4, 1e-6]
+    problem.cluster.close()
+
+
+def test_atoms_are_relaxed_tightly_after_the_last_move(tolerances, monkeypatch):
+    truth = relaxed_ball(8.5)
+    problem = make_problem(simulate(truth, points=24), x=truth, cluster=True)
+    shift = np.zeros_like(truth)
+    shift[3] = [0.1, 0.0, 0.0]
+    told = [shift, np.zeros_like(truth)]
+    monkeypatch.setattr("prammol.stages.refine.misplaced", lambda *_: told.pop(0))
+    monkeypatch.setattr("prammol.stages.refine.LEAST", -1e9)  # any move is a gain
+    Refine()(problem, State(truth, 1.9))
+    assert not told
+    assert tolerances == [1e-4, 1e-6]
     problem.cluster.close()
 
 

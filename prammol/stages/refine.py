@@ -36,8 +36,9 @@ class Refine:
         The same while atoms are missing or too many: what they cost is far more than
         what such small forces do.
     coarse_tolerance : float
-        The same while the data contradict the object by more than `many` atoms' worth.
+        The same while `many` atoms or more are wrong.
     many : float
+        How many that are, by what they cost.
     significance : float
         The object explains the data when the misfit exceeds what pure noise gives by
         less than this many standard deviations. If so many are worth less than half an atom,
@@ -61,7 +62,7 @@ class Refine:
         # Moved before anything is relaxed: that is done once then.
         refined = judged(problem, state, omega, self.significance)
         found = self._with_atoms_moved(problem, refined, value)
-        refined, value = found or self._relaxed(problem, state, x)
+        refined, value = found or self._relaxed(problem, refined, x)
         for _ in range(self.moves - (found is not None)):
             found = self._with_atoms_moved(problem, refined, value)
             if found is None:
