@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_crystal import fcc_ball, make_problem, simulate
+from small_crystal import fcc_ball, make_problem, relaxed_ball, simulate
 
 from prammol.comm import Communicator
 from prammol.curved import CurvedPatch
 from prammol.diffraction import Diffraction
 from prammol.patches import BraggPatch, cubic_patch, paper_patches
 from prammol.scattering import direct_structure_factor
+from prammol.stages.complete import Complete
 from prammol.stages.occupy import Occupy
 from prammol.state import State
 from prammol.support import Support
@@ -166,6 +167,17 @@ def test_thinned_points_choose_nearly_the_right_sites(seed):
     after = Occupy()(problem, State(sites, 1.0, occupancies=start[None].astype(float)))
     wrong = set(map(tuple, after.positions)) ^ set(map(tuple, sites[inside]))
     assert len(wrong) < 11
+    problem.cluster.close()
+
+
+@pytest.mark.parametrize(("wrong", "asked"), [(9.0, 0), (11.0, 1)])
+def test_complete_asks_fewer_points_only_while_many_atoms_are_wrong(wrong, asked, monkeypatch):
+    x = relaxed_ball(6.0)
+    problem = make_problem(simulate(x, points=12), x=x, cluster=True)
+    seen = []
+    monkeypatch.setattr("prammol.stages.complete.coarser", lambda p: seen.append(p) or p)
+    Complete()(problem, State(x[1:], 1.9, wrong=wrong))
+    assert len(seen) == asked
     problem.cluster.close()
 
 
