@@ -107,6 +107,10 @@ def test_atoms_are_relaxed_tightly_once_none_is_missing(tolerances):
     poor = Refine()(problem, State(truth[25:], 1.9))
     assert poor.wrong > 10
     assert tolerances == [1e-2]
+    tolerances.clear()
+    settled = State(truth[25:], 1.9, iteration=3)  # nothing was selected: as good as it gets
+    Refine()(problem, settled)
+    assert tolerances == [1e-4]
     # Only loose atoms off: nearly right once they are relaxed.
     tolerances.clear()
     shaken = truth + np.random.default_rng(1).normal(0, 0.1, truth.shape)

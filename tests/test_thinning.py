@@ -170,14 +170,26 @@ def test_thinned_points_choose_nearly_the_right_sites(seed):
     problem.cluster.close()
 
 
-@pytest.mark.parametrize(("wrong", "asked"), [(9.0, 0), (11.0, 1)])
-def test_complete_asks_fewer_points_only_while_many_atoms_are_wrong(wrong, asked, monkeypatch):
-    x = relaxed_ball(6.0)
-    problem = make_problem(simulate(x, points=12), x=x, cluster=True)
-    seen = []
-    monkeypatch.setattr("prammol.stages.complete.coarser", lambda p: seen.append(p) or p)
-    Complete()(problem, State(x[1:], 1.9, wrong=wrong))
-    assert len(seen) == asked
+@pytest.mark.parametrize("wrong", [9.0, 11.0])
+def test_complete_asks_fewer_points_first_while_many_atoms_are_wrong(wrong, monkeypatch):
+    x = relaxed_ball(8.5)
+    problem = make_problem(simulate(x, points=24), x=x, cluster=True)
+    asked = []
+    completed = Complete._completed
+    monkeypatch.setattr(
+        Complete,
+        "_completed",
+        lambda stage, p, s: asked.append(p.shard.size) or completed(stage, p, s),
+    )
+    every, fewer = problem.shard.size, coarser(problem).shard.size
+    assert fewer < every / 7
+    poor = Complete()(problem, State(x[2:], 1.9, wrong=wrong))
+    assert poor.selected
+    assert asked == ([fewer] if wrong > 10 else [every])
+    asked.clear()
+    # Nothing to change: not said before all points were asked.
+    assert not Complete()(problem, State(x, 1.9, wrong=wrong)).selected
+    assert asked == ([fewer, every] if wrong > 10 else [every])
     problem.cluster.close()
 
 

@@ -76,8 +76,8 @@ class Complete:
     epsilon : float
         Accuracy of the Fourier transforms.
     many : float
-        While more atoms than this are wrong, no more points are asked than tell the shape
-        (:mod:`prammol.thinning`).
+        While more atoms than this are wrong, first no more points are asked than tell the shape
+        (:mod:`prammol.thinning`), and all if these change nothing.
     """
 
     depth: float = 0.2
@@ -98,8 +98,14 @@ class Complete:
         """Return the state after one round; ``selected`` tells whether it changed."""
         if state.selected:  # the stage before has done it
             return state
-        if state.wrong > self.many:
-            problem = coarser(problem)
+        fewer = coarser(problem) if state.wrong > self.many else problem
+        if fewer is not problem:
+            found = self._completed(fewer, state)
+            if found.selected:
+                return found
+        return self._completed(problem, state)
+
+    def _completed(self, problem: Problem, state: State) -> State:
         factor = StructureFactor(problem.shard.patches, self.epsilon, problem.factor.threads)
         x = state.positions
         omega = factor.forward(x)

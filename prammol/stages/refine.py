@@ -36,7 +36,7 @@ class Refine:
         The same while atoms are missing or too many: what they cost is far more than
         what such small forces do.
     coarse_tolerance : float
-        The same while `many` atoms or more are wrong.
+        The same while `many` atoms or more are wrong, and the set of atoms still changes.
     many : float
         How many that are, by what they cost.
     significance : float
@@ -89,8 +89,9 @@ class Refine:
         self, problem: Problem, state: State, x: NDArray[np.float64]
     ) -> tuple[State, float]:
         """Relax atoms as tightly as is worth it, and judge; also return the misfit."""
+        changing = state.selected or state.iteration == 0
         state = replace(state, positions=x)
-        if _far_off(state, self.many):
+        if _far_off(state, self.many) and changing:
             coarse = max(self.coarse_tolerance, self.force_tolerance)
             state, value = self._relaxed_to(problem, state, coarse)
             if _far_off(state, self.many):
