@@ -42,14 +42,14 @@ def coarser(problem: Problem) -> Problem:
 
 
 def thinned_grid(
-    problem: Problem, k: int
+    data: Diffraction, k: int, steps: list[Steps] | None
 ) -> tuple[BraggPatch, NDArray[np.float64], NDArray[np.bool_]]:
     """Return patch k (0 is the first), its signal and mask, with no points to spare.
 
-    On an affine grid, for phase retrieval, as :meth:`prammol.diffraction.Diffraction.gridded`.
+    On an affine grid, for phase retrieval, as :meth:`prammol.diffraction.Diffraction.gridded`;
+    `steps` are those of :func:`spare`.
     """
-    patch, signal, valid = problem.data.gridded(k)
-    steps = spare(problem)
+    patch, signal, valid = data.gridded(k)
     left, part = thinned(patch, steps[k]) if steps else (None, ())
     return (patch, signal, valid) if left is None else (left, signal[part], valid[part])
 

@@ -198,7 +198,7 @@ def test_a_grid_for_phasing_is_thinned_like_the_rest():
     problem = problem_of(patches, 12.0)
     steps = spare(problem)
     for k in range(3):
-        patch, signal, valid = thinned_grid(problem, k)
+        patch, signal, valid = thinned_grid(problem.data, k, steps)
         left, part = thinned(patches[k], steps[k])
         np.testing.assert_array_equal(patch.q(), left.q())
         assert signal.shape == valid.shape == left.shape == problem.data.counts[k][part].shape

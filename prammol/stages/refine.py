@@ -56,13 +56,12 @@ class Refine:
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with refined positions and scale."""
-        x = state.positions
-        omega = problem.factor.forward(x)
+        omega = problem.factor.forward(state.positions)
         value, _, _ = PoissonMisfit(problem.shard, problem.factor).field(omega)
         # Moved before anything is relaxed: that is done once then.
         refined = judged(problem, state, omega, self.significance)
         found = self._with_atoms_moved(problem, refined, value)
-        refined, value = found or self._relaxed(problem, refined, x)
+        refined, value = found or self._relaxed(problem, refined)
         for _ in range(self.moves - (found is not None)):
             found = self._with_atoms_moved(problem, refined, value)
             if found is None:
@@ -82,15 +81,13 @@ class Refine:
         shift = misplaced(problem, state.positions)
         if not shift.any():
             return None
-        moved, lower = self._relaxed(problem, state, state.positions + _short(problem, shift))
+        to = state.positions + _short(problem, shift)
+        moved, lower = self._relaxed(problem, replace(state, positions=to))
         return (moved, lower) if lower <= value - LEAST else None
 
-    def _relaxed(
-        self, problem: Problem, state: State, x: NDArray[np.float64]
-    ) -> tuple[State, float]:
+    def _relaxed(self, problem: Problem, state: State) -> tuple[State, float]:
         """Relax atoms as tightly as is worth it, and judge; also return the misfit."""
         changing = state.selected or state.iteration == 0
-        state = replace(state, positions=x)
         if _far_off(state, self.many) and changing:
             coarse = max(self.coarse_tolerance, self.force_tolerance)
             state, value = self._relaxed_to(problem, state, coarse)

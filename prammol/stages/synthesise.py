@@ -25,7 +25,7 @@ from prammol.potentials import Potential
 from prammol.state import Problem, State
 from prammol.sublattice import choose_sublattice, explain, on_sublattice
 from prammol.synthesis import Waves, synthesise
-from prammol.thinning import thinned_grid
+from prammol.thinning import spare, thinned_grid
 
 _WIDE = 0.2  # determinant of unit Bragg vectors below which they are nearly in one plane
 
@@ -96,7 +96,8 @@ class Synthesise:
         peaks = data.peaks()
         chosen = independent_patches(peaks, [float(c.max()) for c in data.counts])
         centre = problem.support.centres().mean(axis=0)
-        grids = {k: trimmed(*thinned_grid(problem, k)) for k in chosen}
+        steps = spare(problem)
+        grids = {k: trimmed(*thinned_grid(data, k, steps)) for k in chosen}
         masks = {k: support_mask(grids[k][0], problem.support, centre) for k in chosen}
 
         def run(
