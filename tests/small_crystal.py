@@ -18,6 +18,13 @@ from prammol.state import Problem
 from prammol.support import Support, support_from_truth
 
 
+class Rank(Communicator):
+    """Rank ``rank`` of ``size``, for functions that only ask who they are."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        self.rank, self.size = rank, size
+
+
 def fcc_ball(radius: float, a: float = 4.05) -> NDArray[np.float64]:
     """An fcc crystal cut to a ball, centred between atoms, unrelaxed."""
     n = int(np.ceil(radius / a)) + 1

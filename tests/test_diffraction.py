@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from small_crystal import Rank
 
 from prammol.comm import Communicator
 from prammol.diffraction import Diffraction, local_shard
@@ -10,13 +11,6 @@ from prammol.errors import DataError, InputError
 from prammol.patches import BraggPatch, paper_patches
 
 SHAPES = [(5, 4, 3), (3, 2, 6), (4, 3, 2)]
-
-
-class Rank(Communicator):
-    """Rank ``rank`` of ``size``, for functions that only ask who they are."""
-
-    def __init__(self, rank, size):
-        self.rank, self.size = rank, size
 
 
 @pytest.fixture

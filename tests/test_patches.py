@@ -2,23 +2,15 @@
 
 import numpy as np
 import pytest
-from small_crystal import fcc_ball, simulate
+from small_crystal import Rank, fcc_ball, simulate
 
 from prammol.atoms import Atoms
-from prammol.comm import Communicator
 from prammol.errors import DataError, InputError
 from prammol.patches import BraggPatch, cubic_patch, paper_patches, require_independent, shard
 from prammol.reconstruct import reconstruct
 from prammol.support import support_from_truth
 
 SHEARED = np.array([[0.03, 0.002, -0.001], [0.007, 0.028, 0.003], [-0.004, 0.005, 0.031]])
-
-
-class Rank(Communicator):
-    """Rank ``rank`` of ``size``, for functions that only ask who they are."""
-
-    def __init__(self, rank: int, size: int) -> None:
-        self.rank, self.size = rank, size
 
 
 def test_points_are_origin_plus_index_times_step_in_c_order():

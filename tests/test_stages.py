@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.optimize import line_search
-from small_crystal import fcc_ball, make_problem, relaxed_ball, simulate
+from small_crystal import Rank, fcc_ball, make_problem, relaxed_ball, simulate
 
 from prammol.atoms import Atoms
 from prammol.bfgs import bfgs
@@ -34,13 +34,6 @@ from prammol.state import State
 from prammol.support import Support, support_from_truth
 
 NEIGHBOURS = 4.05 / 2**0.5
-
-
-class Rank(Communicator):
-    """One rank of several, for what each does without talking to the others."""
-
-    def __init__(self, rank: int, size: int) -> None:
-        self.rank, self.size = rank, size
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_crystal import fcc_ball, make_problem, relaxed_ball, simulate
+from small_crystal import Rank, fcc_ball, make_problem, relaxed_ball, simulate
 
-from prammol.comm import Communicator
 from prammol.curved import CurvedPatch
 from prammol.diffraction import Diffraction
 from prammol.patches import BraggPatch, cubic_patch, paper_patches
@@ -18,13 +17,6 @@ from prammol.stages.occupy import Occupy
 from prammol.state import State
 from prammol.support import Support
 from prammol.thinning import coarser, spare, thinned, thinned_grid
-
-
-class Rank(Communicator):
-    """One of several ranks, as far as sharing points goes."""
-
-    def __init__(self, rank, size):
-        self.rank, self.size = rank, size
 
 
 def box(edge):
