@@ -25,20 +25,34 @@ _ABOUND = 1000.0  # photons for each atom in the points that are left
 # By every third point a ball of 152 atoms came out with 12 and 20 wrong sites, by every second 9.
 _MOST = 2
 Steps = tuple[int, int, int]
+_MIDDLE: Steps = (0, 0, 0)
 
 
-def coarser(problem: Problem) -> Problem:
+def coarser(problem: Problem, rng: np.random.Generator | None = None) -> Problem:
     """Return the problem on as few points as tell the whole shape.
 
     Itself if its patches have no points to spare, or few photons. Counts of the whole patches
     (`Problem.data`) stay as they are.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : Generator, optional
+        In the same state on all ranks, to draw which of the coarser grids; that with the point
+        in the middle of each patch if not given.
     """
     steps = spare(problem)
     if steps is None:
         return problem
-    part = _thinned_shard(problem.data, problem.shard, steps)
+    offset = _MIDDLE if rng is None else _three(rng.integers(_MOST, size=3))
+    part = _thinned_shard(problem.data, problem.shard, steps, offset)
     factor = StructureFactor(part.patches, problem.factor.epsilon, problem.factor.threads)
     return replace(problem, shard=part, factor=factor)
+
+
+def places_in(whole: Shard, part: Shard) -> NDArray[np.intp]:
+    """Return where in a rank's points those of a coarser grid are, (k,)."""
+    return np.searchsorted(whole.global_index, part.global_index)
 
 
 def thinned_grid(
@@ -80,12 +94,20 @@ def _steps(patch: BraggPatch, x: NDArray[np.float64], distance: float) -> Steps:
     filled = _MOST * np.ptp(x @ turns.T, axis=0)
     around = _MOST * _AROUND * distance * np.linalg.norm(turns, axis=1)
     enough = (filled <= _FILLED) & (filled + around <= 1.0)
-    one, two, three = (_MOST if e else 1 for e in enough)
+    return _three(np.where(enough, _MOST, 1))
+
+
+def _three(numbers: NDArray[np.int_]) -> Steps:
+    one, two, three = map(int, numbers)
     return one, two, three
 
 
 def thinned(
-    patch: BraggPatch, steps: Steps, first_plane: int = 0, planes: int | None = None
+    patch: BraggPatch,
+    steps: Steps,
+    first_plane: int = 0,
+    planes: int | None = None,
+    offset: Steps = _MIDDLE,
 ) -> tuple[BraggPatch | None, tuple[slice, ...]]:
     """Return a patch of every so many-th point of some planes, and which of theirs these are.
 
@@ -93,9 +115,11 @@ def thinned(
     ----------
     patch : BraggPatch
     steps : (int, int, int)
-        Distance of the points along each axis. The one in the middle of the patch is kept.
+        Distance of the points along each axis.
     first_plane, planes : int, optional
         A slab of the patch; the whole of it if not given.
+    offset : (int, int, int)
+        How far from the middle of the patch a point is kept; that in the middle if not given.
 
     Returns
     -------
@@ -105,8 +129,8 @@ def thinned(
         To be used on arrays of the slab.
     """
     slab = patch.planes(first_plane, first_plane + (planes or patch.shape[0]))
-    middle = np.array(patch.shape) // 2 - [first_plane, 0, 0]
-    first = middle % steps
+    kept = np.array(patch.shape) // 2 + offset - [first_plane, 0, 0]
+    first = kept % steps
     part = tuple(slice(int(f), None, s) for f, s in zip(first, steps, strict=True))
     shape = [len(range(n)[p]) for n, p in zip(slab.shape, part, strict=True)]
     if min(shape) < 1:
@@ -117,18 +141,18 @@ def thinned(
     return BraggPatch(origin, slab.step * np.array(steps)[:, None], shape), part
 
 
-def _thinned_shard(data: Diffraction, whole: Shard, steps: list[Steps]) -> Shard:
+def _thinned_shard(data: Diffraction, whole: Shard, steps: list[Steps], offset: Steps) -> Shard:
     """Return a rank's points that are left; a point keeps its number."""
     patches, points = [], [np.empty(0, dtype=int)]
-    offset = 0
+    start = 0
     for slab in shard(data.patches, whole.comm):
         patch, planes = data.patches[slab.patch_index], slab.stop - slab.start
-        left, part = thinned(patch, steps[slab.patch_index], slab.start, planes)
+        left, part = thinned(patch, steps[slab.patch_index], slab.start, planes, offset)
         numbers = np.arange(planes * patch.size // patch.shape[0])
         if left is not None:
             patches.append(left)
-            points.append(offset + numbers.reshape(planes, *patch.shape[1:])[part].ravel())
-        offset += len(numbers)
+            points.append(start + numbers.reshape(planes, *patch.shape[1:])[part].ravel())
+        start += len(numbers)
     kept = np.concatenate(points)
     return replace(
         whole,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +78,12 @@ def simulate(
     return Diffraction(patches, counts, meta={"element": "Al", "scale": scale})
 
 
+def box(edge: float) -> Support:
+    """A cubic support around 0, of voxels of 1 Å."""
+    n = round(edge)
+    return Support(np.full(3, -(n - 1) / 2), np.eye(3), np.ones((n, n, n), dtype=bool))
+
+
 def make_problem(
     data: Diffraction,
     support: Support | None = None,
@@ -86,6 +93,7 @@ def make_problem(
     cluster: bool = False,
 ) -> Problem:
     """A problem as reconstruct() makes it; without LAMMPS if it isn't asked for."""
+    potential = aluminium()
     comm = comm or Communicator()
     shard = local_shard(data, comm)
     if support is None:
@@ -95,7 +103,7 @@ def make_problem(
         shard=shard,
         factor=StructureFactor(shard.patches),
         support=support,
-        cluster=Cluster(aluminium(), comm) if cluster else None,  # type: ignore[arg-type]
+        cluster=Cluster(potential, comm) if cluster else SimpleNamespace(potential=potential),  # type: ignore[arg-type]
         seed=seed,
         comm=comm,
     )

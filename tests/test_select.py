@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from small_crystal import fcc_ball, make_problem, simulate
+from small_crystal import box, fcc_ball, make_problem, simulate
 
 from prammol.diffraction import Diffraction
 from prammol.patches import cubic_patch
@@ -28,20 +28,23 @@ def likelihood(q, counts, x, scale=SCALE, points=slice(None)):
     return np.sum((counts * np.log(lam) - lam)[points])
 
 
-@pytest.fixture
-def few(rng):
+WIDE, NARROW = box(45.0), box(9.0)  # points to spare: none, seven of eight
+
+
+@pytest.fixture(params=[WIDE, NARROW], ids=["wide", "narrow"])
+def few(rng, request):
     """A dozen positions well apart, eight of them atoms, and a problem with their counts."""
     sites = np.array(list(product(range(3), range(2), range(2))), dtype=float) * 3.1
     sites += rng.normal(scale=0.2, size=sites.shape)
     rng.shuffle(sites)
-    patches = [cubic_patch(p, 0.5, 9, 4.05) for p in PEAKS]
+    patches = [cubic_patch(p, 0.5, 13, 4.05) for p in PEAKS]
     counts = [
         rng.poisson(np.abs(SCALE * direct_structure_factor(p.q(), sites[:8])) ** 2)
         .reshape(p.shape)
         .astype(float)
         for p in patches
     ]
-    return sites, make_problem(Diffraction(patches, counts))
+    return sites, make_problem(Diffraction(patches, counts), request.param)
 
 
 def table_search(table, tolerance=0.0):
@@ -54,7 +57,9 @@ def table_search(table, tolerance=0.0):
         return [table[c] - table[0, 0] for c in cells]
 
     size = (table.shape[0] - 1, table.shape[1] - 1)
-    return grid_search(size, gains, tolerance), asked
+    cell, gain = grid_search(size, gains, tolerance)
+    assert gain == table[cell] - table[0, 0]
+    return cell, asked
 
 
 @pytest.mark.parametrize("top", [(0, 0), (6, 0), (0, 4), (6, 4), (3, 2), (5, 1)])
@@ -84,7 +89,7 @@ def test_walk_ends_where_no_neighbour_is_better_by_the_tolerance():
 
 
 def test_walk_with_nothing_to_change_stays():
-    assert grid_search((0, 0), lambda here, cells: pytest.fail("nothing to ask")) == (0, 0)
+    assert grid_search((0, 0), lambda here, cells: pytest.fail("nothing to ask")) == ((0, 0), 0)
 
 
 def test_plane_wave_is_the_structure_factor_of_one_atom(few):
@@ -163,23 +168,52 @@ def test_samples_sum_to_what_all_points_do(few, rng):
     assert sums.std() < 0.7 * even.std()
 
 
-def test_samples_change_nothing_of_what_the_walks_end_at(rng, monkeypatch):
-    """Wherever they led, all points find nothing better in the end; and they spare work."""
+@pytest.fixture
+def asked(monkeypatch):
+    """Of how many points each question of a walk is, in order."""
+    numbers = []
+    gains = Walk.gains
+    monkeypatch.setattr(Walk, "gains", lambda w, *a: numbers.append(len(w._counts)) or gains(w, *a))
+    return numbers
+
+
+def wrong_ball(rng, support):
+    """A ball of atoms, a problem with its counts, and a state in which 65 positions are wrong."""
     x = fcc_ball(9.0) + rng.normal(0, 0.05, fcc_ball(9.0).shape)
-    problem = make_problem(simulate(x, points=30))
+    problem = make_problem(simulate(x, points=30), support)
     rng.shuffle(x)
     wrong = x[:25] + rng.normal(0, 0.8, (25, 3))
-    state = State(np.concatenate([x[40:], wrong]), 1.9, candidates=x[:40])
-    asked = []
-    gains = Walk.gains
-    monkeypatch.setattr(Walk, "gains", lambda w, *a: asked.append(len(w._counts)) or gains(w, *a))
-    after = Select()(problem, state)
-    assert min(asked) < 0.2 * max(asked) == 0.2 * problem.shard.size
+    return x, problem, State(np.concatenate([x[40:], wrong]), 1.9, candidates=x[:40])
+
+
+@pytest.mark.parametrize("support", [box(60.0), box(18.0)], ids=["samples", "thinned"])
+def test_few_points_change_nothing_of_what_the_walks_end_at(rng, asked, support):
+    """Wherever they led, all points find nothing better in the end; and they spare work."""
+    x, problem, state = wrong_ball(rng, support)
+    after = Select(little=0.0)(problem, state)
+    assert asked[0] < 0.2 * asked[-1] == 0.2 * problem.shard.size
     assert sorted(map(tuple, after.positions)) == sorted(map(tuple, x))
     again = Select(part=1.0)(problem, replace(after, selected=False))
     assert not again.selected
 
 
+@pytest.mark.parametrize("support", [box(60.0), box(18.0)], ids=["samples", "thinned"])
+def test_what_gains_little_on_few_points_is_left_to_the_next_iteration(rng, asked, support):
+    _, problem, state = wrong_ball(rng, support)
+    # Each walk but the first gains less than this part of all: three walks.
+    after = Select(little=1.0)(problem, state)
+    assert after.selected
+    assert max(asked) < 0.2 * problem.shard.size
+    asked.clear()
+    whole = Select(little=0.0)(problem, state)
+    assert after.added + after.removed < whole.added + whole.removed
+    # Nothing to gain: that isn't little, all points are asked.
+    asked.clear()
+    Select(little=1.0)(problem, replace(whole, selected=False))
+    assert max(asked) == problem.shard.size
+
+
+@pytest.mark.parametrize("few", [WIDE], indirect=True)
 def test_few_photons_are_not_sampled(few, monkeypatch):
     sites, problem = few
     monkeypatch.setattr(HeldOutPoints, "sample", lambda *a: pytest.fail("a sample"))
@@ -187,6 +221,25 @@ def test_few_photons_are_not_sampled(few, monkeypatch):
     Select(part=1.0)(problem, State(sites[:8], SCALE, candidates=sites[8:]))
     with pytest.raises(pytest.fail.Exception):
         Select()(problem, State(sites[:8], SCALE, candidates=sites[8:]))
+
+
+@pytest.mark.parametrize("few", [NARROW], indirect=True)
+def test_points_of_a_coarser_grid_that_were_fitted_do_not_vote(few, rng, monkeypatch):
+    sites, problem = few
+    training = rng.random(problem.shard.size) < 0.3
+    votes = []
+    start = HeldOutPoints.__init__
+
+    def note(judge, asked, points, scale):
+        votes.append(asked.shard.global_index[points])
+        fitted = training[asked.shard.global_index[~points]]
+        assert fitted.all()
+        start(judge, asked, points, scale)
+
+    monkeypatch.setattr(HeldOutPoints, "__init__", note)
+    Select()(problem, State(sites[:8], SCALE, candidates=sites[8:], training=training))
+    assert not any(training[v].any() for v in votes)
+    assert sorted(len(v) < 0.2 * problem.shard.size for v in votes) == [False, True]
 
 
 def test_selection_finds_the_best_of_all_subsets(few):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.optimize import line_search
-from small_crystal import Rank, fcc_ball, make_problem, relaxed_ball, simulate
+from small_crystal import Rank, box, fcc_ball, make_problem, relaxed_ball, simulate
 
 from prammol.atoms import Atoms
 from prammol.bfgs import bfgs
@@ -119,6 +119,33 @@ def test_split_is_fresh_in_each_iteration_and_handed_on(data):
     np.testing.assert_array_equal(masks[0], masks[2])
     common = (masks[0] & masks[1]).sum() / masks[0].sum()
     assert common < 0.25
+
+
+def test_split_draws_as_many_points_of_one_coarser_grid():
+    """Where one suffices, and another one in other iterations."""
+    x = relaxed_ball(6.0)
+    data = simulate(x, points=24)
+    stage = Estimate(fraction=0.02, iterations=1)
+    grids = set()
+    for i in range(12):
+        state = State(x, 1.9, iteration=i)
+        problem = make_problem(data, box(14.0))
+        found = np.flatnonzero(stage(problem, state).training)
+        assert np.isclose(len(found), 0.02 * problem.shard.valid.sum(), rtol=0.35)
+        assert problem.shard.valid[found].all()
+        shape = data.patches[0].shape
+        parity = {tuple(np.array(np.unravel_index(k % np.prod(shape), shape)) % 2) for k in found}
+        assert len(parity) == 1
+        grids |= parity
+        wide = np.flatnonzero(stage(make_problem(data, box(60.0)), state).training)
+        assert len(wide) == round(0.02 * problem.shard.valid.sum())
+        whole = np.array([np.unravel_index(k % np.prod(shape), shape) for k in wide])
+        assert (whole.min(axis=0) < whole.max(axis=0)).all()
+        assert len({tuple(w % 2) for w in whole}) == 8
+    assert len(grids) > 3
+    # Nothing would be left to choose models by.
+    many = Estimate(fraction=0.3, iterations=1)(problem, State(x, 1.9)).training
+    assert many.sum() == round(0.3 * problem.shard.valid.sum())
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1])
@@ -343,6 +370,24 @@ def test_a_random_half_moves_and_the_energy_falls(data, rng):
         energies = [problem.cluster.energy_forces(p)[0] for p in (x, a)]
         assert energies[1] < energies[0]
     assert (still[0] != still[1]).any()
+
+
+def test_few_iterations_do_while_many_atoms_come_and_go(data, rng, monkeypatch):
+    x = relaxed_ball(6.0) + rng.normal(scale=0.05, size=relaxed_ball(6.0).shape)
+    problem = make_problem(data, cluster=True)
+    most = []
+    relax = problem.cluster.relax
+    # That of the free tetrahedron has its own defaults.
+    monkeypatch.setattr(problem.cluster, "relax", lambda *a: most.append(a[3:]) or relax(*a))
+    stage = Relax(max_iterations=50, coarse_iterations=3, many=10)
+    finals = []
+    for added, removed in [(10, 0), (4, 6), (6, 5), (0, 11)]:
+        after = stage(problem, State(x, 1.9, added=added, removed=removed))
+        finals.append(problem.cluster.energy_forces(after.positions)[0])
+    assert [m[0] for m in most if m] == [50, 50, 3, 3]
+    assert finals[0] == finals[1] < finals[2] == finals[3] < problem.cluster.energy_forces(x)[0]
+    Relax(max_iterations=2, coarse_iterations=3)(problem, State(x, 1.9, added=99))
+    assert most[-1][0] == 2
 
 
 def test_atoms_of_high_energy_always_move(data):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_crystal import Rank, fcc_ball, make_problem, relaxed_ball, simulate
+from small_crystal import Rank, box, fcc_ball, make_problem, relaxed_ball, simulate
 
 from prammol.curved import CurvedPatch
 from prammol.diffraction import Diffraction
@@ -15,14 +15,7 @@ from prammol.scattering import direct_structure_factor
 from prammol.stages.complete import Complete
 from prammol.stages.occupy import Occupy
 from prammol.state import State
-from prammol.support import Support
-from prammol.thinning import coarser, spare, thinned, thinned_grid
-
-
-def box(edge):
-    """A cubic support around 0, of voxels of 1 Å."""
-    n = round(edge)
-    return Support(np.full(3, -(n - 1) / 2), np.eye(3), np.ones((n, n, n), dtype=bool))
+from prammol.thinning import coarser, places_in, spare, thinned, thinned_grid
 
 
 def problem_of(patches, edge, photons=1e6, **kwargs):
@@ -42,6 +35,26 @@ def test_thinned_points_are_points_of_the_patch_the_middle_among_them(shape, ste
     np.testing.assert_allclose(left.q(), q[part].reshape(-1, 3), atol=1e-12)
     assert np.abs(left.q() - patch.middle).sum(axis=1).min() < 1e-12
     assert all(abs(m - n / s) < 1 for m, n, s in zip(left.shape, shape, steps, strict=True))
+
+
+def test_a_generator_draws_one_of_the_coarser_grids():
+    """All eight of them, and together they are the whole patch."""
+    patch = BraggPatch((-1, 1, 1), 0.05 * np.eye(3), (9, 8, 7))
+    problem = problem_of([patch], 5.0)
+    rng = np.random.default_rng(3)
+    grids = {}
+    for _ in range(60):
+        fewer = coarser(problem, rng)
+        grids[fewer.shard.global_index[0]] = fewer.shard
+        np.testing.assert_allclose(
+            fewer.factor.q, patch.q()[fewer.shard.global_index], rtol=0, atol=1e-12
+        )
+        where = places_in(problem.shard, fewer.shard)
+        np.testing.assert_array_equal(where, fewer.shard.global_index)
+    assert len(grids) == 8
+    every = np.sort(np.concatenate([g.global_index for g in grids.values()]))
+    np.testing.assert_array_equal(every, np.arange(patch.size))
+    problem.cluster.close()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 20])

@@ -12,11 +12,17 @@ from prammol.diffraction import Diffraction, Shard
 from prammol.errors import InputError
 from prammol.likelihood import amplitude_scale, expected_counts, residual_weights
 from prammol.state import Problem, State
+from prammol.thinning import coarser, places_in
+
+_MOST = 0.5  # of the points of a coarser grid, the others are to choose models
 
 
 @dataclass(frozen=True)
 class Estimate:
     """Fit all coordinates to a random small part of the points, then C to all (Algorithm 1, 2-5).
+
+    Where patches have points to spare (:mod:`prammol.thinning`), the random points are of one
+    coarser grid, another in each iteration: as many points, by smaller transforms.
 
     Attributes
     ----------
@@ -32,15 +38,28 @@ class Estimate:
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with fitted positions, C by Eq. 9, and the points used."""
         rng = problem.rng("split", state.iteration)
-        training = training_points(problem.data, problem.shard, self.fraction, rng)
-        objective = NegativeLogLikelihood(problem, training, state.scale)
+        asked, fraction = self._asked(problem, rng)
+        drawn = training_points(problem.data, asked.shard, fraction, rng)
+        objective = NegativeLogLikelihood(asked, drawn, state.scale)
         x = bfgs(objective, state.positions.ravel(), self.iterations).reshape(-1, 3)
         # The same bits on all ranks, also if the ranks are different machines.
         x = problem.comm.bcast(x)
         valid = problem.shard.valid
         omega = problem.factor.forward(x)
         scale = amplitude_scale(problem.shard.signal[valid], omega[valid], problem.comm)
+        training = np.zeros(problem.shard.size, dtype=bool)
+        training[places_in(problem.shard, asked.shard)] = drawn
         return replace(state, positions=x, scale=scale, training=training)
+
+    def _asked(self, problem: Problem, rng: np.random.Generator) -> tuple[Problem, float]:
+        """Return the points to draw from, and which part of all is to be drawn to get enough."""
+        fewer = coarser(problem, rng)
+        if fewer is problem:
+            return problem, self.fraction
+        valid = np.array([p.shard.valid.sum() for p in (problem, fewer)], dtype=float)
+        every, left = problem.comm.allreduce(valid)
+        fraction = float(self.fraction * every / max(left, 1.0))
+        return (fewer, fraction) if fraction < _MOST else (problem, self.fraction)
 
 
 def training_points(
@@ -48,12 +67,14 @@ def training_points(
 ) -> NDArray[np.bool_]:
     """Draw points to fit to, the same for any number of ranks.
 
+    From all points; told are those of the shard.
+
     Parameters
     ----------
     data : Diffraction
         All points: which are valid is known to every rank.
     shard : Shard
-        This rank's points.
+        This rank's points, or some of them.
     fraction : float
         Part of the valid points to draw, at least one.
     rng : numpy.random.Generator

@@ -23,14 +23,14 @@ class HeldOutPoints:
     """
 
     def __init__(self, problem: Problem, points: NDArray[np.bool_], scale: float) -> None:
-        self.points = points
-        self._shard, self._comm, self._scale = problem.shard, problem.comm, scale
+        self.problem, self.points, self.scale = problem, points, scale
+        self._shard, self._comm = problem.shard, problem.comm
         self.number = self._comm.sum(float(points.sum()))
 
     @property
     def photons_per_atom(self) -> float:
         """What one atom alone scatters into them."""
-        return self._scale**2 * self.number
+        return self.scale**2 * self.number
 
     def gain(self, before: NDArray[np.complex128], after: NDArray[np.complex128]) -> float:
         """Return by how much their log-likelihood (Eq. 6) is larger with another object.
@@ -43,7 +43,7 @@ class HeldOutPoints:
         counts = self._shard.counts[self.points]
         background = self._shard.background_at(self.points)
         old, new = (
-            poisson_log_likelihood(counts, omega[self.points], self._scale, self._comm, background)
+            poisson_log_likelihood(counts, omega[self.points], self.scale, self._comm, background)
             for omega in (before, after)
         )
         return new - old
@@ -66,11 +66,11 @@ class HeldOutPoints:
             In the same state on all ranks.
         """
         background = self._shard.background_at(slice(None))
-        expected = expected_counts(omega, self._scale, background)
+        expected = expected_counts(omega, self.scale, background)
         power = squared(omega)
         # |Omega + e|^2 - |Omega|^2 is 1 + 2 |Omega| cos: its size times the derivative of l, and
         # for the second order a constant.
-        matters = self._scale**2 * (
+        matters = self.scale**2 * (
             1.0 + 2.0 * np.sqrt(power) * np.abs(self._shard.counts / expected - 1.0)
         )
         matters[~self.points] = 0.0

@@ -15,7 +15,8 @@ class Relax:
     """Relax the atoms of high energy and a random half of the others (Algorithm 1, 15).
 
     The other atoms stay fixed: physics enters, but not so strongly that the object
-    can't leave a local maximum of the likelihood.
+    can't leave a local maximum of the likelihood. While many atoms come and go a few iterations
+    do: the energy is that of a crystal of another shape.
 
     Attributes
     ----------
@@ -28,6 +29,10 @@ class Relax:
         Stop when the norm of all forces is below this [eV/Å].
     max_iterations : int
         Iterations of the minimiser.
+    coarse_iterations : int
+        The same after more than `many` atoms were added or removed.
+    many : int
+        How many that are.
     overlap : float
         Of two atoms closer than this only the first is kept [Å]: no potential
         describes them.
@@ -37,6 +42,8 @@ class Relax:
     cutoff: float = 0.5
     force_tolerance: float = 1e-2
     max_iterations: int = 200
+    coarse_iterations: int = 40
+    many: int = 10
     overlap: float = 0.5
 
     def __call__(self, problem: Problem, state: State) -> State:
@@ -52,7 +59,9 @@ class Relax:
         free = np.zeros(len(x), dtype=bool)
         free[rng.choice(len(x), round(self.fraction * len(x)), replace=False)] = True
         free |= cluster.atom_energies(x) > limit
-        x, _, _ = cluster.relax(x, free, self.force_tolerance, self.max_iterations)
+        changing = state.added + state.removed > self.many
+        most = min(self.coarse_iterations, self.max_iterations) if changing else self.max_iterations
+        x, _, _ = cluster.relax(x, free, self.force_tolerance, most)
         lost = int((~keep).sum())
         return replace(
             state, positions=x, removed=state.removed + lost, selected=state.selected or lost > 0

@@ -6,16 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prammol.ranking import single_atom_gains
 from prammol.scattering import StructureFactor
 from prammol.stages.held_out_points import HeldOutPoints
 from prammol.stages.walk import Cell, Walk
 from prammol.state import Problem, State
+from prammol.thinning import coarser, places_in
 
 # The ranking only sorts, and samples are rougher anyway: single precision.
 _ROUGH = 1e-5
 _SURE = 1000.0  # photons one atom alone scatters into a sample that may decide
+_ENOUGH = 2  # walks in a row that gained little
 _MOVES = [(a, b) for a in (1, 0, -1) for b in (1, 0, -1) if (a, b) != (0, 0)]
 
 
@@ -29,9 +32,12 @@ class Select:
     was removed is a position outside the object from then on, and both are sorted
     again until nothing changes. C is held.
 
-    The first walks, with hundreds of changes, ask a sample of the points, a new one each,
-    if one atom scatters a thousand photons into it. What they change is kept if the likelihood
-    of all points grows; otherwise all are asked from then on.
+    The first walks, with hundreds of changes, ask no more points than tell the shape
+    (:mod:`prammol.thinning`), by a random one of their grids. Where no points are to
+    spare they ask a sample, a new one each, if one atom scatters a thousand photons into it; what
+    they change is then kept if the likelihood of all points grows. When walks on few points
+    gain hardly anything, the positions are to follow first and the iteration is left;
+    when they change nothing, all points are asked.
 
     Attributes
     ----------
@@ -44,58 +50,30 @@ class Select:
     max_rounds : int
         Most repetitions of sorting and walking; they end by themselves well before.
     part : float
-        Part of the points for the first walks; 1 for all.
+        Part of the points in a sample; 1 for all points in all walks.
+    little : float
+        Part of what all walks on few points gained, below which two in a row are the last ones;
+        0 to go on until nothing changes.
     """
 
     terms: int = 3
     tolerance: float = 1e-4
     max_rounds: int = 1000
     part: float = 0.125
+    little: float = 0.003
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with the selected atoms and their changes counted."""
-        points = problem.shard.valid
-        if state.training is not None:
-            points = points & ~state.training
-        judge = HeldOutPoints(problem, points, state.scale)
-        least = self.tolerance * judge.photons_per_atom
         # All positions there are; the object is a set of numbers of them.
         pool = np.concatenate([state.positions, state.candidates])
         held = len(state.positions)
         inside = np.arange(len(pool)) < held
-        sampled = judge.number * self.part
-        samples = self.part < 1 and sampled >= len(pool) and state.scale**2 * sampled >= _SURE
         rng = problem.rng("select", state.iteration)
-        rough = StructureFactor(problem.factor.patches, _ROUGH, problem.factor.threads)
-        terms = 1
-        omega = problem.factor.forward(pool[inside])
-        for _ in range(self.max_rounds):
-            gains = single_atom_gains(
-                rough, omega, problem.shard.counts, points, state.scale, pool, inside,
-                problem.comm, terms, problem.shard.background,
-            )  # fmt: skip
-            order = np.argsort(-gains, kind="stable")
-            leave, enter = order[inside[order]], order[~inside[order]]
-            votes = judge.sample(omega, self.part, rng) if samples else points
-            walk = Walk(problem, votes, omega, state.scale, pool[leave], pool[enter], samples)
-            removed, added = grid_search((len(leave), len(enter)), walk.gains, least)
-            changed = inside.copy()
-            changed[leave[:removed]] = False
-            changed[enter[:added]] = True
-            better, after = removed + added > 0, omega
-            if better and samples:
-                after = rough.forward(pool[changed])
-                better = judge.gain(omega, after) > least
-            elif better:
-                after = walk.field((removed, added))
-            if better:
-                inside, omega = changed, after
-            elif samples:
-                samples = False
-                omega = problem.factor.forward(pool[inside])
-            elif terms < self.terms:
-                terms = self.terms
-            else:
+        asked = self._asked(problem, state, len(pool), rng)
+        for k, (judge, part) in enumerate(asked):
+            few = k + 1 < len(asked)
+            inside, settled = self._walked(judge, part, few, pool, inside, rng)
+            if not settled:
                 break
         new, lost = int(inside[held:].sum()), int((~inside[:held]).sum())
         return replace(
@@ -107,10 +85,78 @@ class Select:
             selected=state.selected or new + lost > 0,
         )
 
+    def _asked(
+        self, problem: Problem, state: State, positions: int, rng: np.random.Generator
+    ) -> list[tuple[HeldOutPoints, float]]:
+        """Return the points to ask one after the other, and which part of them at a time."""
+        every = HeldOutPoints(problem, held_out(problem, state), state.scale)
+        if self.part >= 1:
+            return [(every, 1.0)]
+        fewer = coarser(problem, rng)
+        if fewer is not problem:
+            where = places_in(problem.shard, fewer.shard)
+            judge = HeldOutPoints(fewer, every.points[where], state.scale)
+            return [(judge, 1.0), (every, 1.0)]
+        sampled = every.number * self.part
+        if sampled >= positions and state.scale**2 * sampled >= _SURE:
+            return [(every, self.part), (every, 1.0)]
+        return [(every, 1.0)]
+
+    def _walked(
+        self,
+        judge: HeldOutPoints,
+        part: float,
+        few: bool,
+        pool: NDArray[np.float64],
+        inside: NDArray[np.bool_],
+        rng: np.random.Generator,
+    ) -> tuple[NDArray[np.bool_], bool]:
+        """Return the object after sorting and walking, and whether nothing changed in the end."""
+        problem, least = judge.problem, self.tolerance * judge.photons_per_atom
+        rough = StructureFactor(problem.factor.patches, _ROUGH, problem.factor.threads)
+        factor, most = (rough, 1) if few else (problem.factor, self.terms)
+        terms, total, idle = 1, 0.0, 0
+        omega = factor.forward(pool[inside])
+        for _ in range(self.max_rounds):
+            gains = single_atom_gains(
+                rough, omega, problem.shard.counts, judge.points, judge.scale, pool, inside,
+                problem.comm, terms, problem.shard.background,
+            )  # fmt: skip
+            order = np.argsort(-gains, kind="stable")
+            leave, enter = order[inside[order]], order[~inside[order]]
+            votes = judge.sample(omega, part, rng) if part < 1 else judge.points
+            walk = Walk(problem, votes, omega, judge.scale, pool[leave], pool[enter], part < 1)
+            cell, gain = grid_search((len(leave), len(enter)), walk.gains, least)
+            changed = inside.copy()
+            changed[leave[: cell[0]]] = False
+            changed[enter[: cell[1]]] = True
+            if part < 1 and gain > 0:
+                after = rough.forward(pool[changed])
+                gain = judge.gain(omega, after)
+            elif gain > 0:
+                after = walk.field(cell)
+            if gain > least:
+                inside, omega = changed, after
+                total += gain
+                idle = idle + 1 if gain < self.little * total else 0
+                if few and idle == _ENOUGH:
+                    return inside, False
+            elif terms < most:
+                terms = most
+            else:
+                break
+        return inside, True
+
+
+def held_out(problem: Problem, state: State) -> NDArray[np.bool_]:
+    """Return which of this rank's points positions weren't fitted to, (m,)."""
+    valid = problem.shard.valid
+    return valid if state.training is None else valid & ~state.training
+
 
 def grid_search(
     size: Cell, gains: Callable[[Cell, Sequence[Cell]], Sequence[float]], tolerance: float = 0.0
-) -> Cell:
+) -> tuple[Cell, float]:
     """Walk on a grid, each step to the best of the eight neighbours, until staying is best.
 
     Parameters
@@ -125,8 +171,10 @@ def grid_search(
 
     Returns
     -------
-    (int, int)
+    cell : (int, int)
         Atoms to remove and atoms to add.
+    gain : float
+        Its log-likelihood.
     """
     here = (0, 0)
     known: dict[Cell, float] = {here: 0.0}
@@ -138,5 +186,5 @@ def grid_search(
             known.update(zip(new, gains(here, new), strict=True))
         best = max(cells, key=known.__getitem__, default=here)
         if known[best] <= known[here] + tolerance:
-            return here
+            return here, known[here]
         here = best
