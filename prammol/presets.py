@@ -189,7 +189,13 @@ PAPER = Preset(
     loop=(Estimate(), Generate(), Select(), Relax()),
 )
 
-PAPER_RANDOM = replace(PAPER, name="paper-random", start=(FillAtRandom(),))
+# From random atoms the energy has more to mend than the edge of a lattice.
+PAPER_RANDOM = replace(
+    PAPER,
+    name="paper-random",
+    start=(FillAtRandom(),),
+    loop=(Estimate(), Generate(), Select(), Relax(coarse_iterations=200)),
+)
 
 DEFAULT = Preset(
     name="default",

@@ -98,7 +98,7 @@ def single_atom_gains(
         field = power * np.float32(2 / m)
         if m == 1:  # -C^2 |Omega -+ e|^2 has this and the constant part only
             field -= np.where(points, np.float32(2 * scale**2), np.float32(0)) * wave
-        value = factor.adjoint(field.astype(np.complex128), m * x).real
+        value = factor.adjoint(field, m * x).real
         total -= np.where(inside, value, (-1) ** m * value)
     total = comm.allreduce(np.append(total, constant))
     return total[:-1] + total[-1]

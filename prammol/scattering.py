@@ -16,7 +16,7 @@ transforms between two non-uniform sets, about ten times slower.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import ducc0
 import numpy as np
@@ -160,17 +160,22 @@ class StructureFactor:
         -------
         (n,) complex ndarray
         """
-        return self._adjoint(values[None], x)[0]
+        return self._adjoint(values, None, x)[0]
 
     def adjoint_moments(
         self, values: NDArray[np.complexfloating], x: Positions
     ) -> NDArray[np.complex128]:
         """Return ``sum_q q values(q) exp(+i q . x_j)``, (n, 3) complex."""
-        return self._adjoint(values * self.q.T, x).T
+        return self._adjoint(values, self.q.T, x).T
 
-    def _adjoint(self, fields: NDArray[np.complexfloating], x: Positions) -> NDArray[np.complex128]:
-        """Return the adjoint of several fields, (k, n), from (k, size)."""
-        total = np.zeros((len(fields), len(x)), dtype=complex)
+    def _adjoint(
+        self,
+        values: NDArray[np.complexfloating],
+        times: NDArray[np.float64] | None,
+        x: Positions,
+    ) -> NDArray[np.complex128]:
+        """Return the adjoint of values, (1, n), or of them times each of several fields, (k, n)."""
+        total = np.zeros((1 if times is None else len(times), len(x)), dtype=complex)
         if len(x) == 0:
             return total
         for patches, part in self._groups:
@@ -178,9 +183,9 @@ class StructureFactor:
             first = patches[0]
             if isinstance(first, CurvedPatch):
                 offset = (first.q() - first.middle).astype(self._real)
-                for k, field in enumerate(fields):
+                for k, field in enumerate(_fields(values, times, part)):
                     total[k] += waves[0] * ducc0.nufft.experimental.nu2nu(
-                        points_in=field[part].astype(self._complex, copy=False),
+                        points_in=field.astype(self._complex, copy=False),
                         coord_in=offset,
                         coord_out=x.astype(self._real),
                         forward=False,
@@ -189,11 +194,11 @@ class StructureFactor:
                     )
                 continue
             coord = self._coordinates(first, x)
-            # One field at a time: all in one call are no faster.
-            for k, field in enumerate(fields):
-                values = field[part].reshape(len(patches), *first.shape)
+            # One field at a time: all in one call are no faster and take more memory.
+            for k, field in enumerate(_fields(values, times, part)):
+                grid = field.reshape(len(patches), *first.shape)
                 found = ducc0.nufft.u2nu(
-                    grid=values.astype(self._complex, copy=False),
+                    grid=grid.astype(self._complex, copy=False),
                     coord=coord,
                     forward=False,
                     epsilon=self.epsilon,
@@ -235,6 +240,16 @@ def _groups(patches: Sequence[BraggPatch]) -> list[tuple[list[BraggPatch], slice
         else:
             groups.append(([patch], slice(start, end)))
     return groups
+
+
+def _fields(
+    values: NDArray[np.complexfloating], times: NDArray[np.float64] | None, part: slice
+) -> Iterator[NDArray[np.complexfloating]]:
+    """Yield a part of values, or of them times each of several fields, one after the other."""
+    if times is None:
+        yield values[part]
+    else:
+        yield from (values[part] * t[part] for t in times)
 
 
 def _waves(x: Positions, patches: Sequence[BraggPatch], sign: float) -> NDArray[np.complex128]:
