@@ -33,10 +33,10 @@ from prammol.crystals import make_crystal
 from prammol.diffraction import local_shard
 from prammol.evaluate import evaluate
 from prammol.lattices import LATTICES
-from prammol.memory import resident_mib
+from prammol.memory import keep_freed_memory, resident_mib
 from prammol.misfit import PoissonMisfit
 from prammol.patches import PAPER_LATTICE_CONSTANT, BraggPatch, paper_patches
-from prammol.ranking import single_atom_gains
+from prammol.ranking import ROUGH, single_atom_gains
 from prammol.reconstruct import reconstruct
 from prammol.scattering import StructureFactor
 from prammol.simulate import draw_counts, simulate
@@ -81,6 +81,7 @@ def whole(atoms: int, seed: int, comm: Communicator) -> dict[str, Any]:
 
 def kernel(atoms: int, seed: int, comm: Communicator) -> dict[str, Any]:
     """Return the row of the likelihood with its gradient and the gains of all atoms."""
+    keep_freed_memory()  # as a reconstruction does
     x = shaken_ball(atoms, np.random.default_rng(seed))
     patches = patches_for(atoms)
     omega = StructureFactor(patches, EPSILON).forward(x)
@@ -88,6 +89,7 @@ def kernel(atoms: int, seed: int, comm: Communicator) -> dict[str, Any]:
     del omega
     shard = local_shard(data, comm)
     factor = StructureFactor(shard.patches, EPSILON)
+    rough = StructureFactor(shard.patches, ROUGH)  # as `select` ranks
     misfit = PoissonMisfit(shard, factor)
     times = []
     for _ in range(3):  # the shortest is the one other programs disturbed least
@@ -97,7 +99,7 @@ def kernel(atoms: int, seed: int, comm: Communicator) -> dict[str, Any]:
         _, scale, field = misfit.field(omega)
         comm.allreduce(-factor.adjoint_moments(field, x).imag)
         inside = np.ones(len(x), dtype=bool)
-        single_atom_gains(factor, omega, shard.counts, shard.valid, scale, x, inside, comm)
+        single_atom_gains(rough, omega, shard.counts, shard.valid, scale, x, inside, comm)
         times.append((time.perf_counter() - wall, comm.sum(time.process_time() - core)))
     wall, core = min(times)
     return {

@@ -29,6 +29,9 @@ from prammol.comm import Communicator
 from prammol.likelihood import TINY_INTENSITY
 from prammol.scattering import StructureFactor
 
+# Accuracy of the transforms that suffices: the series is cut off, and the gains only sort.
+ROUGH = 1e-5
+
 
 def single_atom_gains(
     factor: StructureFactor,

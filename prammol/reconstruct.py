@@ -20,7 +20,7 @@ from prammol.errors import DataError, InputError, SimulationError
 from prammol.likelihood import poisson_log_likelihood
 from prammol.md import Cluster
 from prammol.mean_density import mean_density
-from prammol.memory import resident_mib
+from prammol.memory import keep_freed_memory, resident_mib
 from prammol.potentials import Potential, aluminium
 from prammol.presets import Preset, get_preset, stage_name
 from prammol.result import Reconstruction
@@ -109,6 +109,7 @@ def reconstruct(
     SimulationError
         If LAMMPS fails, or the likelihood isn't finite.
     """
+    keep_freed_memory()
     plan = preset if isinstance(preset, Preset) else get_preset(preset)
     plan = plan.with_settings(settings or {})
     comm = comm or Communicator()

@@ -1,22 +1,65 @@
 """The memory of a process, and that of a reconstruction over many iterations."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from prammol import make_crystal, reconstruct, simulate, support_from_truth
-from prammol.memory import resident_mib
+from prammol.memory import keep_freed_memory, resident_mib
 from prammol.patches import paper_patches
 
 
+def run(text):
+    """Run some lines in a process of their own and return what they print last, as numbers.
+
+    A process that keeps its memory, as this one does after a reconstruction, can't be undone.
+    """
+    lines = ["import resource", "import numpy as np", "from prammol.memory import *", text]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], check=True, capture_output=True, text=True
+    )
+    return [float(word) for word in done.stdout.split()]
+
+
 def test_resident_memory_follows_an_array_and_the_peak_stays():
-    before, _ = resident_mib()
-    array = np.ones(8 * 2**20)  # 64 MiB
-    during, _ = resident_mib()
+    before, during, after, peak = run(
+        """
+before, _ = resident_mib()
+array = np.ones(8 * 2**20)  # 64 MiB
+during, _ = resident_mib()
+del array
+print(before, during, *resident_mib())
+"""
+    )
     assert during - before > 60
-    del array
-    after, peak = resident_mib()
     assert after < during - 60
     assert peak > during - 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of the C library of Linux")
+def test_kept_memory_is_not_asked_for_again():
+    text = """
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    array = np.ones(8 * 2**20)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    during, _ = resident_mib()
+    del array
+print(during, resident_mib()[0], faults)
+"""
+    during, after, faults = run("assert keep_freed_memory()\n" + text)
+    assert after > during - 1
+    assert faults < 10
+    during, after, faults = run(text)
+    assert after < during - 60
+    assert faults > 10
+
+
+def test_a_system_without_the_setting_goes_on(monkeypatch):
+    monkeypatch.setattr("prammol.memory.ctypes.CDLL", lambda name: object())
+    assert keep_freed_memory() is False
 
 
 def test_a_system_that_does_not_say_gives_zero(monkeypatch, tmp_path):

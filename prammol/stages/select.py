@@ -8,15 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.ranking import single_atom_gains
+from prammol.ranking import ROUGH, single_atom_gains
 from prammol.scattering import StructureFactor
 from prammol.stages.held_out_points import HeldOutPoints
 from prammol.stages.walk import Cell, Walk
 from prammol.state import Problem, State
 from prammol.thinning import coarser, places_in
 
-# The ranking only sorts, and samples are rougher anyway: single precision.
-_ROUGH = 1e-5
 _SURE = 1000.0  # photons one atom alone scatters into a sample that may decide
 _ENOUGH = 2  # walks in a row that gained little
 _MOVES = [(a, b) for a in (1, 0, -1) for b in (1, 0, -1) if (a, b) != (0, 0)]
@@ -113,7 +111,7 @@ class Select:
     ) -> tuple[NDArray[np.bool_], bool]:
         """Return the object after sorting and walking, and whether nothing changed in the end."""
         problem, least = judge.problem, self.tolerance * judge.photons_per_atom
-        rough = StructureFactor(problem.factor.patches, _ROUGH, problem.factor.threads)
+        rough = StructureFactor(problem.factor.patches, ROUGH, problem.factor.threads)
         factor, most = (rough, 1) if few else (problem.factor, self.terms)
         terms, total, idle = 1, 0.0, 0
         omega = factor.forward(pool[inside])
