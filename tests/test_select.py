@@ -213,6 +213,20 @@ def test_what_gains_little_on_few_points_is_left_to_the_next_iteration(rng, aske
     assert max(asked) == problem.shard.size
 
 
+def test_what_a_sample_changes_is_kept_only_if_all_points_agree(rng, monkeypatch):
+    x, problem, state = wrong_ball(rng, box(60.0))
+    drawn = []
+    sample = HeldOutPoints.sample
+    monkeypatch.setattr(HeldOutPoints, "sample", lambda *a: drawn.append(0) or sample(*a))
+    Select(little=0.0)(problem, state)
+    assert len(drawn) > 2
+    drawn.clear()
+    monkeypatch.setattr(HeldOutPoints, "gain", lambda *a: -1.0)
+    after = Select(little=0.0)(problem, state)
+    assert len(drawn) == 1
+    assert sorted(map(tuple, after.positions)) == sorted(map(tuple, x))
+
+
 @pytest.mark.parametrize("few", [WIDE], indirect=True)
 def test_few_photons_are_not_sampled(few, monkeypatch):
     sites, problem = few
