@@ -33,9 +33,9 @@ class Select:
     The first walks, with hundreds of changes, ask no more points than tell the shape
     (:mod:`prammol.thinning`), by a random one of their grids. Where no points are to
     spare they ask a sample, a new one each, if one atom scatters a thousand photons into it; what
-    they change is then kept if the likelihood of all points grows. When walks on few points
-    gain hardly anything, the positions are to follow first and the iteration is left;
-    when they change nothing, all points are asked.
+    they change is then kept if the likelihood of all points grows. When these walks change nothing,
+    all points are asked. As soon as walks gain hardly anything, the iteration is left: the
+    positions are to follow first.
 
     Attributes
     ----------
@@ -50,8 +50,8 @@ class Select:
     part : float
         Part of the points in a sample; 1 for all points in all walks.
     little : float
-        Part of what all walks on few points gained, below which two in a row are the last ones;
-        0 to go on until nothing changes.
+        Part of what all walks gained, below which two in a row are the last ones; 0 to go on
+        until nothing changes.
     """
 
     terms: int = 3
@@ -68,9 +68,10 @@ class Select:
         inside = np.arange(len(pool)) < held
         rng = problem.rng("select", state.iteration)
         asked = self._asked(problem, state, len(pool), rng)
+        gained = 0.0
         for k, (judge, part) in enumerate(asked):
             few = k + 1 < len(asked)
-            inside, settled = self._walked(judge, part, few, pool, inside, rng)
+            inside, gained, settled = self._walked(judge, part, few, pool, inside, gained, rng)
             if not settled:
                 break
         new, lost = int(inside[held:].sum()), int((~inside[:held]).sum())
@@ -107,13 +108,18 @@ class Select:
         few: bool,
         pool: NDArray[np.float64],
         inside: NDArray[np.bool_],
+        gained: float,
         rng: np.random.Generator,
-    ) -> tuple[NDArray[np.bool_], bool]:
-        """Return the object after sorting and walking, and whether nothing changed in the end."""
+    ) -> tuple[NDArray[np.bool_], float, bool]:
+        """Sort and walk until nothing changes or little is gained.
+
+        Return the object, what all walks so far gained for each point, and whether nothing
+        changed in the end.
+        """
         problem, least = judge.problem, self.tolerance * judge.photons_per_atom
         rough = StructureFactor(problem.factor.patches, ROUGH, problem.factor.threads)
         factor, most = (rough, 1) if few else (problem.factor, self.terms)
-        terms, total, idle = 1, 0.0, 0
+        terms, idle = 1, 0
         omega = factor.forward(pool[inside])
         for _ in range(self.max_rounds):
             gains = single_atom_gains(
@@ -135,15 +141,16 @@ class Select:
                 after = walk.field(cell)
             if gain > least:
                 inside, omega = changed, after
-                total += gain
-                idle = idle + 1 if gain < self.little * total else 0
-                if few and idle == _ENOUGH:
-                    return inside, False
+                # For each point, since few of them gain less than all do.
+                gained += gain / judge.number
+                idle = idle + 1 if gain / judge.number < self.little * gained else 0
+                if idle == _ENOUGH:
+                    return inside, gained, False
             elif terms < most:
                 terms = most
             else:
                 break
-        return inside, True
+        return inside, gained, True
 
 
 def held_out(problem: Problem, state: State) -> NDArray[np.bool_]:
