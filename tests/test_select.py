@@ -207,6 +207,8 @@ def test_what_gains_little_on_few_points_is_left_to_the_next_iteration(rng, aske
     asked.clear()
     whole = Select(little=0.0)(problem, state)
     assert after.added + after.removed < whole.added + whole.removed
+    slow = Select(part=1.0, little=1.0)(problem, state)
+    assert slow.added + slow.removed < whole.added + whole.removed
     # Nothing to gain: that isn't little, all points are asked.
     asked.clear()
     Select(little=1.0)(problem, replace(whole, selected=False))
