@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from prammol.comm import Communicator
 from prammol.crystals import make_crystal
 from prammol.diffraction import Diffraction, local_shard
+from prammol.memory import keep_freed_memory
 from prammol.misfit import PoissonMisfit
 from prammol.reconstruct import reconstruct
 from prammol.scattering import StructureFactor
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("--count", action="store_true")
     parser.add_argument("-o", "--output", type=Path, required=True, help="table, CSV")
     options = parser.parse_args()
+    keep_freed_memory()  # as a reconstruction does
     rows = [row for n in options.atoms for row in model(n, options.latency, options.bandwidth)]
     with options.output.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
