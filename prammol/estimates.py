@@ -25,7 +25,7 @@ BYTES_PER_GRID_POINT = 8 * 16  # a NUFFT grid, twice as fine along each axis
 # Neighbour lists, and candidates several times the atoms. `default` looks around the surface for
 # more, for a moment, on every rank.
 BYTES_PER_ATOM = {"paper": 5000, "default": 80_000}
-# Cost of an iteration in gradients: 1.4 and 3 to 5 core-seconds, a gradient takes 0.07 to 0.09.
+# Cost of an iteration in gradients, of runs with 4679 atoms.
 GRADIENTS_PER_ITERATION = {"paper": 20, "default": 40}
 
 
