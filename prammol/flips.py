@@ -270,7 +270,7 @@ class Sites:
             # At a surface a third of all is enough; who asks for others will ask for many.
             self._known[free if not self._known.any() else slice(None)] = True
             sites = self.positions[self._known]
-            rough = StructureFactor(self._factor.patches, _ROUGH, self._factor.threads)
+            rough = self._factor.with_accuracy(_ROUGH)
             self._overlaps = overlaps(rough, self._sharpness, sites, self._far, self._comm)
         place = np.cumsum(self._known) - 1
         return self._overlaps[place[free]][:, place[free]]

@@ -182,7 +182,7 @@ def with_neighbours_relaxed(
     few = np.argsort(cost, kind="stable")[:number]
     few = few[cost[few] < most * one]
     moves = [near.free[[k]] for k in few]
-    rough = StructureFactor(problem.shard.patches, _ROUGH, problem.factor.threads)
+    rough = problem.factor.with_accuracy(_ROUGH)
     relaxed = relaxed_costs(problem, misfit, rough, sites, taken, moves, force_tolerance)
     slope = near.slope.copy()
     slope[few] += np.where(here[few], -1.0, 1.0) * (relaxed + alone[few] - cost[few])

@@ -91,6 +91,10 @@ class StructureFactor:
         self.size = sum(p.size for p in self.patches)
         self._q: NDArray[np.float64] | None = None
 
+    def with_accuracy(self, epsilon: float) -> StructureFactor:
+        """Return that of atoms at rest on the same points, to another relative accuracy."""
+        return StructureFactor(self.patches, epsilon, self.threads)
+
     @property
     def q(self) -> NDArray[np.float64]:
         """Scattering vectors of all points, (size, 3) [1/Å]."""

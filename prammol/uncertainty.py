@@ -80,7 +80,7 @@ def position_uncertainty(
         over atoms with equally many neighbours.
     """
     base = problem.factor
-    factor = StructureFactor(base.patches, _EPSILON, base.threads)
+    factor = base.with_accuracy(_EPSILON)
     fisher = _fisher(problem, state, factor, weight)
     blocks = fisher.blocks()
     inverse = np.linalg.inv(blocks + _REGULAR * np.trace(blocks.mean(axis=0)) * np.eye(3))

@@ -13,7 +13,6 @@ from prammol.faint import hardly_seen
 from prammol.flips import Sites
 from prammol.lattice_sites import vacant_sites
 from prammol.misfit import PoissonMisfit, honest_misfit
-from prammol.scattering import StructureFactor
 from prammol.state import Problem, State
 
 
@@ -76,7 +75,7 @@ class Anneal:
         if state.iteration >= self.passes + self.more:
             return state
         annealing = state.iteration < self.passes
-        factor = StructureFactor(problem.shard.patches, self.epsilon, problem.factor.threads)
+        factor = problem.factor.with_accuracy(self.epsilon)
         x = state.positions
         omega = factor.forward(x)
         exact = PoissonMisfit(problem.shard, factor)

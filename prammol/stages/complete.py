@@ -106,7 +106,7 @@ class Complete:
         return self._completed(problem, state)
 
     def _completed(self, problem: Problem, state: State) -> State:
-        factor = StructureFactor(problem.shard.patches, self.epsilon, problem.factor.threads)
+        factor = problem.factor.with_accuracy(self.epsilon)
         x = state.positions
         omega = factor.forward(x)
         if is_faint(problem.shard, factor, omega):

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from prammol.difference import difference_map
 from prammol.flips import Sites
 from prammol.misfit import honest_misfit
-from prammol.scattering import StructureFactor
 from prammol.stages.complete import on_surface
 from prammol.state import Problem
 
@@ -44,7 +43,7 @@ def exchanged(
     (k, 3) ndarray or None
         Positions [Å]; None if no change helps.
     """
-    factor = StructureFactor(problem.shard.patches, _ROUGH, problem.factor.threads)
+    factor = problem.factor.with_accuracy(_ROUGH)
     potential = problem.cluster.potential
     misfit = honest_misfit(problem.shard, factor, factor.forward(x), len(x), points)
     distance, reach = potential.neighbour_distance, potential.bond_reach

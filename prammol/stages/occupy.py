@@ -64,7 +64,7 @@ class Occupy:
         """Return a state whose atoms are sites; the shift with the least misfit wins."""
         potential = problem.cluster.potential
         problem = coarser(problem)
-        factor = StructureFactor(problem.shard.patches, self.epsilon, problem.factor.threads)
+        factor = problem.factor.with_accuracy(self.epsilon)
         starts = list(np.atleast_2d(state.occupancies))
         first = state.positions[starts[0] > self.threshold]
         scale = PoissonMisfit(problem.shard, factor, floor=self.floor)(first).scale

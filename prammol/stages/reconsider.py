@@ -15,7 +15,6 @@ from prammol.flips import Sites
 from prammol.lattice_sites import vacant_sites
 from prammol.misfit import honest_misfit
 from prammol.relaxed_moves import Moves, cheapest_moves, relaxed_costs
-from prammol.scattering import StructureFactor
 from prammol.stages.proposals import Judge
 from prammol.state import Problem, State
 
@@ -61,7 +60,7 @@ class Reconsider:
         """Return the state after one round; ``selected`` tells whether it changed."""
         if state.selected or not state.explained:
             return state
-        factor = StructureFactor(problem.shard.patches, self.epsilon, problem.factor.threads)
+        factor = problem.factor.with_accuracy(self.epsilon)
         x, potential = state.positions, problem.cluster.potential
         omega = factor.forward(x)
         if is_faint(problem.shard, factor, omega):

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.ranking import ROUGH, single_atom_gains
-from prammol.scattering import StructureFactor
 from prammol.stages.held_out_points import HeldOutPoints
 from prammol.stages.walk import Cell, Walk
 from prammol.state import Problem, State
@@ -117,7 +116,7 @@ class Select:
         changed in the end.
         """
         problem, least = judge.problem, self.tolerance * judge.photons_per_atom
-        rough = StructureFactor(problem.factor.patches, ROUGH, problem.factor.threads)
+        rough = problem.factor.with_accuracy(ROUGH)
         factor, most = (rough, 1) if few else (problem.factor, self.terms)
         terms, idle = 1, 0
         omega = factor.forward(pool[inside])

@@ -326,7 +326,7 @@ class Model:
         if not displacements.any() and (occupancies == 1.0).all():
             if epsilon == base.epsilon:
                 return base
-            return StructureFactor(base.patches, epsilon, base.threads)
+            return base.with_accuracy(epsilon)
         return ThermalStructureFactor(
             base.patches,
             displacements[self._classes],
