@@ -215,6 +215,20 @@ def test_what_gains_little_on_few_points_is_left_to_the_next_iteration(rng, aske
     assert max(asked) == problem.shard.size
 
 
+@pytest.mark.parametrize("support", [box(60.0), box(18.0)], ids=["samples", "thinned"])
+def test_all_points_are_asked_only_after_few_changes(rng, asked, support):
+    x, problem, state = wrong_ball(rng, support)
+    # Walks that gain nothing more; sixty changes: the positions are to follow first.
+    after = Select(little=1e-300)(problem, state)
+    assert after.added + after.removed > 50
+    assert max(asked) < 0.2 * problem.shard.size
+    asked.clear()
+    nearly = State(x[4:], state.scale, candidates=x[:4])
+    after = Select(little=1e-300)(problem, nearly)
+    assert (after.added, after.removed) == (4, 0)
+    assert max(asked) == problem.shard.size
+
+
 def test_what_a_sample_changes_is_kept_only_if_all_points_agree(rng, monkeypatch):
     x, problem, state = wrong_ball(rng, box(60.0))
     drawn = []

@@ -16,6 +16,7 @@ from prammol.thinning import coarser, places_in
 
 _SURE = 1000.0  # photons one atom alone scatters into a sample that may decide
 _ENOUGH = 2  # walks in a row that gained little
+_MANY = 10  # atoms changed by few points, after which the positions are to follow first
 _MOVES = [(a, b) for a in (1, 0, -1) for b in (1, 0, -1) if (a, b) != (0, 0)]
 
 
@@ -32,9 +33,9 @@ class Select:
     The first walks, with hundreds of changes, ask no more points than tell the shape
     (:mod:`prammol.thinning`), by a random one of their grids. Where no points are to
     spare they ask a sample, a new one each, if one atom scatters a thousand photons into it; what
-    they change is then kept if the likelihood of all points grows. When these walks change nothing,
-    all points are asked. As soon as walks gain hardly anything, the iteration is left: the
-    positions are to follow first.
+    they change is then kept if the likelihood of all points grows. When these walks changed hardly
+    anything, all points are asked. Otherwise, and as soon as walks gain hardly anything, the
+    iteration is left: the positions are to follow first.
 
     Attributes
     ----------
@@ -70,8 +71,10 @@ class Select:
         gained = 0.0
         for k, (judge, part) in enumerate(asked):
             few = k + 1 < len(asked)
+            before = inside
             inside, gained, settled = self._walked(judge, part, few, pool, inside, gained, rng)
-            if not settled:
+            many = few and self.little > 0 and np.count_nonzero(inside != before) > _MANY
+            if many or not settled:
                 break
         new, lost = int(inside[held:].sum()), int((~inside[:held]).sum())
         return replace(
