@@ -48,7 +48,7 @@ def direct_structure_factor(
     """
     w = np.ones(len(x)) if weights is None else weights
     out = np.empty(len(q), dtype=complex)
-    chunk = max(1, 4_000_000 // max(len(x), 1))
+    chunk = max(1, 30_000 // max(len(x), 1))  # what fits into the cache of a core
     for i in range(0, len(q), chunk):
         out[i : i + chunk] = np.exp(-1j * (q[i : i + chunk] @ x.T)) @ w
     return out

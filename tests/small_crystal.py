@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -62,6 +62,22 @@ def simulate(
     w = np.ones(len(x)) if occupancies is None else occupancies
     patches = paper_patches(points)
     rng = np.random.default_rng(seed)
+    counts = [
+        rng.poisson(np.abs(scale * amplitude) ** 2).reshape(p.shape).astype(float)
+        for p, amplitude in zip(patches, _amplitudes(points, *map(_frozen, (x, u, w))), strict=True)
+    ]
+    return Diffraction(patches, counts, meta={"element": "Al", "scale": scale})
+
+
+def _frozen(values: NDArray[np.float64]) -> tuple[bytes, tuple[int, ...]]:
+    return np.ascontiguousarray(values, dtype=float).tobytes(), values.shape
+
+
+@lru_cache(maxsize=8)  # seconds each, and one crystal is measured with many seeds and fluxes
+def _amplitudes(
+    points: int, *arrays: tuple[bytes, tuple[int, ...]]
+) -> list[NDArray[np.complex128]]:
+    x, u, w = (np.frombuffer(raw).reshape(shape) for raw, shape in arrays)
 
     def amplitude(q: NDArray[np.float64]) -> NDArray[np.complex128]:
         square = np.sum(q**2, axis=1)
@@ -71,11 +87,7 @@ def simulate(
         ]
         return np.sum(parts, axis=0)
 
-    counts = [
-        rng.poisson(np.abs(scale * amplitude(p.q())) ** 2).reshape(p.shape).astype(float)
-        for p in patches
-    ]
-    return Diffraction(patches, counts, meta={"element": "Al", "scale": scale})
+    return [amplitude(p.q()) for p in paper_patches(points)]
 
 
 def box(edge: float) -> Support:
