@@ -14,6 +14,9 @@ export OMP_NUM_THREADS ?= 1
 FUZZ ?= 100000
 LOAD ?= results/load
 
+# The longest files first, as tests/conftest.py sorts them.
+PARALLEL := -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
 # What the tests need; and the tests in which each library is at work, minutes in all.
 EXTRAS := test,workflow
 LIBRARY_TESTS := $(addprefix tests/test_,$(addsuffix .py,environment cli io md mpi plot fuzz \
@@ -30,7 +33,7 @@ demo: $(READY)  ## simulate and reconstruct the paper's vacancy crystal, 4679 at
 	$(BIN)/python -m prammol.demo results/demo
 
 test: $(READY)  ## the test-suite, within 10 minutes on two cores
-	$(BIN)/python -m pytest -m "not slow and not slurm" -n auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not slurm" $(PARALLEL)
 
 test-mpi: $(READY)  ## only the tests that start several processes
 	$(BIN)/python -m pytest -m "mpi and not slow"
@@ -56,8 +59,8 @@ test-newest:  ## the same with the newest libraries, in a new .venv-newest; PIP_
 test-libraries: EXTRAS := test,workflow,phasing
 test-libraries: $(READY)
 	$(BIN)/python -m pip --disable-pip-version-check check
-	$(BIN)/python -m pytest -m "not slow and not slurm" -n auto --maxprocesses 8 \
-	  --dist loadfile $(or $(TESTS),$(LIBRARY_TESTS))
+	$(BIN)/python -m pytest -m "not slow and not slurm" $(PARALLEL) \
+	  $(or $(TESTS),$(LIBRARY_TESTS))
 
 fuzz: $(READY)  ## hostile files for every reader, 100 000 and more; FUZZ=N for another number
 	$(BIN)/python tests/fuzzing.py --inputs $(FUZZ)

@@ -19,6 +19,19 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+# Files that take a minute and more, begun first: no worker is left alone with one in the end.
+_LONGEST = (
+    "anneal", "reconstruct_default", "own_data", "workflow", "mpi", "resume", "wrong_potential",
+    "sublattice",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the longest files to the front, all others stay as they were."""
+    place = {f"test_{name}": k for k, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 def mpiexec() -> str:
     """The launcher of the MPI library mpi4py was built for: beside python if it is a wheel."""
     beside = Path(sys.executable).with_name("mpiexec")

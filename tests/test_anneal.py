@@ -59,7 +59,9 @@ def run(problem, stage, iterations):
     return state
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))]
+)
 def test_annealing_leaves_where_flips_are_stuck(ball, seed, monkeypatch):
     problem = problem_of(ball, seed)
     monkeypatch.setattr("prammol.faint._HARDLY", 0.0)
