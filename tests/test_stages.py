@@ -327,6 +327,31 @@ def test_shifted_object_gets_atoms_outside_the_support(data):
     assert not near_support(late, support, 0.0).all()
 
 
+def test_a_far_object_gets_atoms_where_the_support_is_moved_to(data):
+    """A random start crystallises anywhere in the support, and beyond it on one side."""
+    x = relaxed_ball(8.5)
+    shift = np.array([0.0, -6.0, 0.0])
+    support = support_from_truth(Atoms(x, "Al"), 2.5)
+    problem = make_problem(data, support, cluster=True)
+    outside = np.flatnonzero(~near_support(x + shift, support, NEIGHBOURS))
+    missing = outside[np.argmin(np.linalg.norm(x[outside], axis=1))]
+    object_ = np.delete(x, missing, axis=0) + shift
+    new = Generate(settle=0)(problem, State(object_, 1.9)).candidates
+    assert np.linalg.norm(new - x[missing] - shift, axis=1).min() < 0.2
+    early = Generate(settle=1)(problem, State(object_, 1.9)).candidates
+    assert support.contains(early).all()
+
+
+def test_guests_may_be_where_the_support_is_and_where_it_is_moved_to():
+    support = Support((0, 0, 0), np.eye(3) * 4, np.ones((1, 1, 1), dtype=bool))
+    guests = np.array([[0, 0, 0], [10, 0, 0], [13, 0, 0], [15, 0, 0], [-10, 0, 0]], dtype=float)
+    far = np.full((1, 3), 50.0)
+    moved = np.array([10.0, 0, 0])
+    for drift, kept in ((None, [0]), (np.zeros(3), [0]), (moved, [0, 1, 2])):
+        found = filtered(guests, far, 1.0, support, slack=1.5, drift=drift)
+        np.testing.assert_array_equal(found, guests[kept])
+
+
 def test_apart_keeps_the_first_of_a_row(rng):
     x = rng.random((80, 3)) * 4
     keep = apart(x, 0.8)

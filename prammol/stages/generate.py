@@ -36,9 +36,10 @@ class Generate:
     reach : float
         Largest distance of a random position to some atom of the object.
     slack : float
-        How far outside the support a new atom may lie. A translation changes no
-        intensity, so the crystal's place against the support is only known to about half a
-        lattice vector; with 0, the atoms on one side can never be proposed.
+        How far outside the support a new atom may lie, also when the support is moved to
+        where the centre of the object is. A translation changes no intensity, so the crystal's
+        place against the support is only known to about half a lattice vector, and not even
+        that after a random start; with 0, the atoms on one side can never be proposed.
     settle : int
         Iterations before the slack is used. First the support decides which atoms
         of the start stay: given room at once, the crystal may grow on the wrong side.
@@ -60,7 +61,10 @@ class Generate:
         rng = problem.rng("generate", state.iteration)
         _, forces = problem.cluster.energy_forces(x)
         least = self.distance * unit
-        slack = self.slack * unit if state.iteration >= self.settle else 0.0
+        slack, drift = 0.0, np.zeros(3)
+        if state.iteration >= self.settle and self.slack > 0:
+            slack = self.slack * unit
+            drift = x.mean(axis=0) - problem.support.centres().mean(axis=0)
         guests = np.concatenate(
             [
                 circumcentres(x, least, self.gap * unit),
@@ -68,10 +72,10 @@ class Generate:
                 random_near(x, round(self.random * len(x)), least, self.reach * unit, rng),
             ]
         )
-        guests = filtered(guests, x, least, problem.support, slack)
+        guests = filtered(guests, x, least, problem.support, slack, drift)
         if len(guests):
             guests, _ = problem.cluster.relax_guests(x, guests)
-            guests = filtered(guests, x, least, problem.support, slack)
+            guests = filtered(guests, x, least, problem.support, slack, drift)
         return replace(state, candidates=guests)
 
 
@@ -151,7 +155,12 @@ def random_near(
 
 
 def filtered(
-    guests: Positions, x: Positions, distance: float, support: Support, slack: float = 0.0
+    guests: Positions,
+    x: Positions,
+    distance: float,
+    support: Support,
+    slack: float = 0.0,
+    drift: Positions | None = None,
 ) -> Positions:
     """Return the positions in or near the support that are close to no atom and to no other.
 
@@ -168,13 +177,18 @@ def filtered(
     support : Support
     slack : float
         How far outside the support they may lie [Å].
+    drift : (3,) ndarray, optional
+        By how much the support may be moved, or not [Å].
 
     Returns
     -------
     (k, 3) ndarray
     """
     guests = guests[np.isfinite(guests).all(axis=1)]
-    guests = guests[near_support(guests, support, slack)]
+    near = near_support(guests, support, slack)
+    if drift is not None and drift.any():
+        near |= near_support(guests - drift, support, slack)
+    guests = guests[near]
     if len(guests) == 0:
         return guests
     gap, _ = cKDTree(x).query(guests, distance_upper_bound=distance)
