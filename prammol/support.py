@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -70,6 +71,11 @@ class Support:
     def centres(self) -> NDArray[np.float64]:
         """Return the centres of the voxels inside, (m, 3) [Å]."""
         return self.origin + np.argwhere(self.inside) @ self.voxel
+
+    @cached_property
+    def centre(self) -> NDArray[np.float64]:
+        """Mean of the centres of the voxels inside, (3,) [Å]; asked for in each iteration."""
+        return np.asarray(self.centres().mean(axis=0))
 
 
 def support_from_truth(atoms: Atoms, resolution: float = SUPPORT["resolution"]) -> Support:

@@ -61,10 +61,10 @@ class Generate:
         rng = problem.rng("generate", state.iteration)
         _, forces = problem.cluster.energy_forces(x)
         least = self.distance * unit
-        slack, drift = 0.0, np.zeros(3)
+        slack, drift = 0.0, None
         if state.iteration >= self.settle and self.slack > 0:
             slack = self.slack * unit
-            drift = x.mean(axis=0) - problem.support.centres().mean(axis=0)
+            drift = x.mean(axis=0) - problem.support.centre
         guests = np.concatenate(
             [
                 circumcentres(x, least, self.gap * unit),
@@ -186,7 +186,7 @@ def filtered(
     """
     guests = guests[np.isfinite(guests).all(axis=1)]
     near = near_support(guests, support, slack)
-    if drift is not None and drift.any():
+    if drift is not None:
         near |= near_support(guests - drift, support, slack)
     guests = guests[near]
     if len(guests) == 0:

@@ -95,7 +95,7 @@ class Synthesise:
         data = problem.data
         peaks = data.peaks()
         chosen = independent_patches(peaks, [float(c.max()) for c in data.counts])
-        centre = problem.support.centres().mean(axis=0)
+        centre = problem.support.centre
         steps = spare(problem)
         grids = {k: trimmed(*thinned_grid(data, k, steps)) for k in chosen}
         masks = {k: support_mask(grids[k][0], problem.support, centre) for k in chosen}
