@@ -25,15 +25,15 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.stats import norm
 
-from prammol.comm import Communicator
-from prammol.error_bars import doubt_of, misfit_of, spread_of_sets
-from prammol.evaluate import Metrics, evaluate
+from prammol.core.parallel import Communicator
+from prammol.diffraction.support import Support
+from prammol.evaluation.metrics import Metrics, evaluate
 from prammol.io import read_atoms, read_diffraction, read_reconstruction
-from prammol.potentials import aluminium
-from prammol.reconstruct import make_problem
-from prammol.state import State
-from prammol.support import Support
-from prammol.uncertainty import position_uncertainty
+from prammol.potentials.potential import aluminium
+from prammol.reconstruction.loop import make_problem
+from prammol.reconstruction.problem import State
+from prammol.reconstruction.uncertainty.per_atom import doubt_of, misfit_of, spread_of_sets
+from prammol.reconstruction.uncertainty.positions import position_uncertainty
 
 ANYWHERE = Support(np.zeros(3), np.eye(3), np.ones((1, 1, 1), dtype=bool))
 EDGES = np.array([0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.9999, 1.0])

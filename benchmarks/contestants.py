@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from prammol.comm import Communicator
-from prammol.diffraction import Diffraction, local_shard
-from prammol.likelihood import poisson_log_likelihood, poisson_scale, residual_weights
-from prammol.misfit import PoissonMisfit
-from prammol.patches import BraggPatch
-from prammol.scattering import StructureFactor, direct_structure_factor
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import BraggPatch
+from prammol.diffraction.dataset import Diffraction, local_shard
+from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
+from prammol.likelihood.poisson import poisson_log_likelihood, poisson_scale, residual_weights
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 
 Array = np.ndarray
 NUMPY_WORK = 20_000_000  # atoms times points of one run: a second

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
+from prammol.evaluation.trajectory_statistics import Motion, hops
 from prammol.io import read_atoms
-from prammol.lattice_sites import vacant_sites
-from prammol.motion import Motion, hops
-from prammol.potentials import Potential, aluminium
-from prammol.simulate import innermost_patches, mean_structure_factor
+from prammol.potentials.potential import Potential, aluminium
+from prammol.simulation.averages import innermost_patches, mean_structure_factor
+from prammol.structure.vacant_sites import vacant_sites
 
 Array = np.ndarray
 _CLOSE = 0.5  # of the neighbours' distance

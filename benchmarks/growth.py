@@ -28,19 +28,19 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from prammol.__main__ import set_threads
-from prammol.comm import Communicator, world
-from prammol.crystals import make_crystal
-from prammol.diffraction import local_shard
-from prammol.evaluate import evaluate
-from prammol.lattices import LATTICES
-from prammol.memory import keep_freed_memory, resident_mib
-from prammol.misfit import PoissonMisfit
-from prammol.patches import PAPER_LATTICE_CONSTANT, BraggPatch, paper_patches
-from prammol.ranking import ROUGH, single_atom_gains
-from prammol.reconstruct import reconstruct
-from prammol.scattering import StructureFactor
-from prammol.simulate import draw_counts, simulate
-from prammol.support import support_from_truth
+from prammol.core.memory import keep_freed_memory, resident_mib
+from prammol.core.parallel import Communicator, world
+from prammol.diffraction.bragg_patch import PAPER_LATTICE_CONSTANT, BraggPatch, paper_patches
+from prammol.diffraction.dataset import local_shard
+from prammol.diffraction.structure_factor import StructureFactor
+from prammol.diffraction.support import support_from_truth
+from prammol.evaluation.metrics import evaluate
+from prammol.likelihood.atom_gains import ROUGH, single_atom_gains
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.reconstruction.loop import reconstruct
+from prammol.simulation.counts import draw_counts, simulate
+from prammol.simulation.samples import make_crystal
+from prammol.structure.lattices import LATTICES
 
 PAPER_ATOMS, PAPER_POINTS = 4679, 50
 FLUX = 1e20

@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from prammol.comm import Communicator
-from prammol.evaluate import evaluate
+from prammol.core.parallel import Communicator
+from prammol.diffraction.support import Support
+from prammol.evaluation.metrics import evaluate
 from prammol.io import read_atoms, read_diffraction, read_reconstruction
-from prammol.misfit import PoissonMisfit
-from prammol.potentials import aluminium
-from prammol.pull import pull
-from prammol.reconstruct import make_problem
-from prammol.support import Support
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.potentials.potential import aluminium
+from prammol.reconstruction.loop import make_problem
+from prammol.reconstruction.refinement.restrained_fit import restrained_fit
 
 ANYWHERE = Support(np.zeros(3), np.eye(3), np.ones((1, 1, 1), dtype=bool))
 STEPS = (0, 50, 250, 300)
@@ -44,7 +44,7 @@ def examine(folder: Path, truth: np.ndarray, from_truth: bool) -> list[dict[str,
         for start, positions in starts.items():
             x = positions
             for step, total in zip(STEPS, np.cumsum(STEPS), strict=True):
-                x = pull(misfit, problem.cluster, x, 0.0, step) if step else x
+                x = restrained_fit(misfit, problem.cluster, x, 0.0, step) if step else x
                 found = evaluate(x, truth, with_resolution=False)
                 rows.append(
                     {

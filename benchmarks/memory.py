@@ -6,7 +6,7 @@ import resource
 import sys
 from pathlib import Path
 
-from prammol.memory import resident_mib
+from prammol.core.memory import resident_mib
 
 FORGET = Path("/proc/self/clear_refs")
 

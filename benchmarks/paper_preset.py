@@ -21,14 +21,14 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from prammol.atoms import Atoms
-from prammol.comm import world
-from prammol.evaluate import evaluate
+from prammol.core.parallel import world
+from prammol.diffraction.support import support_from_truth
+from prammol.evaluation.metrics import evaluate
 from prammol.io import read_atoms
-from prammol.reconstruct import reconstruct
-from prammol.simulate import simulate
-from prammol.state import State
-from prammol.support import support_from_truth
+from prammol.reconstruction.loop import reconstruct
+from prammol.reconstruction.problem import State
+from prammol.simulation.counts import simulate
+from prammol.structure.atoms import Atoms
 
 COPIED = ("iteration", "atoms", "added", "removed", "scale", "log_likelihood")
 MEASURED = ("n_missing", "n_extra", "mae_pm", "max_error_pm")
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--preset", default="paper")
     parser.add_argument("--patience", type=int, default=100)
     parser.add_argument("--iterations", type=int, default=1000)
-    parser.add_argument("--slack", type=float, default=1.0, help="generate.slack")
+    parser.add_argument("--slack", type=float, default=1.0, help="generate_candidates.slack")
     parser.add_argument("--every", type=int, default=5, help="compare with the truth every so many")
     parser.add_argument("-o", "--output", type=Path, required=True, help="table, CSV")
     parser.add_argument("--figure", type=Path, help="picture, PNG")
@@ -83,7 +83,7 @@ def main() -> None:
         settings={
             "patience": options.patience,
             "max_iterations": options.iterations,
-            "generate.slack": options.slack,
+            "generate_candidates.slack": options.slack,
         },
     )
     if comm.is_root:

@@ -22,15 +22,15 @@ import numpy as np
 from growth import EPSILON, FLUX, patches_for, shaken_ball
 from numpy.typing import NDArray
 
-from prammol.comm import Communicator
-from prammol.crystals import make_crystal
-from prammol.diffraction import Diffraction, local_shard
-from prammol.memory import keep_freed_memory
-from prammol.misfit import PoissonMisfit
-from prammol.reconstruct import reconstruct
-from prammol.scattering import StructureFactor
-from prammol.simulate import draw_counts, simulate
-from prammol.support import support_from_truth
+from prammol.core.memory import keep_freed_memory
+from prammol.core.parallel import Communicator
+from prammol.diffraction.dataset import Diffraction, local_shard
+from prammol.diffraction.structure_factor import StructureFactor
+from prammol.diffraction.support import support_from_truth
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.reconstruction.loop import reconstruct
+from prammol.simulation.counts import draw_counts, simulate
+from prammol.simulation.samples import make_crystal
 
 RANKS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 

@@ -31,11 +31,11 @@ import numpy as np
 from contestants import CONTESTANTS, AbsentError, Problem
 
 import prammol
-from prammol.comm import Communicator
-from prammol.diffraction import Diffraction, local_shard
-from prammol.misfit import PoissonMisfit
-from prammol.patches import paper_patches
-from prammol.scattering import StructureFactor
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.dataset import Diffraction, local_shard
+from prammol.diffraction.structure_factor import StructureFactor
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 
 Array = np.ndarray
 TASKS = ("forward", "gradient")

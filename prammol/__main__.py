@@ -29,7 +29,7 @@ def set_threads(arguments: list[str]) -> None:
 def main() -> int:
     """Run the command line of this process; return its exit code."""
     set_threads(sys.argv[1:])
-    from prammol.cli import run
+    from prammol.cli.main import run
 
     return run(sys.argv[1:])
 

@@ -26,12 +26,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from prammol.atoms import Atoms
-from prammol.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from prammol.config import parse_settings
-from prammol.diffraction import Diffraction
-from prammol.eam import read_setfl
-from prammol.errors import PrammolError
+from prammol.cli.settings import parse_settings
+from prammol.core.errors import PrammolError
+from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.support import Support
 from prammol.io import (
     read_atoms,
     read_diffraction,
@@ -42,13 +41,14 @@ from prammol.io import (
     write_reconstruction,
     write_support,
 )
-from prammol.io_objects import read_object
-from prammol.io_trajectory import append_frame, read_trajectory, whole_frames
-from prammol.patches import paper_patches
-from prammol.potential_options import choose_potential
-from prammol.result import Reconstruction
-from prammol.state import State
-from prammol.support import Support
+from prammol.io.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from prammol.io.phased_objects import read_object
+from prammol.io.trajectory import append_frame, read_trajectory, whole_frames
+from prammol.potentials.choose import choose_potential
+from prammol.potentials.eam import read_setfl
+from prammol.reconstruction.problem import State
+from prammol.reconstruction.result import Reconstruction
+from prammol.structure.atoms import Atoms
 
 SECONDS = 20  # of one input, on a machine that has other things to do
 MEMORY = 3 << 30  # bytes beyond what the process has at the beginning
@@ -167,7 +167,7 @@ def examples(folder: Path) -> dict[str, list[bytes]]:
     (folder / "eam").write_text("c\n13 26.98 4.05 fcc\n3 0.1 3 0.2 0.6\n0 1 2\n3 2 0\n1 2 0\n")
     (folder / "settings").write_text(
         "patience=20\ncomplete.thresholds=[0.5, 0.35]\nsettle.debye_waller=true\n"
-        "synthesise.blur=0.75\nsynthesise.threshold=1e-1\n"
+        "phase_patches.blur=0.75\nsynthesise.threshold=1e-1\n"
     )
     (folder / "commands").write_text("lj/cut 8.5\n1 1 0.4 2.6")
     (folder / "commands-2").write_text(

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.spatial.transform import Rotation
 
-from prammol.scattering import direct_structure_factor
+from prammol.diffraction.structure_factor import direct_structure_factor
 
 WAVELENGTH = 0.5  # Å
 DISTANCE = 0.033  # m

@@ -8,15 +8,15 @@ from types import SimpleNamespace
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.atoms import Atoms
-from prammol.comm import Communicator
-from prammol.diffraction import Diffraction, local_shard
-from prammol.md import Cluster
-from prammol.patches import paper_patches
-from prammol.potentials import aluminium
-from prammol.scattering import StructureFactor, direct_structure_factor
-from prammol.state import Problem
-from prammol.support import Support, support_from_truth
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.dataset import Diffraction, local_shard
+from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
+from prammol.diffraction.support import Support, support_from_truth
+from prammol.potentials.lammps import Cluster
+from prammol.potentials.potential import aluminium
+from prammol.reconstruction.problem import Problem
+from prammol.structure.atoms import Atoms
 
 
 class Rank(Communicator):

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from small_crystal import fcc_ball, make_problem, simulate
 
-from prammol.atoms import Atoms
-from prammol.comm import Communicator
-from prammol.diffraction import local_shard
-from prammol.evaluate import evaluate
-from prammol.faint import is_faint
-from prammol.md import Cluster
-from prammol.potentials import aluminium
-from prammol.scattering import StructureFactor
-from prammol.stages.anneal import Anneal
-from prammol.stages.complete import Complete
-from prammol.stages.refine import Refine
-from prammol.state import State
-from prammol.support import support_from_truth
+from prammol.core.parallel import Communicator
+from prammol.diffraction.dataset import local_shard
+from prammol.diffraction.structure_factor import StructureFactor
+from prammol.diffraction.support import support_from_truth
+from prammol.evaluation.metrics import evaluate
+from prammol.potentials.lammps import Cluster
+from prammol.potentials.potential import aluminium
+from prammol.reconstruction.occupancy.low_signal import is_low_signal
+from prammol.reconstruction.problem import State
+from prammol.reconstruction.stages.default.anneal import Anneal
+from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
+from prammol.reconstruction.stages.default.relax_and_align import RelaxAndAlign
+from prammol.structure.atoms import Atoms
 
 RADIUS = 12.0
 FAINT = 0.0125  # C: one atom is worth 12
@@ -53,9 +53,11 @@ def wrong(state, x):
 
 
 def run(problem, stage, iterations):
-    state = Refine()(problem, State(lopsided(), FAINT))
+    state = RelaxAndAlign()(problem, State(lopsided(), FAINT))
     for k in range(iterations):
-        state = Refine()(problem, stage(problem, replace(state, selected=False, iteration=k)))
+        state = RelaxAndAlign()(
+            problem, stage(problem, replace(state, selected=False, iteration=k))
+        )
     return state
 
 
@@ -64,11 +66,11 @@ def run(problem, stage, iterations):
 )
 def test_annealing_leaves_where_flips_are_stuck(ball, seed, monkeypatch):
     problem = problem_of(ball, seed)
-    monkeypatch.setattr("prammol.faint._HARDLY", 0.0)
-    stuck = wrong(run(problem, Complete(), 2), ball)
+    monkeypatch.setattr("prammol.reconstruction.occupancy.low_signal._HARDLY", 0.0)
+    stuck = wrong(run(problem, CompleteAtoms(), 2), ball)
     assert stuck > 50
     # This crystal is next to the bound; it shall stay below it whatever is found on the way.
-    monkeypatch.setattr("prammol.faint._HARDLY", 16.0)
+    monkeypatch.setattr("prammol.reconstruction.occupancy.low_signal._HARDLY", 16.0)
     assert wrong(run(problem, Anneal(passes=12), 12), ball) < stuck / 5
 
 
@@ -115,12 +117,12 @@ def test_sites_taken_more_often_than_not_are_wrong_less_often_than_one_sample(ba
 
 def test_flips_leave_a_faint_crystal_alone(ball):
     state = State(lopsided(), FAINT)
-    assert Complete()(problem_of(ball, 1), state) is state
+    assert CompleteAtoms()(problem_of(ball, 1), state) is state
 
 
 def test_what_was_annealed_is_left_alone_until_it_is_refined(ball):
     state = replace(State(lopsided(), FAINT), selected=True)
-    assert Complete()(problem_of(ball, 1), state) is state
+    assert CompleteAtoms()(problem_of(ball, 1), state) is state
 
 
 @pytest.mark.parametrize(("worth", "faint"), [(10.0, True), (40.0, False)])
@@ -130,7 +132,7 @@ def test_faint_is_what_one_missing_atom_changes(ball, worth, faint):
     scale = np.sqrt(worth / points)
     shard = local_shard(simulate(ball, points=16, scale=scale), Communicator())
     factor = StructureFactor(shard.patches, 1e-6)
-    assert is_faint(shard, factor, factor.forward(ball)) is faint
+    assert is_low_signal(shard, factor, factor.forward(ball)) is faint
 
 
 def test_a_hot_pass_that_raised_the_misfit_is_taken_back(ball):

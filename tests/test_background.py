@@ -10,25 +10,25 @@ from numpy.testing import assert_allclose
 from scipy.optimize import minimize_scalar
 from small_crystal import fcc_ball, make_problem
 
-from prammol.atoms import Atoms
-from prammol.cli import run
-from prammol.comm import Communicator
-from prammol.crystals import make_crystal
-from prammol.difference import difference_map
-from prammol.diffraction import Diffraction, background_arrays, local_shard
-from prammol.errors import InputError
-from prammol.evaluate import evaluate
+from prammol.cli.main import run
+from prammol.core.errors import InputError
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import BraggPatch, cubic_patch, paper_patches
+from prammol.diffraction.dataset import Diffraction, background_arrays, local_shard
+from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
+from prammol.diffraction.support import support_from_truth
+from prammol.evaluation.metrics import evaluate
 from prammol.io import read_diffraction, write_atoms, write_diffraction
-from prammol.likelihood import poisson_log_likelihood, poisson_scale, residual_weights
-from prammol.misfit import EXTRA, PoissonMisfit
-from prammol.patches import BraggPatch, cubic_patch, paper_patches
-from prammol.ranking import single_atom_gains
-from prammol.reconstruct import reconstruct
-from prammol.scattering import StructureFactor, direct_structure_factor
-from prammol.simulate import simulate
-from prammol.stages.estimate import NegativeLogLikelihood
-from prammol.stages.walk import Walk
-from prammol.support import support_from_truth
+from prammol.likelihood.atom_gains import single_atom_gains
+from prammol.likelihood.difference_map import difference_map
+from prammol.likelihood.poisson import poisson_log_likelihood, poisson_scale, residual_weights
+from prammol.likelihood.quasi_likelihood import EXTRA, PoissonMisfit
+from prammol.reconstruction.loop import reconstruct
+from prammol.reconstruction.stages.paper.fit_positions import NegativeLogLikelihood
+from prammol.reconstruction.stages.paper.grid_walk import GridWalk
+from prammol.simulation.counts import simulate
+from prammol.simulation.samples import make_crystal
+from prammol.structure.atoms import Atoms
 
 SERIAL = Communicator()
 SCALE = 1.3
@@ -266,7 +266,7 @@ def test_grid_search_knows_the_likelihood(case):
     counts, background, q = seen(measured)
     problem = make_problem(measured, x=x)
     held, new = x[:9], x[9:]
-    walk = Walk(problem, shard.valid, problem.factor.forward(held), SCALE, held, new)
+    walk = GridWalk(problem, shard.valid, problem.factor.forward(held), SCALE, held, new)
 
     def likelihood(y):
         lam = SCALE**2 * power(q, y) + background

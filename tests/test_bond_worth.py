@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from small_crystal import fcc_ball, make_problem, simulate
 
-from prammol.bond_worth import learnt_bond
-from prammol.confidence import swept
-from prammol.flips import Sites
-from prammol.lattice_sites import vacant_sites
-from prammol.misfit import PoissonMisfit
-from prammol.potentials import aluminium
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.potentials.potential import aluminium
+from prammol.reconstruction.occupancy.bond_energy import learnt_bond
+from prammol.reconstruction.occupancy.gibbs_sampling import swept
+from prammol.reconstruction.occupancy.site_selection import Sites
+from prammol.structure.vacant_sites import vacant_sites
 
 DISTANCE, REACH = aluminium().neighbour_distance, aluminium().bond_reach
 SEEN = 0.0125  # C: one atom is worth 12

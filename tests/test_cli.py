@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 
 import prammol as package
-from prammol import doctor
 from prammol.__main__ import THREAD_VARIABLES, set_threads
-from prammol.atoms import Atoms
-from prammol.cli import EPILOG, HELP, VERBS, build_parser
-from prammol.comm import Communicator
-from prammol.commands import doctor as doctor_verb
-from prammol.commands.reconstruct import _warn_of_oversubscription
-from prammol.config import parse_settings
+from prammol.cli import doctor_checks as doctor
+from prammol.cli.commands import doctor as doctor_verb
+from prammol.cli.commands.reconstruct import _warn_of_oversubscription
+from prammol.cli.main import EPILOG, HELP, VERBS, build_parser
+from prammol.cli.progress import HEADER, Progress
+from prammol.cli.settings import parse_settings
+from prammol.core.parallel import Communicator
+from prammol.evaluation.mean_scattering import ScatteringAverage
 from prammol.io import (
     read_atoms,
     read_diffraction,
@@ -29,9 +30,9 @@ from prammol.io import (
     read_support,
     write_atoms,
 )
-from prammol.mean_scattering import ScatteringAverage, write_mean_scattering
-from prammol.presets import PRESETS
-from prammol.progress import HEADER, Progress
+from prammol.io.mean_scattering import write_mean_scattering
+from prammol.reconstruction.presets import PRESETS
+from prammol.structure.atoms import Atoms
 
 ROOT = Path(__file__).parent.parent
 METRICS = {
@@ -56,7 +57,7 @@ def test_help_loads_nothing_slow(tmp_path):
 
     done = run([sys.executable, "-X", "importtime", "-m", "prammol", "--help"], cwd=tmp_path)
     loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
-    assert "prammol.cli" in loaded
+    assert "prammol.cli.main" in loaded
     assert not loaded & {"numpy", "scipy", "h5py", "pydantic", "mpi4py", "matplotlib", "rich"}
 
 
@@ -77,7 +78,7 @@ def commands_in(text):
 
 def test_every_command_of_the_documentation_is_one():
     texts = [HELP + EPILOG, *(p.read_text() for p in [ROOT / "README.md", *ROOT.glob("docs/*.md")])]
-    texts += [import_module(f"prammol.commands.{verb}").EXAMPLES for verb in VERBS]
+    texts += [import_module(f"prammol.cli.commands.{verb}").EXAMPLES for verb in VERBS]
     lines = [line for text in texts for line in commands_in(text)]
     assert len(lines) > 30
     assert {line[0] for line in lines if line[0] in VERBS} == set(VERBS)
@@ -305,8 +306,8 @@ def test_progress_of_other_ranks_is_silent(tmp_path):
 
 
 def test_public_names_exist_and_are_not_hidden_by_their_modules():
-    import prammol.evaluate
-    import prammol.simulate  # noqa: F401
+    import prammol.evaluation.metrics
+    import prammol.simulation.counts  # noqa: F401
 
     for name in package.__all__:
         assert getattr(package, name) is not None

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from prammol.comm import Communicator, MPICommunicator, share, world
-from prammol.errors import InputError
+from prammol.core.errors import InputError
+from prammol.core.parallel import Communicator, MPICommunicator, share, world
 
 
 @pytest.mark.parametrize("total", [0, 1, 5, 12, 50])
@@ -40,7 +40,7 @@ def test_both_kinds_have_the_same_methods():
 
 @pytest.mark.mpi
 def test_a_launcher_of_another_mpi_is_noticed(parallel, monkeypatch):
-    program = "from prammol.comm import world; print(f' {world().size} ')"
+    program = "from prammol.core.parallel import world; print(f' {world().size} ')"
     monkeypatch.setenv("PRAMMOL_RANKS", "2")
     assert parallel(2, "-c", program).stdout.split() == ["2", "2"]
     with pytest.raises(InputError, match="expects 2 ranks, MPI has 1"):

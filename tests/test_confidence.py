@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from prammol.confidence import heat_bath, sample_sets
+from prammol.reconstruction.occupancy.gibbs_sampling import heat_bath, sample_sets
 
 
 def quadratic(seed, sites=7, depth=1.5):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from prammol.config import parse_settings, settings_of
-from prammol.errors import InputError
-from prammol.presets import PRESETS, get_preset
+from prammol.cli.settings import parse_settings, settings_of
+from prammol.core.errors import InputError
+from prammol.reconstruction.presets import PRESETS, get_preset
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -17,24 +17,24 @@ def test_every_setting_is_there_with_its_value_and_a_description(name):
 
 def test_units_are_read_from_the_docstrings():
     units = {s.name: s.unit for s in settings_of(get_preset("paper"))}
-    assert units["generate.force"] == "eV/Å"
-    assert units["estimate.fraction"] == ""
+    assert units["generate_candidates.force"] == "eV/Å"
+    assert units["fit_positions.fraction"] == ""
 
 
 def test_values_keep_their_type():
     found = parse_settings(
-        "paper", ["estimate.iterations=5", "estimate.fraction=1e-2", "patience=7"]
+        "paper", ["fit_positions.iterations=5", "fit_positions.fraction=1e-2", "patience=7"]
     )
-    assert found == {"estimate.iterations": 5, "estimate.fraction": 0.01, "patience": 7}
-    assert type(found["estimate.iterations"]) is int
-    assert type(parse_settings("paper", ["relax.cutoff=1"])["relax.cutoff"]) is float
+    assert found == {"fit_positions.iterations": 5, "fit_positions.fraction": 0.01, "patience": 7}
+    assert type(found["fit_positions.iterations"]) is int
+    assert type(parse_settings("paper", ["relax_subset.cutoff=1"])["relax_subset.cutoff"]) is float
 
 
 def test_parsed_settings_change_the_preset_and_only_them():
     before = get_preset("paper")
-    after = before.with_settings(parse_settings("paper", ["estimate.iterations=5"]))
+    after = before.with_settings(parse_settings("paper", ["fit_positions.iterations=5"]))
     changed = {k for k, v in after.settings().items() if v != before.settings()[k]}
-    assert changed == {"estimate.iterations"}
+    assert changed == {"fit_positions.iterations"}
 
 
 def test_a_tuple_is_written_as_a_list():
@@ -46,7 +46,7 @@ def test_a_tuple_is_written_as_a_list():
 @pytest.mark.parametrize(
     ("assignment", "text"),
     [
-        ("estimate.iteration=5", "did you mean 'estimate.iterations'"),
+        ("fit_positions.iteration=5", "did you mean 'fit_positions.iterations'"),
         ("patients=5", "did you mean 'patience'"),
         ("xyzzy=5", "prammol presets"),
         ("patience", "expected key=value"),
@@ -54,12 +54,12 @@ def test_a_tuple_is_written_as_a_list():
         ("patience=five", "should be a valid integer"),
         ("patience=true", "should be a valid integer"),
         ("patience=-1", "should not be negative"),
-        ("relax.force_tolerance=nan", "should be"),
-        ("relax.force_tolerance=NaN", "should be"),
-        ("relax.force_tolerance=Infinity", "should be finite"),
-        ("relax.force_tolerance=soft", "should be a valid number"),
-        ("estimate.fraction=0", "should be above 0"),
-        ("estimate.fraction=1.5", "should be above 0 and at most 1"),
+        ("relax_subset.force_tolerance=nan", "should be"),
+        ("relax_subset.force_tolerance=NaN", "should be"),
+        ("relax_subset.force_tolerance=Infinity", "should be finite"),
+        ("relax_subset.force_tolerance=soft", "should be a valid number"),
+        ("fit_positions.fraction=0", "should be above 0"),
+        ("fit_positions.fraction=1.5", "should be above 0 and at most 1"),
         ("fill_lattice.orientation=[1,2]", "should be a valid"),
     ],
 )

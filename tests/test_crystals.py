@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from scipy.spatial import ConvexHull, cKDTree
 
-from prammol import voronoi
-from prammol.crystals import KINDS, make_crystal
-from prammol.errors import InputError, SimulationError
-from prammol.md import Cluster
-from prammol.potentials import Potential, aluminium
-from prammol.voronoi import aspect_ratio, neighbour_counts, voronoi_grain
+from prammol.core.errors import InputError, SimulationError
+from prammol.potentials.lammps import Cluster
+from prammol.potentials.potential import Potential, aluminium
+from prammol.simulation.samples import KINDS, make_crystal
+from prammol.structure import voronoi
+from prammol.structure.voronoi import aspect_ratio, neighbour_counts, voronoi_grain
 
 A = 4.05
 NEIGHBOUR = A / 2**0.5

@@ -4,17 +4,14 @@ import numpy as np
 import pytest
 from small_crystal import relaxed_ball, simulate
 
-from prammol.comm import Communicator
-from prammol.debye_waller import (
-    ThermalStructureFactor,
-    fit_displacements,
-    neighbour_classes,
-    thermal_structure_factor,
-)
-from prammol.diffraction import local_shard
-from prammol.misfit import PoissonMisfit
-from prammol.patches import paper_patches
-from prammol.scattering import StructureFactor, direct_structure_factor
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.dataset import local_shard
+from prammol.diffraction.debye_waller import ThermalStructureFactor, thermal_structure_factor
+from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.reconstruction.refinement.thermal_motion import fit_displacements
+from prammol.structure.surface import neighbour_classes
 
 COMM = Communicator()
 LENGTH = 2 * np.pi * np.sqrt(3) / 4.05

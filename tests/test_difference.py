@@ -7,17 +7,17 @@ import pytest
 from scipy.spatial.transform import Rotation
 from small_crystal import relaxed_ball, simulate
 
-from prammol.alignment import align_rotation, align_strained
-from prammol.comm import Communicator
-from prammol.difference import difference_map
-from prammol.diffraction import local_shard
-from prammol.md import Cluster
-from prammol.misfit import PoissonMisfit
-from prammol.occupancies import fit_occupancies
-from prammol.potentials import aluminium
-from prammol.pull import pull
-from prammol.scattering import StructureFactor
-from prammol.stages.complete import on_surface
+from prammol.core.parallel import Communicator
+from prammol.diffraction.dataset import local_shard
+from prammol.diffraction.structure_factor import StructureFactor
+from prammol.likelihood.difference_map import difference_map
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.potentials.lammps import Cluster
+from prammol.potentials.potential import aluminium
+from prammol.reconstruction.occupancy.continuous import fit_occupancies
+from prammol.reconstruction.refinement.restrained_fit import restrained_fit
+from prammol.reconstruction.refinement.rotation_strain import align_rotation, align_strained
+from prammol.structure.surface import on_surface
 
 COMM = Communicator()
 
@@ -142,7 +142,7 @@ def test_atoms_are_pulled_to_where_the_data_want_them(case):
     x, misfit, _ = case
     y = x + np.random.default_rng(1).normal(0, 0.05, x.shape)
     cluster = Cluster(aluminium())
-    pulled = pull(misfit, cluster, y, 1e-3, 60)
+    pulled = restrained_fit(misfit, cluster, y, 1e-3, 60)
     cluster.close()
     off = pulled - x
     start = y - x

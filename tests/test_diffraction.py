@@ -5,10 +5,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from small_crystal import Rank
 
-from prammol.comm import Communicator
-from prammol.diffraction import Diffraction, local_shard
-from prammol.errors import DataError, InputError
-from prammol.patches import BraggPatch, paper_patches
+from prammol.core.errors import DataError, InputError
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import BraggPatch, paper_patches
+from prammol.diffraction.dataset import Diffraction, local_shard
 
 SHAPES = [(5, 4, 3), (3, 2, 6), (4, 3, 2)]
 

@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 from small_crystal import fcc_ball
 
-from prammol.crystals import make_crystal
-from prammol.dislocation import add_screw, burgers_vector, line_between_rows, perpendicular
-from prammol.errors import InputError
+from prammol.core.errors import InputError
+from prammol.simulation.samples import make_crystal
+from prammol.structure.dislocation import (
+    add_screw,
+    burgers_vector,
+    line_between_rows,
+    perpendicular,
+)
 
 A = 4.05
 HALF_110 = A / 2 * np.array([1.0, 1.0, 0.0])

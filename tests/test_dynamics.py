@@ -5,12 +5,12 @@ import json
 import numpy as np
 from small_crystal import relaxed_ball
 
-from prammol import dynamics
-from prammol.atoms import Atoms
+from prammol.cli import dynamics
+from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.io import read_atoms, write_atoms
-from prammol.mean_scattering import read_mean_scattering
-from prammol.scattering import direct_structure_factor
-from prammol.simulate import innermost_patches
+from prammol.io.mean_scattering import read_mean_scattering
+from prammol.simulation.averages import innermost_patches
+from prammol.structure.atoms import Atoms
 
 
 def test_a_short_trajectory(tmp_path, monkeypatch):

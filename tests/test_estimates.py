@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from prammol.comm import Communicator
-from prammol.diffraction import Diffraction
-from prammol.estimates import BASE_BYTES, cores_of_this_job, estimate, memory
-from prammol.patches import paper_patches
-from prammol.potentials import aluminium
-from prammol.support import Support
+from prammol.cli.cost_estimate import BASE_BYTES, cores_of_this_job, estimate, memory
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.support import Support
+from prammol.potentials.potential import aluminium
 
 
 def data_of(points):

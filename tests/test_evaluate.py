@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from prammol.atoms import Atoms
-from prammol.errors import InputError
-from prammol.evaluate import evaluate, of_staying
-from prammol.register import match, neighbour_distance, register
+from prammol.core.errors import InputError
+from prammol.evaluation.metrics import evaluate, of_staying
+from prammol.evaluation.registration import match, neighbour_distance, register
+from prammol.structure.atoms import Atoms
 
 A = 4.05
 FCC = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])

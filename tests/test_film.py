@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_crystal import fcc_ball
 
-from prammol.atoms import Atoms
+from prammol.structure.atoms import Atoms
 
 PIL_Image = pytest.importorskip("PIL.Image")
 TRUTH = Atoms(fcc_ball(8.5), "Al")
@@ -42,8 +42,8 @@ def trajectory():
     shaken[::2] += [0.0, 0.04, 0.03]  # 5 pm, every other atom, so that it is no drift
     shaken[1::2] -= [0.0, 0.04, 0.03]
     return [
-        frame(x[:9], "synthesise", start=0),
-        frame(sites, "synthesise", occupancy=weights),
+        frame(x[:9], "phase_patches", start=0),
+        frame(sites, "phase_patches", occupancy=weights),
         frame(x[3:] + [0.2, 0, 0], log_likelihood=-5.0),  # drifted as a whole
         frame(shaken, iteration=1, log_likelihood=-2.0),
         frame(x, iteration=2, log_likelihood=-1.0),

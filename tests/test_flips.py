@@ -11,12 +11,13 @@ from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 from small_crystal import fcc_ball, relaxed_ball, simulate
 
-from prammol.comm import Communicator
-from prammol.diffraction import local_shard
-from prammol.flips import Sites, best_flips, overlaps
-from prammol.lattice_sites import fit_bonds, scale_free_bonds, vacant_sites
-from prammol.misfit import PoissonMisfit
-from prammol.scattering import StructureFactor, direct_structure_factor
+from prammol.core.parallel import Communicator
+from prammol.diffraction.dataset import local_shard
+from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.reconstruction.occupancy.bond_prior import fit_bonds, scale_free_bonds
+from prammol.reconstruction.occupancy.site_selection import Sites, best_flips, overlaps
+from prammol.structure.vacant_sites import vacant_sites
 
 COMM = Communicator()
 DISTANCE = 2.864

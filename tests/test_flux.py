@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from prammol.errors import InputError
-from prammol.flux import (
+from prammol.core.errors import InputError
+from prammol.diffraction.bragg_patch import BraggPatch, cubic_patch, paper_patches
+from prammol.diffraction.photon_flux import (
     counts_per_flux,
     flux_from_scale,
     form_factor,
@@ -12,7 +13,6 @@ from prammol.flux import (
     scale_from_flux,
     solid_angle,
 )
-from prammol.patches import BraggPatch, cubic_patch, paper_patches
 
 G_111 = 2 * np.pi * 3**0.5 / 4.05
 

@@ -12,14 +12,14 @@ import rocking
 from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 
-from prammol.comm import Communicator
-from prammol.curved import CurvedPatch, patch_of_points
-from prammol.diffraction import Diffraction, local_shard
-from prammol.errors import DataError, InputError
-from prammol.geometry import Diffractometer, orientation_from_peaks
+from prammol.core.errors import DataError, InputError
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import BraggPatch
+from prammol.diffraction.curved_patch import CurvedPatch, patch_of_points
+from prammol.diffraction.dataset import Diffraction, local_shard
+from prammol.diffraction.diffractometer import Diffractometer, orientation_from_peaks
+from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
 from prammol.io import read_diffraction, write_diffraction
-from prammol.patches import BraggPatch
-from prammol.scattering import StructureFactor, direct_structure_factor
 
 needs_xrayutilities = pytest.mark.skipif(
     importlib.util.find_spec("xrayutilities") is None, reason="xrayutilities isn't installed"

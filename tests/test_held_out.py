@@ -7,9 +7,9 @@ import pytest
 from scipy.spatial import cKDTree
 from small_crystal import fcc_ball, simulate
 
-from prammol.comm import Communicator
-from prammol.diffraction import local_shard
-from prammol.held_out import hold_out_blocks
+from prammol.core.parallel import Communicator
+from prammol.diffraction.dataset import local_shard
+from prammol.likelihood.holdout_blocks import hold_out_blocks
 
 SERIAL = Communicator()
 

@@ -19,15 +19,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prammol.config import parse_settings
-from prammol.errors import InputError, PotentialError
+from prammol.cli.settings import parse_settings
+from prammol.core.errors import InputError, PotentialError
+from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.io import read_atoms, read_diffraction, read_reconstruction, read_support
-from prammol.io_arrays import read_npy
-from prammol.io_hdf5 import load_texts
-from prammol.io_objects import read_object
-from prammol.io_trajectory import read_trajectory, whole_frames
-from prammol.patches import BraggPatch
-from prammol.potential_options import choose_potential
+from prammol.io.arrays import read_npy
+from prammol.io.hdf5 import load_texts
+from prammol.io.phased_objects import read_object
+from prammol.io.trajectory import read_trajectory, whole_frames
+from prammol.potentials.choose import choose_potential
 
 ROOT = Path(__file__).parent.parent
 HDF5 = [name for name, target in fuzzing.TARGETS.items() if target.suffix in (".h5", ".cxi")]
@@ -380,7 +380,7 @@ def test_a_trajectory_that_promises_more_than_a_lifetime(tmp_path):
 def test_numbers_too_large_for_a_setting():
     for value in ("1" + "0" * 400, "1e16", "-1e400"):
         with pytest.raises(InputError) as error:
-            parse_settings("default", [f"synthesise.blur={value}"])
+            parse_settings("default", [f"phase_patches.blur={value}"])
         assert len(str(error.value)) < 500
 
 

@@ -12,9 +12,10 @@ import h5py
 import numpy as np
 import pytest
 
-from prammol.atoms import Atoms
-from prammol.diffraction import Diffraction
-from prammol.errors import DataError, InputError, OutputExistsError
+from prammol.core.errors import DataError, InputError, OutputExistsError
+from prammol.diffraction.bragg_patch import BraggPatch, paper_patches
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.support import Support
 from prammol.io import (
     provenance,
     read_atoms,
@@ -29,10 +30,9 @@ from prammol.io import (
     write_reconstruction,
     write_support,
 )
-from prammol.patches import BraggPatch, paper_patches
-from prammol.potentials import aluminium
-from prammol.result import Reconstruction
-from prammol.support import Support
+from prammol.potentials.potential import aluminium
+from prammol.reconstruction.result import Reconstruction
+from prammol.structure.atoms import Atoms
 
 RNG = np.random.default_rng(0)
 N = 37
@@ -106,7 +106,7 @@ def result(atoms) -> Reconstruction:
         ranks=2,
         seed=9,
         preset="paper",
-        settings={"estimate.fraction": np.float64(0.005), "stop": {"patience": 100}},
+        settings={"fit_positions.fraction": np.float64(0.005), "stop": {"patience": 100}},
         provenance={"command": "prammol reconstruct"},
         frames=[RNG.normal(size=(n, 3)) for n in (5, 7, 6)],
     )
@@ -404,7 +404,7 @@ def test_reconstruction_round_trip(tmp_path, result):
     assert back.atoms.element == "Al"
     assert back.atoms.info == {"a": 1}
     assert back.history == result.history
-    assert back.settings == {"estimate.fraction": 0.005, "stop": {"patience": 100}}
+    assert back.settings == {"fit_positions.fraction": 0.005, "stop": {"patience": 100}}
     for name in "scale converged reason wall_s core_s ranks seed preset provenance".split():
         assert getattr(back, name) == getattr(result, name)
         assert type(getattr(back, name)) is type(getattr(result, name))

@@ -5,15 +5,15 @@ import pytest
 import scipy.stats
 from numpy.testing import assert_allclose
 
-from prammol.comm import Communicator
-from prammol.likelihood import (
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import BraggPatch, cubic_patch
+from prammol.diffraction.structure_factor import StructureFactor
+from prammol.likelihood.poisson import (
     amplitude_scale,
     poisson_log_likelihood,
     poisson_scale,
     residual_weights,
 )
-from prammol.patches import BraggPatch, cubic_patch
-from prammol.scattering import StructureFactor
 
 SERIAL = Communicator()
 SHEARED = BraggPatch(

@@ -11,11 +11,11 @@ from scipy.optimize import minimize_scalar
 from scipy.spatial.distance import pdist
 from small_crystal import fcc_ball, relaxed_ball
 
-from prammol.eam import GuestEnergy, read_setfl
-from prammol.errors import PotentialError, SimulationError
-from prammol.md import Cluster
-from prammol.potentials import Potential, aluminium
-from prammol.spacing import groups_apart
+from prammol.core.errors import PotentialError, SimulationError
+from prammol.potentials.eam import AdatomEnergy, read_setfl
+from prammol.potentials.lammps import Cluster
+from prammol.potentials.potential import Potential, aluminium
+from prammol.structure.separation import groups_apart
 
 BOLTZMANN = 8.617333e-5  # eV/K
 JOULE_PER_M2 = 16.02177  # of one eV/Å^2
@@ -246,7 +246,7 @@ def guests_around(x, rng, count=25):
 def test_guest_energy_from_the_table_is_that_of_lammps(cluster, rng):
     x = fcc_ball(9.0)
     g = np.concatenate([guests_around(x, rng), [[40.0, 0, 0]]])
-    energies, forces = GuestEnergy(read_setfl(aluminium()), x)(np.arange(len(g)), g)
+    energies, forces = AdatomEnergy(read_setfl(aluminium()), x)(np.arange(len(g)), g)
     alone, _ = cluster.energy_forces(x)
     for e, f, y in zip(energies, forces, g, strict=True):
         whole, expected = cluster.energy_forces(np.vstack([x, y]))
@@ -262,7 +262,7 @@ def test_guest_energy_from_a_file_of_two_elements(element, mass, edge, rng):
     potential = Potential(element, "eam/alloy", f"* * {{file}} {element}", mass, "fcc", edge, file)
     x = fcc_ball(8.0, edge)
     g = guests_around(x, rng, 6)
-    energies, forces = GuestEnergy(read_setfl(potential), x)(np.arange(len(g)), g)
+    energies, forces = AdatomEnergy(read_setfl(potential), x)(np.arange(len(g)), g)
     c = Cluster(potential)
     alone, _ = c.energy_forces(x)
     for e, f, y in zip(energies, forces, g, strict=True):
@@ -282,7 +282,7 @@ def test_a_truncated_potential_is_an_error(tmp_path):
 def test_guests_are_minimised_one_by_one_with_the_host_fixed(cluster, rng):
     x = relaxed_ball()
     g = guests_around(x, rng)
-    found, energies = cluster.relax_guests(x, g)
+    found, energies = cluster.relax_adatoms(x, g)
     alone, _ = cluster.energy_forces(x)
     free = np.arange(len(x) + 1) == len(x)
     same = 0
@@ -300,7 +300,7 @@ def test_a_guest_falls_into_the_vacancy(cluster):
     x = relaxed_ball()
     hole = np.linalg.norm(x, axis=1).argmin()
     start = x[hole] + [0.5, -0.4, 0.3]
-    found, _ = cluster.relax_guests(np.delete(x, hole, axis=0), start[None])
+    found, _ = cluster.relax_adatoms(np.delete(x, hole, axis=0), start[None])
     np.testing.assert_allclose(found[0], x[hole], atol=1e-3)
 
 
@@ -317,7 +317,7 @@ def test_guests_of_another_potential_against_a_closed_form(rng):
     groups = groups_apart(g, 2 * (c.cutoff() + 1.5))
     assert 1 < len(groups) < len(g)  # some share an evaluation
 
-    found, energies = c.relax_guests(x, g)
+    found, energies = c.relax_adatoms(x, g)
     for y, e in zip(found, energies, strict=True):
         d = x - y
         r = np.linalg.norm(d, axis=1)
@@ -337,10 +337,10 @@ def test_guests_of_another_potential_against_a_closed_form(rng):
 
 def test_no_guests_and_no_host(cluster):
     x = fcc_ball(5.0)
-    found, energies = cluster.relax_guests(x, np.zeros((0, 3)))
+    found, energies = cluster.relax_adatoms(x, np.zeros((0, 3)))
     assert found.shape == (0, 3)
     assert energies.shape == (0,)
-    found, energies = cluster.relax_guests(np.zeros((0, 3)), x[:2])
+    found, energies = cluster.relax_adatoms(np.zeros((0, 3)), x[:2])
     assert np.array_equal(found, x[:2])
     assert not energies.any()
 
@@ -359,9 +359,9 @@ def test_groups_are_apart_and_complete(rng):
 
 ON_RANKS = """
     import numpy as np
-    from prammol.comm import world
-    from prammol.md import Cluster
-    from prammol.potentials import Potential, aluminium
+    from prammol.core.parallel import world
+    from prammol.potentials.lammps import Cluster
+    from prammol.potentials.potential import Potential, aluminium
     comm = world()
     rng = np.random.default_rng(3)
     basis = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
@@ -387,10 +387,10 @@ ON_RANKS = """
     same((y, energy), alone.relax(x, free)[:2], 1e-6)
     g = rng.uniform(-14, 14, (300, 3))
     g = g[np.linalg.norm(g[:, None] - x, axis=2).min(axis=1) > 1.9][:8]
-    same(together.relax_guests(x, g), alone.relax_guests(x, g))
+    same(together.relax_adatoms(x, g), alone.relax_adatoms(x, g))
     pairs = Potential("Al", "morse 7.0", "* * 0.3 2.5 2.8", 26.98, "fcc", 4.05)
     together, alone = Cluster(pairs, comm), Cluster(pairs)
-    same(together.relax_guests(x, g), alone.relax_guests(x, g), 1e-5)
+    same(together.relax_adatoms(x, g), alone.relax_adatoms(x, g), 1e-5)
     comm.barrier()
     if comm.is_root:
         print("done", comm.size)
@@ -409,9 +409,9 @@ def test_ranks_together_give_what_one_gives(parallel, tmp_path, ranks):
 
 JUMPS = """
     import numpy as np
-    from prammol.comm import world
-    from prammol.md import Cluster
-    from prammol.potentials import aluminium
+    from prammol.core.parallel import world
+    from prammol.potentials.lammps import Cluster
+    from prammol.potentials.potential import aluminium
     comm = world()
     basis = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
     rod = 4.05 * ((np.indices((40, 2, 2)).reshape(3, -1).T)[:, None] + basis).reshape(-1, 3)

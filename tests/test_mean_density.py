@@ -7,21 +7,18 @@ import pytest
 from scipy.spatial import cKDTree
 from small_crystal import fcc_ball, make_problem, simulate
 
-from prammol.atoms import Atoms
-from prammol.errors import InputError
-from prammol.evaluate import against_scattering, evaluate
+from prammol.core.errors import InputError
+from prammol.diffraction.structure_factor import direct_structure_factor
+from prammol.evaluation.mean_scattering import ScatteringAverage
+from prammol.evaluation.metrics import against_scattering, evaluate
 from prammol.io import read_reconstruction, write_reconstruction
-from prammol.lattice_sites import vacant_sites
-from prammol.mean_density import mean_density
-from prammol.mean_scattering import (
-    ScatteringAverage,
-    read_mean_scattering,
-    write_mean_scattering,
-)
-from prammol.potentials import aluminium
-from prammol.result import Reconstruction
-from prammol.scattering import direct_structure_factor
-from prammol.state import State
+from prammol.io.mean_scattering import read_mean_scattering, write_mean_scattering
+from prammol.potentials.potential import aluminium
+from prammol.reconstruction.problem import State
+from prammol.reconstruction.result import Reconstruction
+from prammol.reconstruction.uncertainty.mean_density import mean_density
+from prammol.structure.atoms import Atoms
+from prammol.structure.vacant_sites import vacant_sites
 
 AL = aluminium()
 U = 0.01  # Å^2

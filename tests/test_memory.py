@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from prammol import make_crystal, reconstruct, simulate, support_from_truth
-from prammol.memory import keep_freed_memory, resident_mib
-from prammol.patches import paper_patches
+from prammol.core.memory import keep_freed_memory, resident_mib
+from prammol.diffraction.bragg_patch import paper_patches
 
 
 def run(text):
@@ -16,7 +16,7 @@ def run(text):
 
     A process that keeps its memory, as this one does after a reconstruction, can't be undone.
     """
-    lines = ["import resource", "import numpy as np", "from prammol.memory import *", text]
+    lines = ["import resource", "import numpy as np", "from prammol.core.memory import *", text]
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)], check=True, capture_output=True, text=True
     )
@@ -58,12 +58,12 @@ print(during, resident_mib()[0], faults)
 
 
 def test_a_system_without_the_setting_goes_on(monkeypatch):
-    monkeypatch.setattr("prammol.memory.ctypes.CDLL", lambda name: object())
+    monkeypatch.setattr("prammol.core.memory.ctypes.CDLL", lambda name: object())
     assert keep_freed_memory() is False
 
 
 def test_a_system_that_does_not_say_gives_zero(monkeypatch, tmp_path):
-    monkeypatch.setattr("prammol.memory._STATUS", tmp_path / "none")
+    monkeypatch.setattr("prammol.core.memory._STATUS", tmp_path / "none")
     assert resident_mib() == (0.0, 0.0)
 
 

@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 from small_crystal import fcc_ball
 
-from prammol.comm import Communicator
-from prammol.diffraction import Diffraction, local_shard
-from prammol.misfit import EXTRA, PoissonMisfit, deviance, extra_photons, noise_level, peak_window
-from prammol.patches import BraggPatch
-from prammol.scattering import StructureFactor, direct_structure_factor
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import BraggPatch
+from prammol.diffraction.dataset import Diffraction, local_shard
+from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
+from prammol.likelihood.quasi_likelihood import (
+    EXTRA,
+    PoissonMisfit,
+    deviance,
+    extra_photons,
+    noise_level,
+    peak_window,
+)
 
 C = 0.7
 

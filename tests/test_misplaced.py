@@ -7,13 +7,13 @@ import pytest
 from scipy.spatial import cKDTree
 from small_crystal import make_problem, relaxed_ball, simulate
 
-from prammol.crystals import make_crystal
-from prammol.fisher import Fisher
-from prammol.md import Cluster
-from prammol.misplaced import misplaced
-from prammol.simulate import simulate as simulate_crystal
-from prammol.stages.refine import Refine
-from prammol.state import State
+from prammol.likelihood.fisher_information import Fisher
+from prammol.potentials.lammps import Cluster
+from prammol.reconstruction.problem import State
+from prammol.reconstruction.refinement.score_test import misplaced
+from prammol.reconstruction.stages.default.relax_and_align import RelaxAndAlign
+from prammol.simulation.counts import simulate as simulate_crystal
+from prammol.simulation.samples import make_crystal
 
 SEEDS = range(10)
 
@@ -70,8 +70,8 @@ def test_atoms_are_moved_as_often_as_allowed(moves, monkeypatch):
     def told(*_):
         return left.pop() if left else np.zeros_like(truth)
 
-    monkeypatch.setattr("prammol.stages.refine.misplaced", told)
-    stage = Refine(force_tolerance=1e9, moves=moves)
+    monkeypatch.setattr("prammol.reconstruction.stages.default.relax_and_align.misplaced", told)
+    stage = RelaxAndAlign(force_tolerance=1e9, moves=moves)
     stage(problem, State(truth - np.sum(shifts, axis=0), 0.1))
     assert len(left) == 3 - moves
 
@@ -94,27 +94,27 @@ def tolerances(monkeypatch):
 def test_atoms_are_relaxed_tightly_once_none_is_missing(tolerances):
     truth = relaxed_ball(8.5)
     problem = make_problem(simulate(truth, points=24), x=truth, cluster=True)
-    rough = Refine()(problem, State(truth[5:] + 0.01, 1.9))
+    rough = RelaxAndAlign()(problem, State(truth[5:] + 0.01, 1.9))
     assert tolerances == [1e-4]
     assert rough.wrong > 1
     assert not rough.explained
-    tight = Refine(moves=0)(problem, State(truth + 0.01, 1.9))
+    tight = RelaxAndAlign(moves=0)(problem, State(truth + 0.01, 1.9))
     assert tolerances == [1e-4, 1e-4, 1e-6]
     assert tight.converged
     _, forces = problem.cluster.energy_forces(tight.positions)
     assert np.linalg.norm(forces) < 2e-6
     tolerances.clear()
-    poor = Refine()(problem, State(truth[25:], 1.9))
+    poor = RelaxAndAlign()(problem, State(truth[25:], 1.9))
     assert poor.wrong > 10
     assert tolerances == [1e-2]
     tolerances.clear()
     settled = State(truth[25:], 1.9, iteration=3)  # nothing was selected: as good as it gets
-    Refine()(problem, settled)
+    RelaxAndAlign()(problem, settled)
     assert tolerances == [1e-4]
     # Only loose atoms off: nearly right once they are relaxed.
     tolerances.clear()
     shaken = truth + np.random.default_rng(1).normal(0, 0.1, truth.shape)
-    right = Refine()(problem, State(shaken, 1.9))
+    right = RelaxAndAlign()(problem, State(shaken, 1.9))
     assert right.converged
     assert tolerances == [1e-2, 1e-4, 1e-6]
     problem.cluster.close()
@@ -126,9 +126,13 @@ def test_atoms_are_relaxed_tightly_after_the_last_move(tolerances, monkeypatch):
     shift = np.zeros_like(truth)
     shift[3] = [0.1, 0.0, 0.0]
     told = [shift, np.zeros_like(truth)]
-    monkeypatch.setattr("prammol.stages.refine.misplaced", lambda *_: told.pop(0))
-    monkeypatch.setattr("prammol.stages.refine.LEAST", -1e9)  # any move is a gain
-    Refine()(problem, State(truth, 1.9))
+    monkeypatch.setattr(
+        "prammol.reconstruction.stages.default.relax_and_align.misplaced", lambda *_: told.pop(0)
+    )
+    monkeypatch.setattr(
+        "prammol.reconstruction.stages.default.relax_and_align.LEAST", -1e9
+    )  # any move is a gain
+    RelaxAndAlign()(problem, State(truth, 1.9))
     assert not told
     assert tolerances == [1e-4, 1e-6]
     problem.cluster.close()
@@ -146,8 +150,8 @@ def test_a_surface_atom_in_the_wrong_hollow_is_moved(flux):
     x = truth.copy()
     x[j] += [0.094, -0.062, 0.223]
     scale = data.meta["scale"]
-    left = Refine(moves=0)(problem, State(x, scale))
-    found = Refine()(problem, State(x, scale))
+    left = RelaxAndAlign(moves=0)(problem, State(x, scale))
+    found = RelaxAndAlign()(problem, State(x, scale))
     problem.cluster.close()
     # The misfit of all points doesn't tell, or says that it isn't a whole atom.
     assert left.explained == (flux < 1e18)

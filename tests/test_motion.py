@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_crystal import fcc_ball
 
-from prammol.motion import Motion
+from prammol.evaluation.trajectory_statistics import Motion
 
 NEIGHBOUR = 4.05 / np.sqrt(2)
 

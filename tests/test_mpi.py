@@ -14,7 +14,7 @@ pytestmark = pytest.mark.mpi
 
 COLLECTIVES = """
     import numpy as np
-    from prammol.comm import world
+    from prammol.core.parallel import world
     comm = world()
     n, r = comm.size, comm.rank
     values = np.array([1.0, r, 0.1 * (r + 1)]), np.array([[1j * r]])
@@ -34,11 +34,11 @@ COLLECTIVES = """
 
 GRADIENT = """
     import numpy as np
-    from prammol.comm import world
-    from prammol.diffraction import Diffraction, local_shard
-    from prammol.likelihood import amplitude_scale, poisson_log_likelihood, residual_weights
-    from prammol.patches import BraggPatch, cubic_patch
-    from prammol.scattering import StructureFactor, direct_structure_factor
+    from prammol.core.parallel import world
+    from prammol.diffraction.dataset import Diffraction, local_shard
+    from prammol.likelihood.poisson import amplitude_scale, poisson_log_likelihood, residual_weights
+    from prammol.diffraction.bragg_patch import BraggPatch, cubic_patch
+    from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
     comm = world()
     rng = np.random.default_rng(5)
     patches = [
@@ -80,9 +80,9 @@ GRADIENT = """
 
 ENERGY = """
     import numpy as np
-    from prammol.comm import world
-    from prammol.md import Cluster
-    from prammol.potentials import aluminium
+    from prammol.core.parallel import world
+    from prammol.potentials.lammps import Cluster
+    from prammol.potentials.potential import aluminium
     comm = world()
     grid = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), -1).reshape(-1, 3)
     basis = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
@@ -97,7 +97,7 @@ ENERGY = """
 
 ONE_RANK_FAILS = """
     import sys, time
-    from prammol.comm import abort_on_exception, world
+    from prammol.core.parallel import abort_on_exception, world
     comm = world()
     abort_on_exception(comm)
     if comm.rank == comm.size - 1:
@@ -154,10 +154,10 @@ def test_an_exception_on_one_rank_ends_the_job_with_its_traceback(script, ranks)
 
 
 BY_ITSELF = """
-    from prammol import cli
-    from prammol.commands import reconstruct
-    from prammol.comm import world
-    from prammol.errors import SimulationError
+    from prammol.cli import main as cli
+    from prammol.cli.commands import reconstruct
+    from prammol.core.parallel import world
+    from prammol.core.errors import SimulationError
 
     def run(options, comm):
         if comm.rank == 1:
@@ -170,8 +170,8 @@ BY_ITSELF = """
 """
 
 BUG = """
-    from prammol import cli
-    from prammol.commands import reconstruct
+    from prammol.cli import main as cli
+    from prammol.cli.commands import reconstruct
 
     def run(options, comm):
         if comm.rank == 1:
@@ -259,7 +259,11 @@ def grain(tmp_path_factory):
 
 def test_preset_paper_finds_the_same_atoms_on_any_number_of_ranks(parallel, small, tmp_path):
     """The same sets exactly; positions as well as the minimiser determines them, to 1e-4 Å."""
-    settings = ["max_iterations=2", "relax.force_tolerance=1e-6", "relax.max_iterations=3000"]
+    settings = [
+        "max_iterations=2",
+        "relax_subset.force_tolerance=1e-6",
+        "relax_subset.max_iterations=3000",
+    ]
     command = [
         "-m", "prammol", "reconstruct", small / "d.h5", "--support", small / "u.h5",
         "--preset", "paper", "--seed", "7", *(f"--set={s}" for s in settings),

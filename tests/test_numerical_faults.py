@@ -8,25 +8,25 @@ import numpy as np
 import pytest
 from small_crystal import fcc_ball, make_problem, relaxed_ball, simulate
 
-from prammol.atoms import Atoms
-from prammol.comm import Communicator
-from prammol.commands.reconstruct import NOT_CONVERGED
-from prammol.diffraction import Diffraction
-from prammol.errors import DataError, InputError, PotentialError, SimulationError
-from prammol.likelihood import (
+from prammol.cli.commands.reconstruct import NOT_CONVERGED
+from prammol.core.errors import DataError, InputError, PotentialError, SimulationError
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.support import support_from_truth
+from prammol.likelihood.poisson import (
     amplitude_scale,
     poisson_log_likelihood,
     poisson_scale,
     residual_weights,
 )
-from prammol.md import Cluster
-from prammol.patches import paper_patches
-from prammol.potential_tables import check_table
-from prammol.potentials import Potential, aluminium
-from prammol.presets import Preset
-from prammol.reconstruct import reconstruct
-from prammol.simulate import simulate as simulate_counts
-from prammol.support import support_from_truth
+from prammol.potentials.lammps import Cluster
+from prammol.potentials.potential import Potential, aluminium
+from prammol.potentials.table_checks import check_table
+from prammol.reconstruction.loop import reconstruct
+from prammol.reconstruction.presets import Preset
+from prammol.simulation.counts import simulate as simulate_counts
+from prammol.structure.atoms import Atoms
 
 SERIAL = Communicator()
 
@@ -198,18 +198,18 @@ def test_a_minimiser_that_is_stuck_where_forces_are_left_is_not_at_rest(tmp_path
 
 
 def test_a_crystal_without_minimum_is_no_crystal(monkeypatch):
-    from prammol.crystals import make_crystal
+    from prammol.simulation.samples import make_crystal
 
-    monkeypatch.setattr("prammol.crystals._MAX_ITERATIONS", 2)
-    monkeypatch.setattr("prammol.crystals._ATTEMPTS", 2)
+    monkeypatch.setattr("prammol.simulation.samples._MAX_ITERATIONS", 2)
+    monkeypatch.setattr("prammol.simulation.samples._ATTEMPTS", 2)
     with pytest.raises(SimulationError, match=r"none of 2 grains .*2 of them found no minimum"):
         make_crystal("bulk", atoms=60)
 
 
 def test_a_stage_whose_minimiser_ran_out_is_judged_by_the_data(data):
     """Refine takes no word of the minimiser: atoms that aren't at rest don't explain the data."""
-    from prammol.stages.refine import Refine
-    from prammol.state import State
+    from prammol.reconstruction.problem import State
+    from prammol.reconstruction.stages.default.relax_and_align import RelaxAndAlign
 
     x = relaxed_ball()
     measured = simulate(x, points=16)
@@ -217,7 +217,7 @@ def test_a_stage_whose_minimiser_ran_out_is_judged_by_the_data(data):
     off = x + np.random.default_rng(1).normal(0, 0.3, x.shape)
     relax = problem.cluster.relax
     problem.cluster.relax = lambda y, **options: relax(y, **options, max_iterations=2)
-    state = Refine()(problem, State(off, 1.9))
+    state = RelaxAndAlign()(problem, State(off, 1.9))
     problem.cluster.close()
     assert not state.explained
     assert not state.converged
@@ -251,7 +251,7 @@ def test_a_table_that_lammps_would_take_and_should_not(tmp_path, line, text, mes
 
 
 def test_tables_that_come_with_lammps_are_whole():
-    from prammol.potential_options import find_potential
+    from prammol.potentials.choose import find_potential
 
     for name, style, elements in (
         ("Cu_mishin1.eam.alloy", "eam/alloy", ["Cu"]),

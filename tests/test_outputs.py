@@ -11,7 +11,7 @@ import h5py
 import pytest
 from PIL import Image
 
-from prammol.provenance import provenance, recorded
+from prammol.io.provenance import provenance, recorded
 
 SECRET = "planted-c0ffee-5ecret"
 COMMANDS = """

@@ -15,12 +15,12 @@ import pytest
 import rocking
 from rocking import MOUNTED
 
-from prammol.atoms import Atoms
-from prammol.crystals import make_crystal
-from prammol.curved import CurvedPatch
-from prammol.evaluate import evaluate
+from prammol.diffraction.curved_patch import CurvedPatch
+from prammol.diffraction.structure_factor import direct_structure_factor
+from prammol.evaluation.metrics import evaluate
 from prammol.io import read_diffraction, read_reconstruction
-from prammol.scattering import direct_structure_factor
+from prammol.simulation.samples import make_crystal
+from prammol.structure.atoms import Atoms
 
 PAGE = Path(__file__).parent.parent / "docs" / "own-data.md"
 SHAPE = (26, 26, 24)

@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 from small_crystal import Rank, fcc_ball, simulate
 
-from prammol.atoms import Atoms
-from prammol.errors import DataError, InputError
-from prammol.patches import BraggPatch, cubic_patch, paper_patches, require_independent, shard
-from prammol.reconstruct import reconstruct
-from prammol.support import support_from_truth
+from prammol.core.errors import DataError, InputError
+from prammol.diffraction.bragg_patch import (
+    BraggPatch,
+    cubic_patch,
+    paper_patches,
+    require_independent,
+    shard,
+)
+from prammol.diffraction.support import support_from_truth
+from prammol.reconstruction.loop import reconstruct
+from prammol.structure.atoms import Atoms
 
 SHEARED = np.array([[0.03, 0.002, -0.001], [0.007, 0.028, 0.003], [-0.004, 0.005, 0.031]])
 

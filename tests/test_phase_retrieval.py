@@ -8,12 +8,13 @@ import pytest
 from scipy.spatial import cKDTree
 from small_crystal import fcc_ball, simulate
 
-from prammol import phase_retrieval
-from prammol.diffraction import Diffraction
-from prammol.errors import DataError, InputError
+from prammol.core.errors import DataError, InputError
+from prammol.diffraction.bragg_patch import BraggPatch, paper_patches
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.io import read_support, write_diffraction
-from prammol.patches import BraggPatch, paper_patches
-from prammol.phase_retrieval import (
+from prammol.phasing import support_from_counts as phase_retrieval
+from prammol.phasing.support_from_counts import (
     Shape,
     autocorrelation_support,
     index_window,
@@ -21,7 +22,6 @@ from prammol.phase_retrieval import (
     retrieve_shape,
     support_from_data,
 )
-from prammol.scattering import direct_structure_factor
 
 needs_cohere = pytest.mark.skipif(
     importlib.util.find_spec("cohere_core") is None, reason="cohere_core isn't installed"

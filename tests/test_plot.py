@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from prammol.atoms import Atoms
-from prammol.diffraction import Diffraction
-from prammol.errors import InputError, OutputExistsError
-from prammol.patches import BraggPatch
-from prammol.plot import plot_diffraction, plot_reconstruction, slice_centre
-from prammol.result import Reconstruction
+from prammol.core.errors import InputError, OutputExistsError
+from prammol.diffraction.bragg_patch import BraggPatch
+from prammol.diffraction.dataset import Diffraction
+from prammol.plotting.reconstruction import plot_diffraction, plot_reconstruction, slice_centre
+from prammol.reconstruction.result import Reconstruction
+from prammol.structure.atoms import Atoms
 
 A = 4.05
 RNG = np.random.default_rng(0)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from prammol.bulk import bulk_at_rest
-from prammol.errors import PotentialError
-from prammol.lattices import LATTICES
-from prammol.md import Cluster
-from prammol.potential_options import choose_potential, find_potential, lammps_folders
-from prammol.potentials import Potential, aluminium
-from prammol.provenance import provenance
+from prammol.core.errors import PotentialError
+from prammol.io.provenance import provenance
+from prammol.potentials.choose import choose_potential, find_potential, lammps_folders
+from prammol.potentials.equilibrium_lattice import bulk_at_rest
+from prammol.potentials.lammps import Cluster
+from prammol.potentials.potential import Potential, aluminium
+from prammol.structure.lattices import LATTICES
 
 ZBL_SNAP = {
     "element": "Ta",

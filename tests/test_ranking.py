@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prammol.comm import Communicator
-from prammol.patches import cubic_patch
-from prammol.ranking import single_atom_gains
-from prammol.scattering import StructureFactor, direct_structure_factor
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import cubic_patch
+from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
+from prammol.likelihood.atom_gains import single_atom_gains
 
 SCALE = 0.7
 PEAKS = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))

@@ -9,21 +9,26 @@ import numpy as np
 import pytest
 from small_crystal import fcc_ball, make_problem, simulate
 
-from prammol.atoms import Atoms
-from prammol.error_bars import doubt_of
-from prammol.evaluate import evaluate
-from prammol.flips import Sites
-from prammol.lattice_sites import BondPrior, vacant_sites
-from prammol.md import Cluster
-from prammol.misfit import PoissonMisfit
-from prammol.potentials import aluminium
-from prammol.relaxed_moves import cheapest_moves, relaxed_costs, with_neighbours_relaxed
-from prammol.stages.complete import Complete
-from prammol.stages.proposals import Judge
-from prammol.stages.reconsider import Reconsider
-from prammol.stages.refine import Refine, judged
-from prammol.state import State
-from prammol.support import support_from_truth
+from prammol.diffraction.support import support_from_truth
+from prammol.evaluation.metrics import evaluate
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.potentials.lammps import Cluster
+from prammol.potentials.potential import aluminium
+from prammol.reconstruction.occupancy.bond_prior import BondPrior
+from prammol.reconstruction.occupancy.relaxed_moves import (
+    cheapest_moves,
+    relaxed_costs,
+    with_neighbours_relaxed,
+)
+from prammol.reconstruction.occupancy.site_selection import Sites
+from prammol.reconstruction.problem import State
+from prammol.reconstruction.stages.default.acceptance import Acceptance
+from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
+from prammol.reconstruction.stages.default.reconsider_atoms import ReconsiderAtoms
+from prammol.reconstruction.stages.default.relax_and_align import RelaxAndAlign, judged
+from prammol.reconstruction.uncertainty.per_atom import doubt_of
+from prammol.structure.atoms import Atoms
+from prammol.structure.vacant_sites import vacant_sites
 
 SCALE = 0.0135  # C: one atom is worth 15, next to what is called faint
 MIDDLE = int(np.argmin(np.linalg.norm(fcc_ball(12.0), axis=1)))
@@ -72,8 +77,8 @@ def test_a_vacancy_that_only_its_relaxed_surroundings_show_is_found(balls, seed)
     state = state_of(problem, full)
     _, _, taken, every = around(problem, full)
     assert np.array_equal(every.choose(taken).taken, taken)
-    assert not Complete()(problem, state).selected
-    found = Reconsider()(problem, state)
+    assert not CompleteAtoms()(problem, state).selected
+    found = ReconsiderAtoms()(problem, state)
     assert found.selected
     assert (found.added, found.removed) == (0, 1)
     assert wrong(found.positions, truth) == (0, 0)
@@ -84,8 +89,8 @@ def test_the_best_set_of_lattice_sites_is_tried_without_minima_of_the_difference
     full, truth = balls
     problem = problem_of(truth, 10)
     state = state_of(problem, full)
-    assert not Complete()(problem, state).selected
-    stage = Reconsider(moves=0)
+    assert not CompleteAtoms()(problem, state).selected
+    stage = ReconsiderAtoms(moves=0)
     assert wrong(stage(problem, state).positions, truth) == (0, 0)
 
 
@@ -93,7 +98,7 @@ def test_the_best_set_of_lattice_sites_is_tried_without_minima_of_the_difference
 def test_the_truth_is_left_alone(balls, seed):
     _, truth = balls
     problem = problem_of(truth, seed, scale=0.03)
-    state = Reconsider()(problem, state_of(problem, truth, 0.03))
+    state = ReconsiderAtoms()(problem, state_of(problem, truth, 0.03))
     assert not state.selected
     assert wrong(state.positions, truth) == (0, 0)
 
@@ -103,11 +108,11 @@ def test_nothing_is_done_where_something_else_is_wrong(balls):
     problem = problem_of(truth, 11)
     state = state_of(problem, full)
     for other in (replace(state, selected=True), replace(state, explained=False)):
-        assert Reconsider()(problem, other) is other
+        assert ReconsiderAtoms()(problem, other) is other
     faint = problem_of(truth, 11, scale=0.01)
     state = state_of(faint, full, 0.01)
     assert state.explained
-    assert Reconsider()(faint, state) is state
+    assert ReconsiderAtoms()(faint, state) is state
 
 
 def test_the_cost_of_a_move_alone_is_that_of_relaxing_every_atom(balls):
@@ -191,7 +196,7 @@ def test_a_vacancy_inside_costs_no_more_than_one_in_as_many_as_there_are_atoms(b
     assert prior.strength * (12 - prior.half) > 1.5 * np.log(len(full))
     assert bonds.slope[k] == pytest.approx(-np.log(len(full)))
     without = np.delete(full, MIDDLE, axis=0)
-    judge = Judge(
+    judge = Acceptance(
         problem, every._misfit, problem.factor, prior, State(full, SCALE), sites, 0.0, 1.0, (1, 1)
     )
     assert judge._bonds(without) - judge._bonds(full) == pytest.approx(np.log(len(full)), abs=0.01)
@@ -207,7 +212,9 @@ def test_what_relaxes_to_the_same_place_is_no_gain(balls, one, gain):
     misfit, sites, taken, every = around(problem, full)
     prior, value = every.expand(taken).prior, misfit(full).value
     state = State(full, SCALE)
-    judge = Judge(problem, misfit, problem.factor, prior, state, sites, value, one, (1e-3, 1e-4))
+    judge = Acceptance(
+        problem, misfit, problem.factor, prior, state, sites, value, one, (1e-3, 1e-4)
+    )
     assert judge.gain == gain
     assert judge.better(full, judge.gain) is None
     assert judge.better(full, -judge.gain) is not None
@@ -220,12 +227,12 @@ def test_what_leaves_less_than_half_is_not_relaxed_tightly(balls, monkeypatch, a
     problem = problem_of(truth, 1, scale=1.9)
     inside = np.flatnonzero(np.linalg.norm(truth, axis=1) < 8.0)
     gone = np.isin(np.arange(len(truth)), inside[3::12])
-    state = Refine()(problem, State(truth[~gone], 1.9))
+    state = RelaxAndAlign()(problem, State(truth[~gone], 1.9))
     start = state.positions
     x = np.concatenate([start, truth[gone]])
     misfit = PoissonMisfit(problem.shard, problem.factor)
     value = misfit(start).value
-    judge = Judge(
+    judge = Acceptance(
         problem, misfit, problem.factor, BondPrior(0.0, 6.0), state, x, value, 1.0, (1e-2, 1e-4)
     )
     seen = []

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from prammol.atoms import Atoms
-from prammol.crystals import make_crystal
-from prammol.diffraction import Diffraction
-from prammol.evaluate import evaluate
-from prammol.patches import BraggPatch, cubic_patch, paper_patches
-from prammol.reconstruct import reconstruct
-from prammol.simulate import simulate
-from prammol.support import support_from_truth
+from prammol.diffraction.bragg_patch import BraggPatch, cubic_patch, paper_patches
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.support import support_from_truth
+from prammol.evaluation.metrics import evaluate
+from prammol.reconstruction.loop import reconstruct
+from prammol.simulation.counts import simulate
+from prammol.simulation.samples import make_crystal
+from prammol.structure.atoms import Atoms
 
 
 @pytest.fixture(scope="module")

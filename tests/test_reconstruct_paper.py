@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from small_crystal import relaxed_ball, simulate
 
-from prammol.atoms import Atoms
-from prammol.errors import DataError, InputError
-from prammol.evaluate import evaluate
-from prammol.presets import get_preset
-from prammol.reconstruct import reconstruct
-from prammol.scattering import direct_structure_factor
-from prammol.state import State
-from prammol.support import support_from_truth
+from prammol.core.errors import DataError, InputError
+from prammol.diffraction.structure_factor import direct_structure_factor
+from prammol.diffraction.support import support_from_truth
+from prammol.evaluation.metrics import evaluate
+from prammol.reconstruction.loop import reconstruct
+from prammol.reconstruction.presets import get_preset
+from prammol.reconstruction.problem import State
+from prammol.structure.atoms import Atoms
 
 SCALE = 1.9
 
@@ -56,7 +56,12 @@ def test_history_tells_what_happened(result, data):
     for before, after in pairwise(records):
         assert after["atoms"] == before["atoms"] + after["added"] - after["removed"]
         assert after["selected"] == (after["added"] + after["removed"] > 0)
-        assert set(after["stages"]) == {"estimate", "generate", "select", "relax"}
+        assert set(after["stages"]) == {
+            "fit_positions",
+            "generate_candidates",
+            "cross_validate",
+            "relax_subset",
+        }
     assert records[-1]["log_likelihood"] > records[0]["log_likelihood"]
     q = np.concatenate([p.q() for p in data.patches])
     lam = np.abs(result.scale * direct_structure_factor(q, result.atoms.positions)) ** 2
@@ -111,7 +116,7 @@ def test_own_preset_and_callback(data, support):
     assert [len(f) for f in result.frames] == [r["atoms"] for r in result.history]
     np.testing.assert_array_equal(result.frames[-1], result.atoms.positions)
     assert (result.preset, result.seed, result.ranks) == ("mine", 3, 1)
-    assert result.settings["estimate.fraction"] == 0.005
+    assert result.settings["fit_positions.fraction"] == 0.005
 
 
 def test_two_peaks_are_refused(data, support):
@@ -124,16 +129,16 @@ def test_two_peaks_are_refused(data, support):
 
 def test_unknown_setting_is_refused(data, support):
     with pytest.raises(InputError, match="did you mean"):
-        reconstruct(data, support, preset="paper", settings={"select.term": 2})
+        reconstruct(data, support, preset="paper", settings={"cross_validate.term": 2})
 
 
 SCRIPT = """
 import numpy as np
-from prammol.comm import world
-from prammol.diffraction import Diffraction
-from prammol.patches import BraggPatch
-from prammol.reconstruct import reconstruct
-from prammol.support import Support
+from prammol.core.parallel import world
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.bragg_patch import BraggPatch
+from prammol.reconstruction.loop import reconstruct
+from prammol.diffraction.support import Support
 
 saved = np.load("data.npz")
 patches = [BraggPatch(saved[f"o{k}"], saved[f"s{k}"], saved[f"c{k}"].shape) for k in range(3)]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prammol.errors import InputError
-from prammol.resolution import (
+from prammol.core.errors import InputError
+from prammol.diffraction.structure_factor import direct_structure_factor
+from prammol.evaluation.resolution import (
     _phase_errors,
     fibonacci_hemisphere,
     resolution,
     structure_factor,
 )
-from prammol.scattering import direct_structure_factor
 
 
 def gas(n: int, extent: float, seed: int) -> np.ndarray:

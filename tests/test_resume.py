@@ -14,8 +14,16 @@ import numpy as np
 import pytest
 from conftest import mpiexec, run
 
-from prammol import checkpoint, io_files
-from prammol.checkpoint import (
+from prammol.cli.commands.checkpointing import Checkpointing, fresh
+from prammol.cli.sigterm import Termination
+from prammol.core.errors import InputError, OutputExistsError
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.support import Support, support_from_truth
+from prammol.io import atomic_write as io_files
+from prammol.io import checkpoint, read_reconstruction
+from prammol.io.checkpoint import (
     Checkpoint,
     checkpoint_path,
     identity,
@@ -23,27 +31,19 @@ from prammol.checkpoint import (
     require_same,
     write_checkpoint,
 )
-from prammol.comm import Communicator
-from prammol.commands.keeper import Keeper, fresh
-from prammol.crystals import make_crystal
-from prammol.diffraction import Diffraction
-from prammol.errors import InputError, OutputExistsError
-from prammol.io import read_reconstruction
-from prammol.patches import paper_patches
-from prammol.potentials import aluminium
-from prammol.presets import get_preset
-from prammol.reconstruct import reconstruct
-from prammol.simulate import simulate
-from prammol.state import State
-from prammol.support import Support, support_from_truth
-from prammol.termination import Termination
+from prammol.potentials.potential import aluminium
+from prammol.reconstruction.loop import reconstruct
+from prammol.reconstruction.presets import get_preset
+from prammol.reconstruction.problem import State
+from prammol.simulation.counts import simulate
+from prammol.simulation.samples import make_crystal
 
 ITERATIONS = 3
 # A process that dies by SIGKILL at its n-th flush to disk. Each file takes two: before it is
 # renamed, and after.
 DIE_AT_FLUSH = """
     import os, signal, sys
-    import prammol.io_files as files
+    import prammol.io.atomic_write as files
     flush, left = files._flush, [int(sys.argv[1])]
     def mortal(path):
         left[0] -= 1
@@ -51,7 +51,7 @@ DIE_AT_FLUSH = """
             os.kill(os.getpid(), signal.SIGKILL)
         flush(path)
     files._flush = mortal
-    from prammol.cli import run
+    from prammol.cli.main import run
     sys.exit(run(sys.argv[2:]))
 """
 # One loaded interpreter whose forks run the command line and are killed after some time, so
@@ -60,8 +60,8 @@ DIE_AT_FLUSH = """
 DIE_ANYTIME = """
     import os, signal, sys, time
     import numpy as np, scipy.optimize, scipy.spatial, scipy.stats, ducc0, h5py, pydantic
-    import prammol.config, prammol.estimates, prammol.io, prammol.presets
-    from prammol.cli import run
+    import prammol.cli.settings, prammol.cli.cost_estimate, prammol.io, prammol.reconstruction.presets
+    from prammol.cli.main import run
     rng, kills, arguments = np.random.default_rng(int(sys.argv[1])), int(sys.argv[2]), sys.argv[3:]
     killed = ended = 0
     while True:
@@ -86,13 +86,13 @@ DIE_ANYTIME = """
 # The command line; every checkpoint is also kept as "<iteration>.<file name>".
 KEEP_ALL = """
     import os, shutil, sys
-    import prammol.commands.keeper as keeper
+    import prammol.cli.commands.checkpointing as keeper
     write = keeper.write_checkpoint
     def kept(path, saved, force=False):
         write(path, saved, force)
         shutil.copy(path, path.with_name(f"{saved.state.iteration}.{path.name}"))
     keeper.write_checkpoint = kept
-    from prammol.cli import run
+    from prammol.cli.main import run
     sys.exit(run(sys.argv[1:]))
 """
 
@@ -284,7 +284,7 @@ def test_identity_is_everything_the_result_depends_on(rng, tmp_path, monkeypatch
         "preset, settings": [],
         "settings": [
             identity(data, support, potential, preset.with_settings(change), 1)
-            for change in ({"patience": 3}, {"refine.significance": 4.0})
+            for change in ({"patience": 3}, {"relax_and_align.significance": 4.0})
         ],
         "seed": [identity(data, support, potential, preset, 2)],
     }  # fmt: skip
@@ -491,14 +491,14 @@ def test_a_run_whose_checkpoint_was_taken_over_ends(whole, tmp_path):
     path = put_checkpoint(whole, tmp_path)
     saved = read_checkpoint(path)
     comm = Communicator()
-    old = Keeper(path, saved, comm, Termination(comm))
+    old = Checkpointing(path, saved, comm, Termination(comm))
     old.begin()
-    new = Keeper(path, read_checkpoint(path), comm, Termination(comm))
+    new = Checkpointing(path, read_checkpoint(path), comm, Termination(comm))
     new.begin()
     with pytest.raises(InputError, match="another run writes it now, this one ends"):
         old(saved.state, saved.history)
     new(saved.state, saved.history)
     # A run that starts afresh doesn't replace what has appeared since.
-    third = Keeper(path, fresh(saved.identity, False), comm, Termination(comm))
+    third = Checkpointing(path, fresh(saved.identity, False), comm, Termination(comm))
     with pytest.raises(OutputExistsError):
         third(saved.state, saved.history)

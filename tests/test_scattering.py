@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from prammol.patches import BraggPatch, cubic_patch
-from prammol.scattering import StructureFactor, direct_structure_factor
+from prammol.diffraction.bragg_patch import BraggPatch, cubic_patch
+from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
 
 ROTATION = np.array([[0.36, 0.48, -0.8], [-0.8, 0.6, 0.0], [0.48, 0.64, 0.6]])
 GRIDS = {

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from small_crystal import box, fcc_ball, make_problem, simulate
 
-from prammol.diffraction import Diffraction
-from prammol.patches import cubic_patch
-from prammol.plane_waves import PlaneWaves
-from prammol.scattering import direct_structure_factor
-from prammol.stages.held_out_points import HeldOutPoints
-from prammol.stages.select import Select, grid_search
-from prammol.stages.walk import Walk
-from prammol.state import State
+from prammol.diffraction.bragg_patch import cubic_patch
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.plane_waves import PlaneWaves
+from prammol.diffraction.structure_factor import direct_structure_factor
+from prammol.reconstruction.problem import State
+from prammol.reconstruction.stages.paper.cross_validate import CrossValidate, grid_search
+from prammol.reconstruction.stages.paper.grid_walk import GridWalk
+from prammol.reconstruction.stages.paper.heldout_likelihood import HeldOutPoints
 
 SCALE = 3.0
 PEAKS = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
@@ -108,7 +108,7 @@ def test_walk_knows_the_likelihood_of_every_cell(few):
     q, counts = problem.factor.q, problem.shard.counts
     points = problem.shard.valid
     start = np.concatenate([leave, rest])
-    walk = Walk(problem, points, problem.factor.forward(start), SCALE, leave, enter)
+    walk = GridWalk(problem, points, problem.factor.forward(start), SCALE, leave, enter)
     base = likelihood(q, counts, start)
     for here, cell in [
         ((0, 0), (1, 0)), ((1, 0), (1, 1)), ((1, 1), (2, 2)), ((2, 2), (3, 3)),
@@ -128,7 +128,7 @@ def test_points_weigh_what_they_are_said_to_in_a_walk(few, rng):
     for sampled in (True, False):
         votes = np.where(rng.random(problem.shard.size) < 0.2, rng.uniform(1, 9, len(counts)), 0)
         omega = problem.factor.forward(sites[:8])
-        walk = Walk(problem, votes, omega, SCALE, sites[:3], sites[8:11], sampled)
+        walk = GridWalk(problem, votes, omega, SCALE, sites[:3], sites[8:11], sampled)
 
         def seen(x, votes=votes):
             lam = np.abs(SCALE * direct_structure_factor(q, x)) ** 2
@@ -172,8 +172,10 @@ def test_samples_sum_to_what_all_points_do(few, rng):
 def asked(monkeypatch):
     """Of how many points each question of a walk is, in order."""
     numbers = []
-    gains = Walk.gains
-    monkeypatch.setattr(Walk, "gains", lambda w, *a: numbers.append(len(w._counts)) or gains(w, *a))
+    gains = GridWalk.gains
+    monkeypatch.setattr(
+        GridWalk, "gains", lambda w, *a: numbers.append(len(w._counts)) or gains(w, *a)
+    )
     return numbers
 
 
@@ -190,10 +192,10 @@ def wrong_ball(rng, support):
 def test_few_points_change_nothing_of_what_the_walks_end_at(rng, asked, support):
     """Wherever they led, all points find nothing better in the end; and they spare work."""
     x, problem, state = wrong_ball(rng, support)
-    after = Select(little=0.0)(problem, state)
+    after = CrossValidate(little=0.0)(problem, state)
     assert asked[0] < 0.2 * asked[-1] == 0.2 * problem.shard.size
     assert sorted(map(tuple, after.positions)) == sorted(map(tuple, x))
-    again = Select(part=1.0)(problem, replace(after, selected=False))
+    again = CrossValidate(part=1.0)(problem, replace(after, selected=False))
     assert not again.selected
 
 
@@ -201,17 +203,17 @@ def test_few_points_change_nothing_of_what_the_walks_end_at(rng, asked, support)
 def test_what_gains_little_on_few_points_is_left_to_the_next_iteration(rng, asked, support):
     _, problem, state = wrong_ball(rng, support)
     # Each walk but the first gains less than this part of all: three walks.
-    after = Select(little=1.0)(problem, state)
+    after = CrossValidate(little=1.0)(problem, state)
     assert after.selected
     assert max(asked) < 0.2 * problem.shard.size
     asked.clear()
-    whole = Select(little=0.0)(problem, state)
+    whole = CrossValidate(little=0.0)(problem, state)
     assert after.added + after.removed < whole.added + whole.removed
-    slow = Select(part=1.0, little=1.0)(problem, state)
+    slow = CrossValidate(part=1.0, little=1.0)(problem, state)
     assert slow.added + slow.removed < whole.added + whole.removed
     # Nothing to gain: that isn't little, all points are asked.
     asked.clear()
-    Select(little=1.0)(problem, replace(whole, selected=False))
+    CrossValidate(little=1.0)(problem, replace(whole, selected=False))
     assert max(asked) == problem.shard.size
 
 
@@ -219,12 +221,12 @@ def test_what_gains_little_on_few_points_is_left_to_the_next_iteration(rng, aske
 def test_all_points_are_asked_only_after_few_changes(rng, asked, support):
     x, problem, state = wrong_ball(rng, support)
     # Walks that gain nothing more; sixty changes: the positions are to follow first.
-    after = Select(little=1e-300)(problem, state)
+    after = CrossValidate(little=1e-300)(problem, state)
     assert after.added + after.removed > 50
     assert max(asked) < 0.2 * problem.shard.size
     asked.clear()
     nearly = State(x[4:], state.scale, candidates=x[:4])
-    after = Select(little=1e-300)(problem, nearly)
+    after = CrossValidate(little=1e-300)(problem, nearly)
     assert (after.added, after.removed) == (4, 0)
     assert max(asked) == problem.shard.size
 
@@ -234,11 +236,11 @@ def test_what_a_sample_changes_is_kept_only_if_all_points_agree(rng, monkeypatch
     drawn = []
     sample = HeldOutPoints.sample
     monkeypatch.setattr(HeldOutPoints, "sample", lambda *a: drawn.append(0) or sample(*a))
-    Select(little=0.0)(problem, state)
+    CrossValidate(little=0.0)(problem, state)
     assert len(drawn) > 2
     drawn.clear()
     monkeypatch.setattr(HeldOutPoints, "gain", lambda *a: -1.0)
-    after = Select(little=0.0)(problem, state)
+    after = CrossValidate(little=0.0)(problem, state)
     assert len(drawn) == 1
     assert sorted(map(tuple, after.positions)) == sorted(map(tuple, x))
 
@@ -247,10 +249,10 @@ def test_what_a_sample_changes_is_kept_only_if_all_points_agree(rng, monkeypatch
 def test_few_photons_are_not_sampled(few, monkeypatch):
     sites, problem = few
     monkeypatch.setattr(HeldOutPoints, "sample", lambda *a: pytest.fail("a sample"))
-    Select()(problem, State(sites[:8], 0.5, candidates=sites[8:]))
-    Select(part=1.0)(problem, State(sites[:8], SCALE, candidates=sites[8:]))
+    CrossValidate()(problem, State(sites[:8], 0.5, candidates=sites[8:]))
+    CrossValidate(part=1.0)(problem, State(sites[:8], SCALE, candidates=sites[8:]))
     with pytest.raises(pytest.fail.Exception):
-        Select()(problem, State(sites[:8], SCALE, candidates=sites[8:]))
+        CrossValidate()(problem, State(sites[:8], SCALE, candidates=sites[8:]))
 
 
 @pytest.mark.parametrize("few", [NARROW], indirect=True)
@@ -267,7 +269,7 @@ def test_points_of_a_coarser_grid_that_were_fitted_do_not_vote(few, rng, monkeyp
         start(judge, asked, points, scale)
 
     monkeypatch.setattr(HeldOutPoints, "__init__", note)
-    Select()(problem, State(sites[:8], SCALE, candidates=sites[8:], training=training))
+    CrossValidate()(problem, State(sites[:8], SCALE, candidates=sites[8:], training=training))
     assert not any(training[v].any() for v in votes)
     assert sorted(len(v) < 0.2 * problem.shard.size for v in votes) == [False, True]
 
@@ -280,7 +282,7 @@ def test_selection_finds_the_best_of_all_subsets(few):
     pool = np.concatenate([state.positions, state.candidates])
     subsets = [np.array(s) for s in product([False, True], repeat=len(pool)) if any(s)]
     best = max(subsets, key=lambda s: likelihood(q, counts, pool[s]))
-    after = Select()(problem, state)
+    after = CrossValidate()(problem, state)
     assert sorted(map(tuple, after.positions)) == sorted(map(tuple, pool[best]))
     assert (after.added, after.removed, after.selected) == (2, 2, True)
     assert len(after.candidates) == 4
@@ -290,7 +292,7 @@ def test_selection_finds_the_best_of_all_subsets(few):
 def test_right_atoms_are_left_alone(few):
     sites, problem = few
     state = State(sites[:8], SCALE, candidates=sites[8:])
-    after = Select()(problem, state)
+    after = CrossValidate()(problem, state)
     assert (after.added, after.removed, after.selected) == (0, 0, False)
     np.testing.assert_array_equal(after.positions, sites[:8])
 
@@ -306,15 +308,15 @@ def test_training_and_masked_points_do_not_vote(few, rng, part):
     state = State(sites[[0, 1, 2, 3, 4, 5, 8]], SCALE, candidates=sites[[6, 7, 9]])
     state = replace(state, training=training)
     shard = replace(problem.shard, counts=spoilt, valid=~masked)
-    after = Select()(replace(problem, shard=shard), state)
+    after = CrossValidate()(replace(problem, shard=shard), state)
     assert sorted(map(tuple, after.positions)) == sorted(map(tuple, sites[:8]))
     # The same counts with the blind points seen: they do change the choice.
     seen = replace(problem, shard=replace(shard, valid=np.ones_like(masked)))
-    other = Select()(seen, replace(state, training=None))
+    other = CrossValidate()(seen, replace(state, training=None))
     assert sorted(map(tuple, other.positions)) != sorted(map(tuple, sites[:8]))
 
 
 def test_empty_object_can_be_filled(few):
     sites, problem = few
     state = State(np.empty((0, 3)), SCALE, candidates=sites)
-    assert Select()(problem, state).added > 0
+    assert CrossValidate()(problem, state).added > 0

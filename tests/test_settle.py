@@ -5,20 +5,22 @@ import pytest
 from scipy.spatial import cKDTree
 from small_crystal import make_problem, relaxed_ball, simulate
 
-from prammol.debye_waller import neighbour_classes
-from prammol.evaluate import evaluate
-from prammol.md import Cluster
-from prammol.potential_options import choose_potential
-from prammol.stages.refine import Refine
-from prammol.stages.settle import Model, Settle, curvature_of_data, curvature_of_energy
-from prammol.state import State
+from prammol.evaluation.metrics import evaluate
+from prammol.potentials.choose import choose_potential
+from prammol.potentials.lammps import Cluster
+from prammol.reconstruction.problem import State
+from prammol.reconstruction.refinement.curvature import curvature_of_data, curvature_of_energy
+from prammol.reconstruction.refinement.thermal_model import ThermalModel
+from prammol.reconstruction.stages.default.relax_and_align import RelaxAndAlign
+from prammol.reconstruction.stages.default.restrained_refinement import RestrainedRefinement
+from prammol.structure.surface import neighbour_classes
 
 
 def settled(truth, x, **arguments):
     """State after refining and settling the atoms x against the counts of others."""
     problem = make_problem(simulate(truth, points=24, **arguments), cluster=True)
-    before = Refine()(problem, State(x, 1.9))
-    after = Settle()(problem, before)
+    before = RelaxAndAlign()(problem, State(x, 1.9))
+    after = RestrainedRefinement()(problem, before)
     problem.cluster.close()
     return before, after
 
@@ -113,7 +115,7 @@ def test_the_brightest_points_alone_decide_nothing_while_much_is_unexplained():
     """Better where the photons are and worse everywhere else: counting noise would take it."""
     x = relaxed_ball(8.5)
     problem = make_problem(simulate(x, points=24), x=x, cluster=True)
-    model = Model(problem, x, debye_waller=True, occupancies=True)
+    model = ThermalModel(problem, x, debye_waller=True, occupancies=True)
     problem.cluster.close()
     rng = np.random.default_rng(3)
     old = problem.factor.forward(x + rng.normal(0, 0.2, x.shape))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from prammol.patches import paper_patches
-from prammol.scattering import StructureFactor
+from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.structure_factor import StructureFactor
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 from small_crystal import fcc_ball, relaxed_ball
 
-from prammol.atoms import Atoms
-from prammol.crystals import make_crystal
-from prammol.errors import DataError, InputError
-from prammol.flux import scale_from_flux
-from prammol.md import Cluster
-from prammol.patches import cubic_patch, paper_patches
-from prammol.potentials import aluminium
-from prammol.scattering import direct_structure_factor
-from prammol.simulate import mean_structure_factor, simulate, superpose
+from prammol.core.errors import DataError, InputError
+from prammol.diffraction.bragg_patch import cubic_patch, paper_patches
+from prammol.diffraction.photon_flux import scale_from_flux
+from prammol.diffraction.structure_factor import direct_structure_factor
+from prammol.potentials.lammps import Cluster
+from prammol.potentials.potential import aluminium
+from prammol.simulation.averages import mean_structure_factor, superpose
+from prammol.simulation.counts import simulate
+from prammol.simulation.samples import make_crystal
+from prammol.structure.atoms import Atoms
 
 PATCHES = paper_patches(10)
 QUICK = {"equilibrate": 100, "steps": 400, "every": 40}

@@ -37,7 +37,7 @@ FOLDER = OF_TESTS
 # A job step of the workflow keeps the number of its job and loses what else SLURM says.
 AS_IN_A_JOB = "id=$SLURM_JOB_ID; unset ${!SLURM_*}; export SLURM_JOB_ID=$id PRAMMOL_RANKS=2; "
 WHERE = (
-    "import os; from prammol.comm import world; "
+    "import os; from prammol.core.parallel import world; "
     "names = world().gather(os.environ['SLURMD_NODENAME']); "
     "print('ranks on', *names) if world().is_root else None"
 )

@@ -10,28 +10,32 @@ import pytest
 from scipy.optimize import line_search
 from small_crystal import Rank, box, fcc_ball, make_problem, relaxed_ball, simulate
 
-from prammol.atoms import Atoms
-from prammol.bfgs import bfgs
-from prammol.comm import Communicator
-from prammol.diffraction import Diffraction, local_shard
-from prammol.errors import InputError
-from prammol.presets import PRESETS, get_preset, stage_name
-from prammol.scattering import direct_structure_factor
-from prammol.spacing import apart
-from prammol.stages.estimate import Estimate, NegativeLogLikelihood, training_points
-from prammol.stages.generate import (
-    Generate,
+from prammol.core.errors import InputError
+from prammol.core.parallel import Communicator
+from prammol.diffraction.dataset import Diffraction, local_shard
+from prammol.diffraction.structure_factor import direct_structure_factor
+from prammol.diffraction.support import Support, support_from_truth
+from prammol.reconstruction.presets import PRESETS, get_preset, stage_name
+from prammol.reconstruction.problem import State
+from prammol.reconstruction.refinement.bfgs import bfgs
+from prammol.reconstruction.stages.paper.cross_validate import CrossValidate
+from prammol.reconstruction.stages.paper.fit_positions import (
+    FitPositions,
+    NegativeLogLikelihood,
+    training_points,
+)
+from prammol.reconstruction.stages.paper.generate_candidates import (
+    GenerateCandidates,
     along_forces,
     circumcentres,
     filtered,
     near_support,
     random_near,
 )
-from prammol.stages.relax import Relax
-from prammol.stages.select import Select
-from prammol.stages.start import FillAtRandom, FillLattice
-from prammol.state import State
-from prammol.support import Support, support_from_truth
+from prammol.reconstruction.stages.paper.initial_lattice import FillAtRandom, FillLattice
+from prammol.reconstruction.stages.paper.relax_subset import RelaxSubset
+from prammol.structure.atoms import Atoms
+from prammol.structure.separation import apart
 
 NEIGHBOURS = 4.05 / 2**0.5
 
@@ -114,7 +118,7 @@ def test_split_has_the_right_size_and_leaves_masked_points_out(data, fraction, r
 def test_split_is_fresh_in_each_iteration_and_handed_on(data):
     x = relaxed_ball(6.0)
     problem = make_problem(data, x=x)
-    stage = Estimate(fraction=0.05, iterations=1)
+    stage = FitPositions(fraction=0.05, iterations=1)
     masks = [stage(problem, State(x, 1.9, iteration=i)).training for i in (0, 1, 0)]
     np.testing.assert_array_equal(masks[0], masks[2])
     common = (masks[0] & masks[1]).sum() / masks[0].sum()
@@ -125,7 +129,7 @@ def test_split_draws_as_many_points_of_one_coarser_grid():
     """Where one suffices, and another one in other iterations."""
     x = relaxed_ball(6.0)
     data = simulate(x, points=24)
-    stage = Estimate(fraction=0.02, iterations=1)
+    stage = FitPositions(fraction=0.02, iterations=1)
     grids = set()
     for i in range(12):
         state = State(x, 1.9, iteration=i)
@@ -144,7 +148,7 @@ def test_split_draws_as_many_points_of_one_coarser_grid():
         assert len({tuple(w % 2) for w in whole}) == 8
     assert len(grids) > 3
     # Nothing would be left to choose models by.
-    many = Estimate(fraction=0.3, iterations=1)(problem, State(x, 1.9)).training
+    many = FitPositions(fraction=0.3, iterations=1)(problem, State(x, 1.9)).training
     assert many.sum() == round(0.3 * problem.shard.valid.sum())
 
 
@@ -179,7 +183,7 @@ def test_masked_points_have_no_weight_in_the_estimate(data):
     spoilt = [np.where(v, c, 1e7) for c, v in zip(data.counts, data.valid, strict=True)]
     other = Diffraction(data.patches, spoilt, data.valid)
     start = State(x + 0.05 * np.sin(7 * x), 1.7)
-    results = [Estimate(0.05, 3)(make_problem(d), start) for d in (data, other)]
+    results = [FitPositions(0.05, 3)(make_problem(d), start) for d in (data, other)]
     np.testing.assert_array_equal(results[0].positions, results[1].positions)
     assert results[0].scale == results[1].scale
 
@@ -188,7 +192,7 @@ def test_estimate_improves_the_training_points_and_sets_the_scale(data):
     x = relaxed_ball(6.0)
     problem = make_problem(data)
     before = State(x + 0.1 * np.sin(5 * x), 1.9)
-    after = Estimate(0.05, 10)(problem, before)
+    after = FitPositions(0.05, 10)(problem, before)
     valid, counts = problem.shard.valid, problem.shard.counts
     omegas = [
         np.abs(direct_structure_factor(problem.factor.q, s.positions)) for s in (before, after)
@@ -314,14 +318,15 @@ def test_shifted_object_gets_atoms_outside_the_support(data):
     state = State(np.delete(x, missing, axis=0) + shift, 1.9)
     gaps = [
         np.linalg.norm(
-            Generate(slack=s, settle=0)(problem, state).candidates - x[missing] - shift, axis=1
+            GenerateCandidates(slack=s, settle=0)(problem, state).candidates - x[missing] - shift,
+            axis=1,
         )
         for s in (0.0, 1.0)
     ]
     assert (gaps[0] > 1.0).all()
     assert gaps[1].min() < 0.2
     # Not before the object has settled.
-    stage = Generate(slack=1.0, settle=3)
+    stage = GenerateCandidates(slack=1.0, settle=3)
     early, late = (stage(problem, replace(state, iteration=i)).candidates for i in (2, 3))
     assert near_support(early, support, 0.0).all()
     assert not near_support(late, support, 0.0).all()
@@ -336,9 +341,9 @@ def test_a_far_object_gets_atoms_where_the_support_is_moved_to(data):
     outside = np.flatnonzero(~near_support(x + shift, support, NEIGHBOURS))
     missing = outside[np.argmin(np.linalg.norm(x[outside], axis=1))]
     object_ = np.delete(x, missing, axis=0) + shift
-    new = Generate(settle=0)(problem, State(object_, 1.9)).candidates
+    new = GenerateCandidates(settle=0)(problem, State(object_, 1.9)).candidates
     assert np.linalg.norm(new - x[missing] - shift, axis=1).min() < 0.2
-    early = Generate(settle=1)(problem, State(object_, 1.9)).candidates
+    early = GenerateCandidates(settle=1)(problem, State(object_, 1.9)).candidates
     assert support.contains(early).all()
 
 
@@ -367,7 +372,7 @@ def test_generation_proposes_the_missing_atom(data, where):
     hole = order[0] if where == "bulk" else order[-40]
     rest = np.delete(x, hole, axis=0)
     problem = make_problem(data, support_from_truth(Atoms(x, "Al")), cluster=True)
-    after = Generate(slack=0.0)(problem, State(rest, 1.9))
+    after = GenerateCandidates(slack=0.0)(problem, State(rest, 1.9))
     new = after.candidates
     assert np.linalg.norm(new - x[hole], axis=1).min() < 0.2
     distances = np.linalg.norm(new[:, None] - np.concatenate([rest, new]), axis=2)
@@ -379,7 +384,7 @@ def test_generation_proposes_the_missing_atom(data, where):
 
 def test_generation_without_an_object_proposes_nothing(data):
     problem = make_problem(data, cluster=True)
-    assert len(Generate()(problem, State(np.empty((0, 3)), 1.0)).candidates) == 0
+    assert len(GenerateCandidates()(problem, State(np.empty((0, 3)), 1.0)).candidates) == 0
 
 
 # -- relax ----------------------------------------------------------------------
@@ -388,7 +393,7 @@ def test_generation_without_an_object_proposes_nothing(data):
 def test_a_random_half_moves_and_the_energy_falls(data, rng):
     x = relaxed_ball(6.0) + rng.normal(scale=0.05, size=relaxed_ball(6.0).shape)
     problem = make_problem(data, cluster=True)
-    after = [Relax()(problem, State(x, 1.9, iteration=i)).positions for i in (0, 1)]
+    after = [RelaxSubset()(problem, State(x, 1.9, iteration=i)).positions for i in (0, 1)]
     still = [(a == x).all(axis=1) for a in after]
     for a, s in zip(after, still, strict=True):
         assert s.sum() == pytest.approx(len(x) / 2, abs=1)
@@ -404,14 +409,14 @@ def test_few_iterations_do_while_many_atoms_come_and_go(data, rng, monkeypatch):
     relax = problem.cluster.relax
     # That of the free tetrahedron has its own defaults.
     monkeypatch.setattr(problem.cluster, "relax", lambda *a: most.append(a[3:]) or relax(*a))
-    stage = Relax(max_iterations=50, coarse_iterations=3, many=10)
+    stage = RelaxSubset(max_iterations=50, coarse_iterations=3, many=10)
     finals = []
     for added, removed in [(10, 0), (4, 6), (6, 5), (0, 11)]:
         after = stage(problem, State(x, 1.9, added=added, removed=removed))
         finals.append(problem.cluster.energy_forces(after.positions)[0])
     assert [m[0] for m in most if m] == [50, 50, 3, 3]
     assert finals[0] == finals[1] < finals[2] == finals[3] < problem.cluster.energy_forces(x)[0]
-    Relax(max_iterations=2, coarse_iterations=3)(problem, State(x, 1.9, added=99))
+    RelaxSubset(max_iterations=2, coarse_iterations=3)(problem, State(x, 1.9, added=99))
     assert most[-1][0] == 2
 
 
@@ -423,7 +428,7 @@ def test_atoms_of_high_energy_always_move(data):
     energies = problem.cluster.atom_energies(x)
     limit = 0.5 * problem.cluster.free_tetrahedron_energy()
     assert energies[-1] > limit > energies[:-1].max()
-    after = Relax(fraction=0.0)(problem, State(x, 1.9))
+    after = RelaxSubset(fraction=0.0)(problem, State(x, 1.9))
     moved = (after.positions != x).any(axis=1)
     assert moved[-1]
     assert moved.sum() == 1
@@ -436,7 +441,7 @@ def test_overlapping_and_lost_atoms_do_not_stop_it(data, bad):
     ball = relaxed_ball(6.0)
     x = np.concatenate([ball, np.array(bad) + ball[0] + [0, 0, 0.7]])
     problem = make_problem(data, cluster=True)
-    after = Relax()(problem, State(x, 1.9))
+    after = RelaxSubset()(problem, State(x, 1.9))
     assert np.isfinite(after.positions).all()
     assert len(after.positions) == len(x) - after.removed
     gaps = np.linalg.norm(after.positions[:, None] - after.positions, axis=2)
@@ -449,31 +454,36 @@ def test_overlapping_and_lost_atoms_do_not_stop_it(data, bad):
 def test_paper_preset_has_the_papers_settings():
     preset = get_preset("paper")
     settings = preset.settings()
-    assert [stage_name(s) for s in preset.loop] == ["estimate", "generate", "select", "relax"]
+    assert [stage_name(s) for s in preset.loop] == [
+        "fit_positions",
+        "generate_candidates",
+        "cross_validate",
+        "relax_subset",
+    ]
     expected = {
         "patience": 100,
-        "estimate.fraction": 0.005,
-        "estimate.iterations": 10,
-        "relax.fraction": 0.5,
-        "relax.cutoff": 0.5,
+        "fit_positions.fraction": 0.005,
+        "fit_positions.iterations": 10,
+        "relax_subset.fraction": 0.5,
+        "relax_subset.cutoff": 0.5,
     }
     assert {k: settings[k] for k in expected} == expected
 
 
 def test_settings_are_changed_by_name():
-    preset = get_preset("paper").with_settings({"patience": 7, "estimate.fraction": 0.1})
+    preset = get_preset("paper").with_settings({"patience": 7, "fit_positions.fraction": 0.1})
     assert preset.settings()["patience"] == 7
-    assert preset.settings()["estimate.fraction"] == 0.1
+    assert preset.settings()["fit_positions.fraction"] == 0.1
     assert replace(preset.loop[0], fraction=0.005) == PRESETS["paper"].loop[0]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"estimate.fractoin": 0.1}, "did you mean 'estimate.fraction'"),
+        ({"fit_positions.fractoin": 0.1}, "did you mean 'fit_positions.fraction'"),
         ({"patience": "long"}, "patience"),
         ({"patience": 1.5}, "patience"),
-        ({"estimate.fraction": True}, "estimate.fraction"),
+        ({"fit_positions.fraction": True}, "fit_positions.fraction"),
     ],
 )
 def test_wrong_settings_are_refused(changes, message):
@@ -496,7 +506,7 @@ def test_a_rank_without_points_takes_part(data):
     value, gradient = NegativeLogLikelihood(problem, problem.shard.valid, 1.9)(x.ravel())
     assert value == 0
     np.testing.assert_array_equal(gradient, np.zeros(x.size))
-    after = Select()(problem, State(x[1:], 1.9, candidates=x[:1]))
+    after = CrossValidate()(problem, State(x[1:], 1.9, candidates=x[:1]))
     np.testing.assert_array_equal(after.positions, x[1:])
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import pytest
 from small_crystal import fcc_ball, simulate
 
-from prammol.atoms import Atoms
-from prammol.presets import Preset
-from prammol.reconstruct import reconstruct
-from prammol.support import support_from_truth
+from prammol.diffraction.support import support_from_truth
+from prammol.reconstruction.loop import reconstruct
+from prammol.reconstruction.presets import Preset
+from prammol.structure.atoms import Atoms
 
 BALL = fcc_ball(6.0)
 

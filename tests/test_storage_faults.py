@@ -12,12 +12,14 @@ import h5py
 import numpy as np
 import pytest
 
-from prammol.atoms import Atoms
-from prammol.checkpoint import read_checkpoint
-from prammol.comm import Communicator
-from prammol.commands.keeper import Keeper, fresh
-from prammol.diffraction import Diffraction
-from prammol.errors import InputError, OutputExistsError
+from prammol.cli.commands.checkpointing import Checkpointing, fresh
+from prammol.cli.progress import HEADER, Progress
+from prammol.cli.sigterm import Termination
+from prammol.core.errors import InputError, OutputExistsError
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.support import Support
 from prammol.io import (
     read_support,
     replacing,
@@ -28,14 +30,12 @@ from prammol.io import (
     write_reconstruction,
     write_support,
 )
-from prammol.io_trajectory import append_frame
-from prammol.patches import paper_patches
-from prammol.plot import plot_reconstruction
-from prammol.progress import HEADER, Progress
-from prammol.result import Reconstruction
-from prammol.state import State
-from prammol.support import Support
-from prammol.termination import Termination
+from prammol.io.checkpoint import read_checkpoint
+from prammol.io.trajectory import append_frame
+from prammol.plotting.reconstruction import plot_reconstruction
+from prammol.reconstruction.problem import State
+from prammol.reconstruction.result import Reconstruction
+from prammol.structure.atoms import Atoms
 
 RECORD = {
     "iteration": 1, "log_likelihood": 1.0, "atoms": 1, "added": 0, "removed": 0,
@@ -84,7 +84,7 @@ def fill(disk):
 def keeper(path, saved=None):
     comm = Communicator()
     state = State(X, 1.0, iteration=1)
-    return Keeper(path, saved or fresh({"seed": "1"}, False), comm, Termination(comm)), state
+    return Checkpointing(path, saved or fresh({"seed": "1"}, False), comm, Termination(comm)), state
 
 
 # -- disks --------------------------------------------------------------------

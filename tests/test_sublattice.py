@@ -9,18 +9,24 @@ import pytest
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from prammol.atoms import Atoms
-from prammol.crystals import make_crystal
-from prammol.errors import DataError
-from prammol.evaluate import evaluate
-from prammol.lattices import LATTICES
-from prammol.patches import BraggPatch, cubic_patch
-from prammol.potentials import Potential, aluminium
-from prammol.reconstruct import reconstruct
-from prammol.simulate import simulate
-from prammol.stages.synthesise import independent_patches
-from prammol.sublattice import _bases, choose_sublattice, explain, on_sublattice, sublattices
-from prammol.support import support_from_truth
+from prammol.core.errors import DataError
+from prammol.diffraction.bragg_patch import BraggPatch, cubic_patch
+from prammol.diffraction.support import support_from_truth
+from prammol.evaluation.metrics import evaluate
+from prammol.phasing.lattice_from_peaks import (
+    _bases,
+    choose_sublattice,
+    explain,
+    independent_patches,
+    on_sublattice,
+    sublattices,
+)
+from prammol.potentials.potential import Potential, aluminium
+from prammol.reconstruction.loop import reconstruct
+from prammol.simulation.counts import simulate
+from prammol.simulation.samples import make_crystal
+from prammol.structure.atoms import Atoms
+from prammol.structure.lattices import LATTICES
 
 TUNGSTEN = Potential("W", "lj/cut 8", "1 1 1 2.5", 183.84, "bcc", 3.165)
 TURN = Rotation.from_rotvec([0.7, -1.1, 0.4]).as_matrix()
@@ -82,7 +88,7 @@ def test_the_potential_settles_which(potential, hkl, index, strain):
     else:
         assert f"{index} times as many sites as atoms" in sentence
         assert f"the {potential.structure} one of the potential" in sentence
-        assert "--set synthesise.sublattice" in sentence
+        assert "--set phase_patches.sublattice" in sentence
 
 
 def test_another_lattice_can_be_asked_for():

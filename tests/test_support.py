@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from small_crystal import fcc_ball
 
-from prammol.atoms import Atoms
-from prammol.errors import InputError
-from prammol.support import Support, support_from_truth
+from prammol.core.errors import InputError
+from prammol.diffraction.support import Support, support_from_truth
+from prammol.structure.atoms import Atoms
 
 SHEARED = np.array([[2.0, 0.3, 0.0], [0.0, 3.0, -0.5], [0.4, 0.0, 2.5]])
 

@@ -13,16 +13,16 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 from small_crystal import fcc_ball
 
-from prammol.cli import run
-from prammol.diffraction import Diffraction
-from prammol.errors import InputError
+from prammol.cli.main import run
+from prammol.core.errors import InputError
+from prammol.diffraction.bragg_patch import BraggPatch
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
+from prammol.diffraction.support import Support
 from prammol.io import read_support, write_diffraction
-from prammol.io_objects import read_object
-from prammol.patches import BraggPatch
-from prammol.scattering import StructureFactor, direct_structure_factor
-from prammol.support import Support
-from prammol.support_check import agreement, axis_orders, best_axis_order
-from prammol.support_files import edges, grown, support_from_file, unwrapped
+from prammol.io.phased_objects import read_object
+from prammol.io.support_from_object import edges, grown, support_from_file, unwrapped
+from prammol.phasing.support_agreement import agreement, axis_orders, best_axis_order
 
 TURN = Rotation.from_rotvec([0.7, -1.1, 0.4]).as_matrix()  # x_data = TURN x_lab
 SIZE = np.array([3.0, 2.5, 2.0])  # voxel along the axes of the array [Å]

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from small_crystal import fcc_ball
 
-from prammol.atoms import Atoms
-from prammol.comm import Communicator
-from prammol.diffraction import Diffraction, local_shard
-from prammol.evaluate import evaluate
-from prammol.flips import Sites
-from prammol.lattice_shift import shifted_weights, weights_of_amplitude
-from prammol.misfit import PoissonMisfit
-from prammol.patches import BraggPatch, paper_patches
-from prammol.phasing import (
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import BraggPatch, paper_patches
+from prammol.diffraction.dataset import Diffraction, local_shard
+from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
+from prammol.diffraction.support import support_from_truth
+from prammol.evaluation.metrics import evaluate
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.phasing.fourier_synthesis import Waves, merge, synthesise
+from prammol.phasing.hio_er import (
     PhasedPatch,
     bulk_amplitude,
     envelope_mask,
@@ -26,11 +26,11 @@ from prammol.phasing import (
     support_mask,
     trimmed,
 )
-from prammol.scattering import StructureFactor, direct_structure_factor
-from prammol.spacing import apart
-from prammol.stages.synthesise import independent_patches
-from prammol.support import support_from_truth
-from prammol.synthesis import Waves, merge, synthesise
+from prammol.phasing.lattice_from_peaks import independent_patches
+from prammol.phasing.lattice_shift import shifted_weights, weights_of_amplitude
+from prammol.reconstruction.occupancy.site_selection import Sites
+from prammol.structure.atoms import Atoms
+from prammol.structure.separation import apart
 
 # In an order in which the matrix isn't symmetric: a transpose must be noticed.
 ORDER = ((1, 1, -1), (-1, 1, 1), (1, -1, 1))

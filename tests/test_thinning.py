@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from small_crystal import Rank, box, fcc_ball, make_problem, relaxed_ball, simulate
 
-from prammol.curved import CurvedPatch
-from prammol.diffraction import Diffraction
-from prammol.patches import BraggPatch, cubic_patch, paper_patches
-from prammol.scattering import direct_structure_factor
-from prammol.stages.complete import Complete
-from prammol.stages.occupy import Occupy
-from prammol.state import State
-from prammol.thinning import coarser, places_in, spare, thinned, thinned_grid
+from prammol.diffraction.bragg_patch import BraggPatch, cubic_patch, paper_patches
+from prammol.diffraction.curved_patch import CurvedPatch
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.structure_factor import direct_structure_factor
+from prammol.reconstruction.problem import State
+from prammol.reconstruction.stages.default.choose_sites import ChooseSites
+from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
+from prammol.reconstruction.subsampling import coarser, places_in, spare, thinned, thinned_grid
 
 
 def problem_of(patches, edge, photons=1e6, **kwargs):
@@ -169,7 +169,7 @@ def test_thinned_points_choose_nearly_the_right_sites(seed):
     assert coarser(problem).shard.size == problem.shard.size // 8
     start = np.linalg.norm(sites, axis=1) < 9.0
     assert (start != inside).sum() == 29
-    after = Occupy()(problem, State(sites, 1.0, occupancies=start[None].astype(float)))
+    after = ChooseSites()(problem, State(sites, 1.0, occupancies=start[None].astype(float)))
     wrong = set(map(tuple, after.positions)) ^ set(map(tuple, sites[inside]))
     assert len(wrong) < 11
     problem.cluster.close()
@@ -180,20 +180,20 @@ def test_complete_asks_fewer_points_first_while_many_atoms_are_wrong(wrong, monk
     x = relaxed_ball(8.5)
     problem = make_problem(simulate(x, points=24), x=x, cluster=True)
     asked = []
-    completed = Complete._completed
+    completed = CompleteAtoms._completed
     monkeypatch.setattr(
-        Complete,
+        CompleteAtoms,
         "_completed",
         lambda stage, p, s: asked.append(p.shard.size) or completed(stage, p, s),
     )
     every, fewer = problem.shard.size, coarser(problem).shard.size
     assert fewer < every / 7
-    poor = Complete()(problem, State(x[2:], 1.9, wrong=wrong))
+    poor = CompleteAtoms()(problem, State(x[2:], 1.9, wrong=wrong))
     assert poor.selected
     assert asked == ([fewer] if wrong > 10 else [every])
     asked.clear()
     # Nothing to change: not said before all points were asked.
-    assert not Complete()(problem, State(x, 1.9, wrong=wrong)).selected
+    assert not CompleteAtoms()(problem, State(x, 1.9, wrong=wrong)).selected
     assert asked == ([fewer, every] if wrong > 10 else [every])
     problem.cluster.close()
 

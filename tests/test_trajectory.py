@@ -11,12 +11,12 @@ import pytest
 from conftest import run
 
 from prammol.io import read_atoms
-from prammol.io_trajectory import read_trajectory, whole_frames
+from prammol.io.trajectory import read_trajectory, whole_frames
 
 # Killed in the middle of the frame whose number is the first argument.
 DIE_IN_FRAME = """
     import os, signal, sys
-    import prammol.commands.trajectory as trajectory
+    import prammol.cli.commands.trajectory_writer as trajectory
     append, left = trajectory.append_frame, [int(sys.argv[1])]
     def mortal(path, atoms):
         append(path, atoms)
@@ -25,7 +25,7 @@ DIE_IN_FRAME = """
             os.truncate(path, os.path.getsize(path) - 100)
             os.kill(os.getpid(), signal.SIGKILL)
     trajectory.append_frame = mortal
-    from prammol.cli import run
+    from prammol.cli.main import run
     sys.exit(run(sys.argv[2:]))
 """
 
@@ -88,7 +88,7 @@ def test_the_default_preset_shows_its_start(small, prammol, tmp_path):
     assert done.returncode in (0, 3), done.stderr
     frames = read_trajectory(tmp_path / "t.xyz")
     stages = [f.info["stage"] for f in frames]
-    assert stages[:3] == ["synthesise", "occupy", "iteration"]
+    assert stages[:3] == ["phase_patches", "choose_sites", "iteration"]
     sites = frames[0].columns["occupancy"]
     assert len(sites) >= len(frames[1])
     assert 0 <= sites.min() < 0.5 < sites.max() <= 1

@@ -9,18 +9,18 @@ import pytest
 from scipy.sparse import csr_matrix
 from small_crystal import make_problem, relaxed_ball, simulate
 
-from prammol.alignment import ROTATIONS, align_rotation
-from prammol.diffraction import Diffraction
-from prammol.error_bars import Doubt, error_bars, spread_of_sets
-from prammol.fisher import Fisher
-from prammol.flips import Expansion
-from prammol.lattice_sites import BondPrior
-from prammol.misfit import EXTRA, PoissonMisfit
-from prammol.patches import paper_patches
-from prammol.pull import pull
-from prammol.scattering import StructureFactor, direct_structure_factor
-from prammol.state import State
-from prammol.uncertainty import hessian_times, position_uncertainty
+from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
+from prammol.likelihood.fisher_information import Fisher
+from prammol.likelihood.quasi_likelihood import EXTRA, PoissonMisfit
+from prammol.reconstruction.occupancy.bond_prior import BondPrior
+from prammol.reconstruction.occupancy.site_selection import Expansion
+from prammol.reconstruction.problem import State
+from prammol.reconstruction.refinement.restrained_fit import restrained_fit
+from prammol.reconstruction.refinement.rotation_strain import ROTATIONS, align_rotation
+from prammol.reconstruction.uncertainty.per_atom import Doubt, error_bars, spread_of_sets
+from prammol.reconstruction.uncertainty.positions import hessian_times, position_uncertainty
 
 SCALE = 1.9
 SMALL = 5.5  # Å, some forty atoms
@@ -178,7 +178,7 @@ def test_bars_of_moved_atoms_hold_when_the_model_leaves_something_unexplained(st
         problem = make_problem(with_unknown_waves(x, seed), x=x, cluster=True)
         try:
             misfit = PoissonMisfit(problem.shard, problem.factor)
-            found = pull(misfit, problem.cluster, x, stiffness, 150)
+            found = restrained_fit(misfit, problem.cluster, x, stiffness, 150)
             state = State(found, misfit.scale(problem.factor.forward(found)), stiffness=stiffness)
             sigmas.append(position_uncertainty(problem, state, probes=3).posterior)
         finally:

@@ -13,13 +13,13 @@ import pytest
 import yaml
 from matplotlib.text import Text
 
-from prammol.atoms import Atoms
-from prammol.cli import build_parser
-from prammol.diffraction import Diffraction
-from prammol.flux import scale_from_flux
-from prammol.patches import paper_patches
-from prammol.presets import PRESETS
-from prammol.support import support_from_truth
+from prammol.cli.main import build_parser
+from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.photon_flux import scale_from_flux
+from prammol.diffraction.support import support_from_truth
+from prammol.reconstruction.presets import PRESETS
+from prammol.structure.atoms import Atoms
 
 ROOT = Path(__file__).parent.parent
 TRIAL = "results/flux/1e20/trial-01/metrics.json"
@@ -88,7 +88,7 @@ HOT = {
     "flux": "1e20",
     "temperature": [300],
     "trials": 1,
-    "settings": ["max_iterations=1", "starts=1", "synthesise.iterations=20"],
+    "settings": ["max_iterations=1", "starts=1", "phase_patches.iterations=20"],
     "dynamics": {"equilibrate": 20, "steps": 40, "every": 20},
 }
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prammol.crystals import make_crystal
-from prammol.evaluate import evaluate
-from prammol.patches import paper_patches
-from prammol.potential_options import choose_potential, find_potential
-from prammol.potentials import aluminium
-from prammol.reconstruct import reconstruct
-from prammol.simulate import simulate
-from prammol.support import support_from_truth
+from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.support import support_from_truth
+from prammol.evaluation.metrics import evaluate
+from prammol.potentials.choose import choose_potential, find_potential
+from prammol.potentials.potential import aluminium
+from prammol.reconstruction.loop import reconstruct
+from prammol.simulation.counts import simulate
+from prammol.simulation.samples import make_crystal
 
 
 def stretched(source: Path, factor: float, target: Path) -> Path:

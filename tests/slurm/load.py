@@ -79,7 +79,7 @@ def profile(folder: Path, jobs: int) -> Path:
 
 def prepare(folder: Path, conditions: int) -> list[str]:
     """Write the configuration and the inputs of all reconstructions; return the trials."""
-    from prammol.cli import run
+    from prammol.cli.main import run
 
     (folder / "study.yaml").write_text(yaml.safe_dump(study(conditions)))
     (folder / "Snakefile").write_text(SNAKEFILE.format(snakefile=str(ROOT / "Snakefile")))

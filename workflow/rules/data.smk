@@ -88,7 +88,7 @@ rule dynamics:
         "Dynamics at {wildcards.condition} on {resources.tasks} ranks"
     shell:
         'export OMP_NUM_THREADS=1 PRAMMOL_RANKS={resources.tasks}; launch="{resources.mpi}";'
-        " ${{launch:+$launch -n {resources.tasks}}} python -m prammol.dynamics {input.crystal}"
+        " ${{launch:+$launch -n {resources.tasks}}} python -m prammol.cli.dynamics {input.crystal}"
         " --temperature {params.temperature} --seed {params.seed} --points {params.points}"
         " --equilibrate {params.equilibrate} --steps {params.steps} --every {params.every}"
         " --timestep {params.timestep}"

@@ -6,16 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tables import logged
 
-from prammol.alignment import ROTATIONS
-from prammol.atoms import Atoms
-from prammol.comm import Communicator
-from prammol.diffraction import Diffraction, local_shard
-from prammol.fisher import Fisher
-from prammol.flux import scale_from_flux
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import BraggPatch
+from prammol.diffraction.dataset import Diffraction, local_shard
+from prammol.diffraction.photon_flux import scale_from_flux
+from prammol.diffraction.structure_factor import StructureFactor
 from prammol.io import read_atoms
-from prammol.patches import BraggPatch
-from prammol.scattering import StructureFactor
-from prammol.simulate import innermost_patches
+from prammol.likelihood.fisher_information import Fisher
+from prammol.reconstruction.refinement.rotation_strain import ROTATIONS
+from prammol.simulation.averages import innermost_patches
+from prammol.structure.atoms import Atoms
 
 PICOMETRES = 100.0
 DRAWS = 2000

@@ -5,16 +5,17 @@ import json
 import numpy as np
 from tables import logged
 
-from prammol.atoms import Atoms
-from prammol.diffraction import Diffraction
+from prammol.diffraction.dataset import Diffraction
 from prammol.io import provenance, read_atoms, write_diffraction
-from prammol.simulate import draw_counts, innermost_patches
+from prammol.simulation.averages import innermost_patches
+from prammol.simulation.counts import draw_counts
+from prammol.structure.atoms import Atoms
 
 
 def counts(
     amplitude: str, atoms: Atoms, points: int, flux: float, seed: int, wavelength: float
 ) -> Diffraction:
-    """Return counts of the scattering that prammol.dynamics wrote."""
+    """Return counts of the scattering that prammol.cli.dynamics wrote."""
     with np.load(amplitude) as kept:
         omega, meta = kept["omega"], json.loads(str(kept["meta"]))
     patches = innermost_patches(atoms, points)

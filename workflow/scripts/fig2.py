@@ -19,10 +19,10 @@ from drawing import (
 from matplotlib.figure import Figure
 from tables import logged
 
-from prammol.atoms import Atoms
+from prammol.evaluation.registration import neighbour_distance
 from prammol.io import read_atoms
-from prammol.plot import slice_centre
-from prammol.register import neighbour_distance
+from prammol.plotting.reconstruction import slice_centre
+from prammol.structure.atoms import Atoms
 
 
 def figure(atoms: Atoms) -> Figure:

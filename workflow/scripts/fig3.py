@@ -9,7 +9,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from tables import logged
 
-from prammol.diffraction import Diffraction
+from prammol.diffraction.dataset import Diffraction
 from prammol.io import read_diffraction
 
 

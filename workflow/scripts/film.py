@@ -28,16 +28,20 @@ from PIL import Image
 from slices import EXTRA, MISSING
 from tables import logged, write_table
 
-from prammol.atoms import Atoms
+from prammol.evaluation.registration import match, neighbour_distance, register
 from prammol.io import read_atoms
-from prammol.io_trajectory import read_trajectory
-from prammol.plot import slice_centre
-from prammol.plot_panels import error_norm, plain_ticks
-from prammol.register import match, neighbour_distance, register
+from prammol.io.trajectory import read_trajectory
+from prammol.plotting.panels import error_norm, plain_ticks
+from prammol.plotting.reconstruction import slice_centre
+from prammol.structure.atoms import Atoms
 
 MOST_PICTURES = 150
 SECONDS = 12.0  # of the film, the last picture not counted
-NAMES = {"synthesise": "sites synthesised", "occupy": "occupancies fitted", "iteration": "start"}
+NAMES = {
+    "phase_patches": "sites synthesised",
+    "choose_sites": "occupancies fitted",
+    "iteration": "start",
+}
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tables import logged
 
-from prammol.atoms import Atoms
+from prammol.evaluation.resolution import resolution
 from prammol.io import read_atoms
-from prammol.resolution import resolution
+from prammol.structure.atoms import Atoms
 
 
 def together(trials: Sequence[Atoms], truth: Atoms) -> dict[str, object]:

@@ -25,11 +25,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from tables import logged
 
-from prammol.atoms import Atoms
+from prammol.evaluation.registration import neighbour_distance
 from prammol.io import read_atoms
-from prammol.plot import slice_centre
-from prammol.plot_panels import error_norm, plain_ticks
-from prammol.register import neighbour_distance
+from prammol.plotting.panels import error_norm, plain_ticks
+from prammol.plotting.reconstruction import slice_centre
+from prammol.structure.atoms import Atoms
 
 MISSING: Any = {"marker": "o", "ms": 3.6, "mfc": "none", "mec": RED, "mew": 1.0}
 EXTRA: Any = {"marker": "x", "ms": 3.6, "mec": PURPLE, "mew": 1.2}

@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from prammol.evaluate import NUMBERS
+from prammol.evaluation.metrics import NUMBERS
 
 Row = dict[str, Any]
 

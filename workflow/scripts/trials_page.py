@@ -127,8 +127,8 @@ def is_begun(trial: str) -> bool:
 
 def last_iteration(checkpoint: Path) -> int | None:
     """Return the iteration a reconstruction would continue after, None if it would start."""
-    from prammol.checkpoint import read_checkpoint
-    from prammol.errors import PrammolError
+    from prammol.core.errors import PrammolError
+    from prammol.io.checkpoint import read_checkpoint
 
     try:
         return int(read_checkpoint(checkpoint).history[-1]["iteration"])

@@ -1,0 +1,142 @@
+"""What several verbs share: kinds of numbers, options of the potential, work on one rank."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from prammol.core.errors import InputError, PrammolError
+
+if TYPE_CHECKING:
+    from prammol.core.parallel import Communicator
+    from prammol.potentials.potential import Potential
+
+T = TypeVar("T")
+
+
+def positive(text: str) -> float:
+    """Convert the text of a finite number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        msg = f"{text!r} isn't a positive number"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def count(text: str) -> int:
+    """Convert the text of a whole number, at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        msg = f"{text!r} isn't a whole number of at least 1"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """Convert the text of a seed, a whole number from 0."""
+    if not text.isdigit():
+        msg = f"{text!r} isn't a whole number of at least 0"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def add_output(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``-o`` and ``--force``."""
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help=what)
+    parser.add_argument("--force", action="store_true", help="replace outputs that exist")
+
+
+def add_potential(parser: argparse.ArgumentParser) -> None:
+    """Add the options that describe a potential."""
+    group = parser.add_argument_group(
+        "interatomic potential",
+        "Without any option: aluminium, Mishin et al., Phys. Rev. B 59, 3393 (1999). Any potential "
+        "of LAMMPS can be used; what isn't given is found out by LAMMPS (docs/potentials.md).",
+    )
+    group.add_argument("--element", metavar="EL", help="chemical symbol, for example Cu")
+    group.add_argument(
+        "--potential",
+        metavar="FILE",
+        help="potential file, or the name of one that comes with LAMMPS (Cu_mishin1.eam.alloy)",
+    )
+    group.add_argument(
+        "--pair-style", metavar="TEXT", help="LAMMPS pair_style [follows from the file's name]"
+    )
+    group.add_argument(
+        "--pair-coeff",
+        action="append",
+        metavar="TEXT",
+        help="LAMMPS pair_coeff, once for each; {file} stands for FILE ['* * {file} EL']",
+    )
+    group.add_argument("--mass", type=positive, help="atomic mass [g/mol]")
+    group.add_argument("--structure", choices=("fcc", "bcc"), help="structure at rest")
+    group.add_argument(
+        "--lattice-constant", type=positive, metavar="A", help="edge of the cubic cell at rest [Å]"
+    )
+
+
+def potential_of(options: argparse.Namespace, element: str | None = None) -> Potential:
+    """Return the potential of the options of :func:`add_potential`.
+
+    Parameters
+    ----------
+    options : Namespace
+    element : str, optional
+        What the data say they are made of, used if the options don't name an element.
+
+    Raises
+    ------
+    PotentialError
+        See :func:`prammol.potentials.choose.choose_potential`.
+    """
+    from prammol.potentials.choose import choose_potential
+
+    return choose_potential(
+        element=options.element or element,
+        file=options.potential,
+        pair_style=options.pair_style,
+        pair_coeff=options.pair_coeff,
+        mass=options.mass,
+        structure=options.structure,
+        lattice_constant=options.lattice_constant,
+    )
+
+
+def require_element(expected: str, name: object, element: str | None) -> None:
+    """Raise InputError if a file is about another element (None: it doesn't say)."""
+    if element is not None and element != expected:
+        msg = f"{name}: is about {element}, but the potential is for {expected}"
+        raise InputError(msg)
+
+
+def on_root(comm: Communicator, work: Callable[[], T]) -> T:
+    """Do some work on rank 0 and hand its result, or its error, to all ranks.
+
+    Raises
+    ------
+    PrammolError
+        What rank 0 raised, on all ranks.
+    """
+    value: T | None = None
+    error: PrammolError | None = None
+    if comm.is_root:
+        try:
+            value = work()
+        except PrammolError as raised:
+            error = raised
+    value, error = comm.bcast((value, error))
+    if error is not None:
+        raise error
+    return value
+
+
+def command_line() -> str:
+    """Return the command line of this process, for the record."""
+    from prammol.io.provenance import recorded
+
+    return recorded("prammol", sys.argv[1:])

@@ -1,0 +1,68 @@
+"""Make one of the paper's samples, a single Voronoi grain in vacuum, relaxed by LAMMPS.
+
+kinds:
+  bulk         4791 atoms, no defect
+  vacancy      4679 atoms, one missing in the centre
+  dislocation  8777 atoms, a screw dislocation through the centre
+  bulk-large   8777 atoms, no defect
+
+Writes an extended XYZ file, positions in Å."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from prammol.cli.commands.common import (
+    add_output,
+    add_potential,
+    count,
+    on_root,
+    potential_of,
+    seed,
+)
+
+if TYPE_CHECKING:
+    from prammol.core.parallel import Communicator
+
+EXAMPLES = """\
+examples:
+  prammol crystal vacancy -o s.xyz
+  prammol crystal bulk --atoms 600 --seed 5 -o small.xyz
+  prammol crystal bulk --atoms 2000 --potential Cu_mishin1.eam.alloy -o copper.xyz
+  prammol crystal bulk --atoms 2000 --element Nb --pair-style 'uf3 3' \\
+      --pair-coeff '* * Nb.uf3 Nb' -o niobium.xyz
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument("kind", metavar="KIND", help="bulk, vacancy, dislocation or bulk-large")
+    add_output(parser, "extended XYZ file to write")
+    parser.add_argument("--atoms", type=count, help="number of atoms [that of the paper]")
+    parser.add_argument("--seed", type=seed, help="seed of the grain's shape [the kind's own]")
+    parser.add_argument("--no-relax", action="store_true", help="leave the atoms on the lattice")
+    add_potential(parser)
+
+
+def run(options: argparse.Namespace, comm: Communicator) -> int:
+    """Make the crystal on all ranks, write it on the first."""
+    from prammol.io import require_absent, write_atoms
+    from prammol.simulation.samples import make_crystal
+
+    on_root(comm, lambda: require_absent(options.output, options.force))
+    potential = potential_of(options)
+    atoms = make_crystal(
+        options.kind,
+        potential,
+        atoms=options.atoms,
+        seed=options.seed,
+        comm=comm,
+        relax=not options.no_relax,
+    )
+    on_root(comm, lambda: write_atoms(options.output, atoms, options.force))
+    if comm.is_root:
+        energy = atoms.info.get("energy")
+        relaxed = "" if energy is None else f", {energy / len(atoms):.4f} eV per atom"
+        print(f"{options.output}: {len(atoms)} {atoms.element} atoms{relaxed}")
+    return 0

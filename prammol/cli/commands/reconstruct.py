@@ -1,0 +1,334 @@
+"""Find the atoms that scattered the counts.
+
+Reads the counts and the support, writes FILE (HDF5: atoms, history, settings,
+provenance), the atoms as extended XYZ and as LAMMPS data, and one line of JSON per
+iteration, all beside each other:
+
+  -o r.h5  ->  r.h5  r.xyz  r.lammps  r.progress.jsonl
+
+Progress is printed on stderr, one line per iteration: the log-likelihood of all
+counts, atoms, atoms added and removed, C [sqrt(photons)], energy per atom, seconds.
+"mpiexec -n N prammol reconstruct ..." shares the work and gives the same atoms.
+
+After each iteration r.checkpoint.h5 is written, and removed when the result is there.
+If the run is killed, the same command with --resume goes on from it.
+
+--trajectory FILE.xyz keeps the atoms after each iteration, for films and OVITO: one
+frame each, the first ones for the stages of the start."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prammol.cli.commands.common import (
+    add_output,
+    add_potential,
+    command_line,
+    count,
+    on_root,
+    potential_of,
+    require_element,
+    seed,
+)
+from prammol.core.defaults import RECONSTRUCTION
+
+if TYPE_CHECKING:
+    from prammol.cli.commands.checkpointing import Checkpointing
+    from prammol.cli.commands.trajectory_writer import Trajectory
+    from prammol.core.parallel import Communicator
+    from prammol.diffraction.dataset import Diffraction
+    from prammol.diffraction.support import Support
+    from prammol.io.checkpoint import Checkpoint
+    from prammol.potentials.potential import Potential
+    from prammol.reconstruction.problem import State
+    from prammol.reconstruction.result import Reconstruction
+
+NOT_CONVERGED = 3
+
+EXAMPLES = """\
+examples:
+  prammol reconstruct d.h5 --support u.h5 --seed 1 -o r.h5
+  mpiexec -n 4 prammol reconstruct d.h5 --support u.h5 -o r.h5
+  prammol reconstruct d.h5 --support u.h5 -o r.h5 --preset paper \\
+      --set fit_positions.iterations=5 --set patience=20
+  prammol reconstruct d.h5 --support u.h5 -o r.h5 --potential Cu_mishin1.eam.alloy
+  prammol reconstruct d.h5 --support u.h5 --seed 1 -o r.h5 --resume
+  prammol reconstruct d.h5 --support u.h5 -o r.h5 --trajectory r.trajectory.xyz
+
+"prammol presets" lists the presets and what --set can change.
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument("diffraction", metavar="DIFFRACTION", help="HDF5 file with the counts")
+    parser.add_argument(
+        "--support", required=True, metavar="FILE", help="HDF5 file that says where atoms may be"
+    )
+    add_output(parser, "HDF5 file to write; the others are named after it")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue from the checkpoint beside FILE if there is one, else start; one of "
+        "another run is refused, with --force it is replaced",
+    )
+    parser.add_argument(
+        "--preset",
+        default=RECONSTRUCTION["preset"],
+        metavar="NAME",
+        help="default or paper [%(default)s]",
+    )
+    parser.add_argument(
+        "--seed",
+        type=seed,
+        default=0,
+        help="seed of all random choices, for any number of ranks [0]",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting of the preset; can be given several times",
+    )
+    parser.add_argument(
+        "--trajectory",
+        metavar="FILE",
+        help="extended XYZ file to write as the run goes, one frame per iteration",
+    )
+    parser.add_argument("--threads", type=count, default=1, help="threads of each process [1]")
+    add_potential(parser)
+
+
+def run(options: argparse.Namespace, comm: Communicator) -> int:
+    """Reconstruct on all ranks, print and write on the first."""
+    from prammol.cli.commands.checkpointing import Checkpointing, tidy
+    from prammol.cli.cost_estimate import estimate
+    from prammol.cli.progress import Progress
+    from prammol.cli.settings import parse_settings
+    from prammol.cli.sigterm import Termination
+    from prammol.core.memory import resident_mib
+    from prammol.reconstruction.loop import reconstruct
+
+    outputs = _outputs(options.output)
+    settings = parse_settings(options.preset, options.set)
+    data, support, potential, saved = on_root(comm, lambda: _inputs(options, outputs, settings))
+    _warn_of_oversubscription(comm, options.threads)
+    _warn_of_fractions(comm, options.diffraction, data)
+    note = _lattice_note(data, potential, options.preset, settings)
+    needs = estimate(data, support, potential, comm, options.preset, options.threads)
+    if comm.is_root:
+        ranks = f"{comm.size} rank{'s' if comm.size > 1 else ''}"
+        print(f"preset {options.preset}, seed {options.seed}, {ranks}", file=sys.stderr)
+        print(needs.text(), file=sys.stderr)
+        if note is not None:
+            print(f"prammol: note: {note}", file=sys.stderr)
+    with (
+        Termination(comm) as termination,
+        Progress(outputs["jsonl"], comm.is_root, take_over=bool(saved.history)) as progress,
+    ):
+        # Not before: another run's would go, too.
+        on_root(comm, lambda: tidy(outputs.values()))
+        keeper = Checkpointing(outputs["checkpoint"], saved, comm, termination)
+        keeper.begin()
+        film = _trajectory(options, outputs, potential, saved, comm)
+        for record in saved.history:
+            progress(record)
+
+        def keep(state: State, history: list[dict[str, Any]]) -> None:
+            # The frame first: one too many is cut off when the run is resumed.
+            if film is not None:
+                film(state, history)
+            keeper(state, history)
+
+        result = reconstruct(
+            data,
+            support,
+            potential,
+            preset=options.preset,
+            seed=options.seed,
+            comm=comm,
+            settings=settings,
+            on_iteration=progress,
+            on_state=keep,
+            on_start=film.start if film is not None else None,
+            resume=(saved.state, saved.history) if saved.history else None,
+            threads=options.threads,
+        )
+        before_s, before_core_s = saved.wall_s, saved.core_s
+        result = replace(
+            result, wall_s=result.wall_s + before_s, core_s=result.core_s + before_core_s
+        )
+        on_root(comm, lambda: _write(options, outputs, result, data, potential, keeper))
+    peak = comm.max(resident_mib()[1])
+    if comm.is_root:
+        _report(outputs, result, peak)
+    if result.converged:
+        return 0
+    if comm.is_root:
+        excess = result.history[-1].get("excess") if result.history else None
+        why = "" if excess is None else f"; their misfit is {excess:.3g} sigma above pure noise"
+        print(
+            f"prammol: not converged ({result.reason}) after {result.iterations} iterations; "
+            f"the atoms so far are in {outputs['h5']}{why}",
+            file=sys.stderr,
+        )
+    return NOT_CONVERGED
+
+
+def _outputs(output: str) -> dict[str, Path]:
+    from prammol.io.checkpoint import checkpoint_path
+
+    path = Path(output)
+    stem = path.with_suffix("") if path.suffix in (".h5", ".hdf5", ".cxi") else path
+    return {
+        "h5": path,
+        "xyz": stem.with_name(stem.name + ".xyz"),
+        "lammps": stem.with_name(stem.name + ".lammps"),
+        "jsonl": stem.with_name(stem.name + ".progress.jsonl"),
+        "checkpoint": checkpoint_path(path),
+    }
+
+
+def _inputs(
+    options: argparse.Namespace, outputs: dict[str, Path], settings: dict[str, Any]
+) -> tuple[Diffraction, Support, Potential, Checkpoint]:
+    """Check the outputs and read everything, before anything is computed."""
+    from prammol.cli.commands.checkpointing import find_checkpoint, fresh, require_own
+    from prammol.io import read_diffraction, read_support, require_absent
+    from prammol.io.checkpoint import identity
+    from prammol.reconstruction.presets import get_preset
+
+    saved = find_checkpoint(outputs["checkpoint"], options.resume, options.force)
+    may_replace = options.force or (saved is not None and saved.replace)
+    for kind, path in outputs.items():
+        # What an interrupted run left of its progress is no result to protect.
+        require_absent(path, may_replace or kind in {"jsonl", "checkpoint"})
+    data = read_diffraction(options.diffraction)
+    data.require_three_dimensions()
+    support = read_support(options.support)
+    element = data.meta.get("element")
+    potential = potential_of(options, element)
+    require_element(potential.element, options.diffraction, element)
+    preset = get_preset(options.preset).with_settings(settings)
+    own = identity(data, support, potential, preset, options.seed)
+    if saved is not None:
+        saved = require_own(outputs["checkpoint"], saved, own, options.force)
+    return data, support, potential, saved or fresh(own, options.force)
+
+
+def _trajectory(
+    options: argparse.Namespace,
+    outputs: dict[str, Path],
+    potential: Potential,
+    saved: Checkpoint,
+    comm: Communicator,
+) -> Trajectory | None:
+    """Return who writes the trajectory, if one was asked for."""
+    from prammol.cli.commands.trajectory_writer import Trajectory
+    from prammol.core.errors import InputError
+
+    if options.trajectory is None:
+        return None
+    path = Path(options.trajectory)
+    if path.absolute() in {p.absolute() for p in outputs.values()}:
+        msg = f"{path}: is another output of this run, give the trajectory another name"
+        raise InputError(msg)
+    force = options.force or saved.replace
+    return Trajectory(path, potential.element, saved, comm, options.resume, force)
+
+
+def _lattice_note(
+    data: Diffraction, potential: Potential, preset: str, settings: dict[str, Any]
+) -> str | None:
+    """Say so if the peaks don't fix the lattice, before anything is computed."""
+    from prammol.phasing.lattice_from_peaks import lattice_note
+    from prammol.reconstruction.presets import get_preset
+    from prammol.reconstruction.stages.default.phase_patches import PhasePatches
+
+    for stage in get_preset(preset).with_settings(settings).start:
+        if isinstance(stage, PhasePatches):
+            return lattice_note(data, potential, stage.sublattice)
+    return None
+
+
+def _warn_of_oversubscription(comm: Communicator, threads: int) -> None:
+    from prammol.cli.cost_estimate import cores_of_this_job
+
+    cores, ranks = cores_of_this_job(comm)
+    if comm.is_root and ranks * threads > cores:
+        print(
+            f"prammol: warning: {ranks} ranks x {threads} threads on {cores} cores, "
+            "this is slower than one thread per core",
+            file=sys.stderr,
+        )
+
+
+def _warn_of_fractions(comm: Communicator, name: str, data: Diffraction) -> None:
+    """Say so if counts aren't photons: likelihood and misfit then have no meaning of their own."""
+    patches = data.fractional()
+    if comm.is_root and patches:
+        listed = ", ".join(str(k + 1) for k in patches)
+        print(
+            f"prammol: warning: {name}: counts of patch {listed} aren't whole numbers; if they "
+            "were scaled, interpolated or had a background subtracted, their noise isn't that of "
+            "photons and neither misfit nor convergence can be trusted (docs/own-data.md)",
+            file=sys.stderr,
+        )
+
+
+def _write(
+    options: argparse.Namespace,
+    outputs: dict[str, Path],
+    result: Reconstruction,
+    data: Diffraction,
+    potential: Potential,
+    keeper: Checkpointing,
+) -> None:
+    from prammol.io import (
+        provenance,
+        require_absent,
+        write_atoms,
+        write_lammps_data,
+        write_reconstruction,
+    )
+
+    origin: dict[str, Any] = provenance(
+        command=command_line(), seeds={"reconstruct": result.seed}, potential=potential
+    )
+    known = {k: v for k, v in data.meta.items() if k != "provenance"}
+    origin["diffraction"] = {"file": Path(options.diffraction).name, **known}
+    origin["resumed"] = keeper.resumed
+    force = options.force or keeper.may_replace
+    if not force:  # somebody else's may have appeared
+        for kind in ("h5", "xyz", "lammps"):
+            require_absent(outputs[kind])
+    # A run that is killed between two of these files may replace the first when resumed.
+    keeper.writing()
+    write_reconstruction(outputs["h5"], result, origin, force)
+    write_atoms(outputs["xyz"], result.atoms, force)
+    if len(result.atoms):
+        write_lammps_data(outputs["lammps"], result.atoms, potential.mass, force)
+    keeper.finished()
+
+
+def _report(outputs: dict[str, Path], result: Reconstruction, peak_mib: float) -> None:
+    from prammol.cli.progress import print_table
+
+    last = result.history[-1] if result.history else {}
+    print_table(
+        {
+            "atoms": len(result.atoms),
+            "C": f"{result.scale:.6g} sqrt(photons)",
+            "log-likelihood": f"{last.get('log_likelihood', float('nan')):.8g}",
+            "energy": f"{last.get('energy_per_atom', float('nan')):.4f} eV per atom",
+            "iterations": f"{result.iterations} (ended: {result.reason})",
+            "time": f"{result.wall_s:.1f} s, {result.core_s:.1f} core-seconds",
+            "memory": f"at most {peak_mib:.0f} MiB per rank",
+            "written": "  ".join(str(p) for p in outputs.values() if p.exists()),
+        }
+    )

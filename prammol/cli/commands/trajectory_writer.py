@@ -1,0 +1,114 @@
+"""The trajectory of a running ``prammol reconstruct``: a frame after each iteration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prammol.cli.commands.common import on_root
+from prammol.core.errors import InputError
+from prammol.core.parallel import Communicator
+from prammol.io.atomic_write import require_absent
+from prammol.io.checkpoint import Checkpoint
+from prammol.io.trajectory import append_frame, whole_frames
+from prammol.reconstruction.problem import State
+from prammol.structure.atoms import Atoms
+
+_KEPT = ("log_likelihood", "excess", "wrong", "added", "removed", "scale", "energy_per_atom")
+
+
+class Trajectory:
+    """Called after stages of the start and after iterations, on all ranks; writes on the first.
+
+    Parameters
+    ----------
+    path : Path
+        Extended XYZ file.
+    element : str
+        Chemical symbol.
+    saved : Checkpoint
+        What the run begins with. The frames up to there are kept, later ones are cut off.
+    comm : Communicator
+    resume, force : bool
+        Options of the command: whether what an interrupted run left, and whether anything,
+        may be replaced.
+
+    Raises
+    ------
+    OutputExistsError
+        If the file exists and may not be replaced.
+    InputError
+        If it isn't the trajectory of the run to be continued, or can't be written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        element: str,
+        saved: Checkpoint,
+        comm: Communicator,
+        resume: bool = False,
+        force: bool = False,
+    ) -> None:
+        self._path, self._element, self._comm = path, element, comm
+        on_root(comm, lambda: self._begin(saved, resume, force))
+
+    def start(self, stage: str, state: State) -> None:
+        """Add the state after a stage of the start."""
+        self._add(_frame(self._element, state, stage, {}))
+
+    def __call__(self, state: State, history: list[dict[str, Any]]) -> None:
+        """Add the state after an iteration."""
+        self._add(_frame(self._element, state, "iteration", history[-1]))
+
+    def _add(self, atoms: Atoms) -> None:
+        on_root(self._comm, lambda: append_frame(self._path, atoms))
+
+    def _begin(self, saved: Checkpoint, resume: bool, force: bool) -> None:
+        there = self._path.exists()
+        if saved.history and there:
+            end = self._continued(saved, force)
+            if end:
+                os.truncate(self._path, end)
+                return
+        elif resume and there:
+            whole_frames(self._path)  # else it is another file, not left by this run
+        else:
+            require_absent(self._path, force)
+        self._path.unlink(missing_ok=True)
+        if saved.history:
+            append_frame(
+                self._path, _frame(self._element, saved.state, "iteration", saved.history[-1])
+            )
+
+    def _continued(self, saved: Checkpoint, force: bool) -> int:
+        """Return where the frames up to the checkpoint end, 0 to begin anew."""
+        try:
+            marks = whole_frames(self._path)
+        except InputError:
+            if force:
+                return 0
+            raise
+        last = [m for m in marks if m.stage == "iteration" and m.iteration <= saved.state.iteration]
+        wanted = (saved.state.iteration, len(saved.state.positions))
+        if last and (last[-1].iteration, last[-1].atoms) == wanted:
+            return last[-1].end
+        if force:
+            return 0
+        msg = (
+            f"{self._path}: doesn't reach iteration {wanted[0]}, from which the run continues; "
+            "give another name or --force to replace it"
+        )
+        raise InputError(msg)
+
+
+def _frame(element: str, state: State, stage: str, record: dict[str, Any]) -> Atoms:
+    """Return the atoms of a state; of several guesses at occupancies the first is the best."""
+    sites = len(state.positions)
+    occupancy = np.atleast_2d(state.occupancies)[0] if state.occupancies.size else np.ones(sites)
+    known = {name: record[name] for name in _KEPT if name in record}
+    info = {"stage": stage, "start": state.start, "iteration": state.iteration, **known}
+    return Atoms(state.positions, element, {"occupancy": occupancy}, info)

@@ -1,0 +1,147 @@
+"""How much memory and time a reconstruction will take, before it starts."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import BraggPatch, shard
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.structure_factor import StructureFactor
+from prammol.diffraction.support import Support
+from prammol.potentials.potential import Potential
+
+# Fitted to the resident memory of runs with 4679 atoms and 375 000 points on 1, 2 and 4
+# ranks, rounded up; docs/performance.md has the numbers.
+BASE_BYTES = 130e6  # Python, numpy, LAMMPS and MPI before any data
+BYTES_PER_POINT = 250  # counts, mask, indices, q, and the complex fields that stages hold
+BYTES_PER_GRID_POINT = 8 * 16  # a NUFFT grid, twice as fine along each axis
+# Neighbour lists, and candidates several times the atoms. `default` looks around the surface for
+# more, for a moment, on every rank.
+BYTES_PER_ATOM = {"paper": 5000, "default": 80_000}
+# Cost of an iteration in gradients, of runs with 4679 atoms.
+GRADIENTS_PER_ITERATION = {"paper": 20, "default": 40}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a reconstruction needs.
+
+    Attributes
+    ----------
+    atoms : float
+        Atoms that fill the support.
+    points : int
+        Points of the data.
+    bytes_per_rank : float
+        Memory of the largest rank.
+    gradient_s : float
+        Measured time of the likelihood with its gradient, on all ranks together [s].
+    iteration_s : float
+        What an iteration takes roughly [s].
+    """
+
+    atoms: float
+    points: int
+    bytes_per_rank: float
+    gradient_s: float
+    iteration_s: float
+
+    def text(self) -> str:
+        """Return one sentence for a person."""
+        return (
+            f"{self.points} points, about {self.atoms:.0f} atoms in the support, "
+            f"{self.bytes_per_rank / 1e9:.2f} GB per rank, "
+            f"about {self.iteration_s:.2g} s per iteration"
+        )
+
+
+def estimate(
+    data: Diffraction,
+    support: Support,
+    potential: Potential,
+    comm: Communicator,
+    preset: str = "default",
+    threads: int = 1,
+    epsilon: float = 1e-9,
+) -> Estimate:
+    """Measure one gradient on this rank's points, and compute the rest.
+
+    Called together by all ranks.
+
+    Parameters
+    ----------
+    data : Diffraction
+    support : Support
+    potential : Potential
+    comm : Communicator
+    preset : str
+        Name of the preset.
+    threads : int
+        Threads per rank.
+    epsilon : float
+        Accuracy of the transforms.
+    """
+    atoms = support.volume / potential.atomic_volume
+    patches = [
+        data.patches[s.patch_index].planes(s.start, s.stop) for s in shard(data.patches, comm)
+    ]
+    gradient = comm.max(_one_gradient(patches, support, int(atoms), threads, epsilon))
+    return Estimate(
+        atoms=atoms,
+        points=sum(p.size for p in data.patches),
+        bytes_per_rank=comm.max(memory(patches, data, atoms, preset)),
+        gradient_s=gradient,
+        iteration_s=gradient * GRADIENTS_PER_ITERATION.get(preset, 60),
+    )
+
+
+def memory(
+    patches: Sequence[BraggPatch], data: Diffraction, atoms: float, preset: str = "paper"
+) -> float:
+    """Return the bytes a rank needs that owns some slabs of the data."""
+    # Every rank keeps the counts and masks as they were read, and a copy arrives by MPI.
+    read = sum(c.nbytes + v.nbytes for c, v in zip(data.counts, data.valid, strict=True))
+    own = sum(p.size for p in patches)
+    grid = max((p.size for p in patches), default=0)
+    return (
+        BASE_BYTES
+        + 2 * read
+        + own * BYTES_PER_POINT
+        + grid * BYTES_PER_GRID_POINT
+        + atoms * BYTES_PER_ATOM.get(preset, BYTES_PER_ATOM["paper"])
+    )
+
+
+def _one_gradient(
+    patches: Sequence[BraggPatch], support: Support, atoms: int, threads: int, epsilon: float
+) -> float:
+    rng = np.random.default_rng(0)
+    centres = support.centres()
+    x = centres[rng.integers(len(centres), size=max(atoms, 1))]
+    x = x + rng.uniform(-0.5, 0.5, x.shape) @ support.voxel
+    factor = StructureFactor(patches, epsilon, threads)
+    times = []
+    for _ in range(3):  # the shortest is the one other programs disturbed least
+        begin = time.perf_counter()
+        factor.adjoint_moments(factor.forward(x), x)
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def cores_of_this_job(comm: Communicator) -> tuple[int, int]:
+    """Return the processor cores of the fullest node and the ranks that run on it."""
+    mine = (
+        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    )
+    nodes: dict[str, tuple[set[int], int]] = {}
+    for name, cores in comm.gather((platform.node(), set(mine))):
+        known, ranks = nodes.get(name, (set(), 0))
+        nodes[name] = (known | cores, ranks + 1)
+    return min(((len(cores), ranks) for cores, ranks in nodes.values()), key=lambda n: n[0] / n[1])

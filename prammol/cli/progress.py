@@ -1,0 +1,158 @@
+"""What a person sees while a reconstruction runs, and the same as JSON lines."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from prammol.core.errors import InputError
+from prammol.io.atomic_write import unwritable
+
+HEADER = (
+    f"{'iteration':>9} {'log-likelihood':>16} {'atoms':>7} {'added':>7} {'removed':>7} "
+    f"{'C':>10} {'eV/atom':>9} {'seconds':>8}"
+)
+
+
+def line(record: Mapping[str, Any]) -> str:
+    """Return the line of one iteration, in the columns of ``HEADER``.
+
+    Parameters
+    ----------
+    record : mapping
+        A record of ``Reconstruction.history``.
+    """
+    return (
+        f"{record['iteration']:>9d} {record['log_likelihood']:>16.8g} {record['atoms']:>7d} "
+        f"{'+' + str(record['added']):>7} {'-' + str(record['removed']):>7} "
+        f"{record['scale']:>10.5g} {record['energy_per_atom']:>9.4f} {record['seconds']:>8.2f}"
+    )
+
+
+class Progress:
+    """A line per iteration on stderr, a spinner below it on a terminal, JSON lines in a file.
+
+    Used as a context; does nothing on ranks other than the first.
+
+    Parameters
+    ----------
+    path : path, optional
+        File for the JSON lines, one record of the history each; replaced if it exists. While
+        it is open it is locked.
+    active : bool
+        False on the ranks that print and write nothing.
+    stream : text file, optional
+        Where to print, stderr if not given.
+    take_over : bool
+        Whether to replace the file although another run holds its lock.
+
+    Raises
+    ------
+    InputError
+        If the file can't be written, or another run writes it.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None,
+        active: bool = True,
+        stream: IO[str] | None = None,
+        take_over: bool = False,
+    ) -> None:
+        self._path = Path(path) if path is not None and active else None
+        self._active = active
+        self._take_over = take_over
+        self._stream = stream or sys.stderr
+        self._file: IO[str] | None = None
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Progress:
+        if not self._active:
+            return self
+        if self._path is not None:
+            self._file = _opened(self._path, self._take_over)
+        if self._stream.isatty():
+            from rich.console import Console
+            from rich.progress import Progress as Bar
+            from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+            self._bar = Bar(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                TimeElapsedColumn(),
+                console=Console(file=self._stream, highlight=False),
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("start", total=None)
+        self._print(HEADER)
+        return self
+
+    def __call__(self, record: Mapping[str, Any]) -> None:
+        """Show the record of an iteration."""
+        if not self._active:
+            return
+        self._print(line(record))
+        if self._bar is not None:
+            self._bar.update(self._task, description=f"iteration {record['iteration'] + 1}")
+        if self._file is not None:
+            try:
+                self._file.write(json.dumps(dict(record), default=float) + "\n")
+                self._file.flush()  # a reader sees it, and it survives a crash
+            except OSError as error:
+                assert self._path is not None
+                raise unwritable(self._path, error) from error
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        if self._file is not None:
+            # What couldn't be written has been told; closing would only try again.
+            with suppress(OSError):
+                self._file.close()
+
+    def _print(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False)
+        else:
+            print(text, file=self._stream, flush=True)
+
+
+def _opened(path: Path, take_over: bool) -> IO[str]:
+    """Open a file that one run at a time writes, and empty it."""
+    try:
+        file = path.open("a", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not take_over:
+                file.close()
+                msg = f"{path}: another run writes it now, give another name or wait for its end"
+                raise InputError(msg) from None
+        except OSError:  # no locks on this file system
+            pass
+        file.truncate(0)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    return file
+
+
+def print_table(rows: Mapping[str, Any], title: str = "") -> None:
+    """Print names and values on stdout, in two columns."""
+    if title:
+        print(title)
+    width = max(len(name) for name in rows)
+    for name, value in rows.items():
+        print(f"  {name:<{width}}  {value}")

@@ -1,0 +1,296 @@
+"""Measured diffraction: patches, photon counts, masks, and a rank's share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.core.errors import DataError, InputError
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import BraggPatch, require_independent, shard
+from prammol.diffraction.curved_patch import CurvedPatch
+
+# Beyond this doubles don't hold whole numbers anyway, and squares leave the single precision
+# in which some sums run.
+MOST_COUNTS = 1e18
+
+
+@dataclass(frozen=True)
+class Diffraction:
+    """Photon counts around several Bragg peaks of one crystal.
+
+    Parameters
+    ----------
+    patches : sequence of BraggPatch
+        Where was measured.
+    counts : sequence of ndarray
+        Photons per point, one array with the patch's shape per patch.
+    valid : sequence of bool ndarray, optional
+        False where the detector saw nothing (gap, beam stop, hot pixel); those
+        points have no weight anywhere. All True if not given.
+    meta : mapping
+        What is known of the measurement: ``element``, ``flux`` [photons/um^2],
+        ``scale`` (the true C, simulations only), ``seed``, ...
+    source : str
+        Name for messages, the file's usually.
+    background : sequence of ndarray, optional
+        Photons expected at each point that the crystal didn't scatter, one array with
+        the patch's shape per patch: counts ~ Poisson(C^2 abs(Omega)^2 + background).
+        None at all if not given.
+
+    Raises
+    ------
+    InputError
+        If shapes don't fit or counts or background are negative, not finite or above 1e18.
+    DataError
+        If no photon was counted at all.
+    """
+
+    patches: Sequence[BraggPatch]
+    counts: Sequence[NDArray[np.float64]]
+    valid: Sequence[NDArray[np.bool_]] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    source: str = "diffraction"
+    background: Sequence[NDArray[np.float64]] = ()
+
+    def __post_init__(self) -> None:
+        if not self.valid:
+            object.__setattr__(
+                self, "valid", tuple(np.ones(p.shape, dtype=bool) for p in self.patches)
+            )
+        if not len(self.patches) == len(self.counts) == len(self.valid) > 0:
+            msg = (
+                f"{self.source}: {len(self.patches)} patches, {len(self.counts)} arrays of counts "
+                f"and {len(self.valid)} masks, expected as many of each and at least one"
+            )
+            raise InputError(msg)
+        self._check_background()
+        total = 0.0
+        for k, (p, c, v) in enumerate(zip(self.patches, self.counts, self.valid, strict=True)):
+            name = f"{self.source}: counts of patch {k + 1}"
+            if c.shape != p.shape or v.shape != p.shape:
+                msg = f"{name} have shape {c.shape} (mask {v.shape}), expected {p.shape}"
+                raise InputError(msg)
+            seen = c[v]
+            if not np.isfinite(seen).all():
+                msg = f"{name} contain NaN or infinity, expected photons or a mask"
+                raise InputError(msg)
+            if (seen < 0).any():
+                msg = f"{name} contain negative numbers, expected photons"
+                raise InputError(msg)
+            if seen.max(initial=0.0) > MOST_COUNTS:
+                msg = (
+                    f"{name} go up to {seen.max():.1e}, expected at most {MOST_COUNTS:.0e} photons"
+                )
+                raise InputError(msg)
+            total += float(seen.sum())
+        if total == 0:
+            msg = f"{self.source}: not one photon was counted, the flux is too low"
+            raise DataError(msg)
+
+    def _check_background(self) -> None:
+        if not self.background:
+            return
+        if len(self.background) != len(self.patches):
+            msg = (
+                f"{self.source}: {len(self.patches)} patches and {len(self.background)} arrays of "
+                f"background, expected as many of each"
+            )
+            raise InputError(msg)
+        for k, (p, b, v) in enumerate(zip(self.patches, self.background, self.valid, strict=True)):
+            name = f"{self.source}: background of patch {k + 1}"
+            if b.shape != p.shape:
+                msg = f"{name} has shape {b.shape}, expected {p.shape}"
+                raise InputError(msg)
+            if not ((b[v] >= 0).all() and (b[v] <= MOST_COUNTS).all()):
+                msg = (
+                    f"{name} contains NaN, negative numbers or more than {MOST_COUNTS:.0e}, "
+                    f"expected photons"
+                )
+                raise InputError(msg)
+
+    def signal(self, k: int) -> NDArray[np.float64]:
+        """Return the counts of patch k (0 is the first) less its background, at least 0."""
+        if not self.background:
+            return self.counts[k]
+        return np.maximum(self.counts[k] - self.background[k], 0.0)
+
+    def gridded(self, k: int) -> tuple[BraggPatch, NDArray[np.float64], NDArray[np.bool_]]:
+        """Return patch k, its signal and mask on an affine grid, for phase retrieval.
+
+        They are those of the detector, unless the patch is curved: then interpolated.
+        """
+        patch = self.patches[k]
+        if isinstance(patch, CurvedPatch):
+            return patch.affine, *patch.regridded(self.signal(k), self.valid[k])
+        return patch, self.signal(k), self.valid[k]
+
+    @property
+    def total_counts(self) -> float:
+        """Photons in all valid points."""
+        pairs = zip(self.counts, self.valid, strict=True)
+        return float(sum(c[v].sum() for c, v in pairs))
+
+    def peaks(self) -> NDArray[np.float64]:
+        """Return the scattering vector of each Bragg peak, (patches, 3) [1/Å].
+
+        The centre of mass of the counts within two points of the brightest one.
+        """
+        out = np.empty((len(self.patches), 3))
+        for k, (p, v) in enumerate(zip(self.patches, self.valid, strict=True)):
+            seen = np.where(v, self.signal(k), 0.0)
+            top = np.unravel_index(int(seen.argmax()), p.shape)
+            box = tuple(
+                slice(max(t - 2, 0), min(t + 3, n)) for t, n in zip(top, p.shape, strict=True)
+            )
+            index = np.asarray(np.mgrid[box]).reshape(3, -1).T
+            weight = seen[box].ravel()
+            if weight.sum() == 0:
+                weight = (index == np.array(top)).all(axis=1).astype(float)
+            out[k] = weight @ p.at(index) / weight.sum()
+        return out
+
+    def fractional(self) -> list[int]:
+        """Return the patches, from 0, whose counts aren't all whole numbers, as photons are."""
+        pairs = zip(self.counts, self.valid, strict=True)
+        return [k for k, (c, v) in enumerate(pairs) if (c[v] != np.rint(c[v])).any()]
+
+    def require_photons(self) -> None:
+        """Raise DataError if a patch shows no peak, or if the counts can't be photons."""
+        for k, v in enumerate(self.valid):
+            if not self.signal(k)[v].any():
+                msg = (
+                    f"{self.source}: patch {k + 1} has no photon beyond its background in "
+                    f"{int(v.sum())} valid points, its peak can't be found; leave the patch out"
+                )
+                raise DataError(msg)
+        brightest = max(float(c[v].max()) for c, v in zip(self.counts, self.valid, strict=True))
+        if brightest <= 1 and self.fractional():
+            msg = (
+                f"{self.source}: the brightest point has {brightest:.3g} counts and they aren't "
+                f"whole numbers, expected photons as they were counted; are they normalised?"
+            )
+            raise DataError(msg)
+
+    def require_three_dimensions(self) -> None:
+        """Raise DataError if a patch has no peak or the peaks leave a direction undetermined."""
+        self.require_photons()
+        require_independent(self.peaks(), self.source)
+
+
+Background = float | Sequence[NDArray[np.float64]]
+
+
+def background_arrays(
+    background: Background, patches: Sequence[BraggPatch]
+) -> list[NDArray[np.float64]]:
+    """Return one array per patch from one number for all of them; none for 0.
+
+    Raises
+    ------
+    InputError
+        If it is negative, not finite, above 1e18 or fits no patch.
+    """
+    if not isinstance(background, Sequence):
+        if not 0 <= background <= MOST_COUNTS:
+            msg = f"the background is {background}, expected photons per point, at least 0"
+            raise InputError(msg)
+        return [np.full(p.shape, float(background)) for p in patches] if background else []
+    arrays = [np.asarray(b, dtype=float) for b in background]
+    shapes = [b.shape for b in arrays]
+    if arrays and shapes != [p.shape for p in patches]:
+        msg = f"the background has shapes {shapes}, expected {[p.shape for p in patches]}"
+        raise InputError(msg)
+    if not all(((b >= 0) & (b <= MOST_COUNTS)).all() for b in arrays):
+        msg = "the background contains NaN, infinity or negative numbers, expected photons"
+        raise InputError(msg)
+    return arrays
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The points of a :class:`Diffraction` that one rank owns.
+
+    Attributes
+    ----------
+    patches : list of BraggPatch
+        This rank's slabs.
+    patch_index : (m,) int ndarray
+        Patch each point belongs to.
+    global_index : (m,) int ndarray
+        Number of each point in the concatenation of the whole patches, the same
+        for any number of ranks: random choices of points are made by it.
+    counts : (m,) ndarray
+        Photons; 0 where not valid.
+    valid : (m,) bool ndarray
+        Points with a weight.
+    background : (m,) ndarray or None
+        Expected background [photons], 0 where not valid; None if there is none.
+    total_points : int
+        Points of all ranks together.
+    comm : Communicator
+    """
+
+    patches: list[BraggPatch]
+    patch_index: NDArray[np.int_]
+    global_index: NDArray[np.int_]
+    counts: NDArray[np.float64]
+    valid: NDArray[np.bool_]
+    background: NDArray[np.float64] | None
+    total_points: int
+    comm: Communicator
+
+    @property
+    def size(self) -> int:
+        """Number of points on this rank."""
+        return len(self.counts)
+
+    @property
+    def signal(self) -> NDArray[np.float64]:
+        """Counts less background, at least 0, (m,)."""
+        if self.background is None:
+            return self.counts
+        return np.maximum(self.counts - self.background, 0.0)
+
+    def background_at(
+        self, points: NDArray[np.bool_] | NDArray[np.int_] | slice
+    ) -> NDArray[np.float64] | float:
+        """Return the background of some points, 0.0 if there is none anywhere."""
+        return 0.0 if self.background is None else self.background[points]
+
+
+def local_shard(data: Diffraction, comm: Communicator) -> Shard:
+    """Return this rank's share of the points, contiguous slabs of the patches."""
+    slabs = shard(data.patches, comm)
+    starts = np.cumsum([0] + [p.size for p in data.patches])
+    patches, index, numbers, counts, valid = [], [], [], [], []
+    background = []
+    for s in slabs:
+        whole = data.patches[s.patch_index]
+        part = whole.planes(s.start, s.stop)
+        plane = whole.size // whole.shape[0]
+        patches.append(part)
+        index.append(np.full(part.size, s.patch_index))
+        numbers.append(starts[s.patch_index] + s.start * plane + np.arange(part.size))
+        v = np.asarray(data.valid[s.patch_index][s.start : s.stop], dtype=bool).ravel()
+        c = np.asarray(data.counts[s.patch_index][s.start : s.stop], dtype=float).ravel()
+        counts.append(np.where(v, c, 0.0))
+        valid.append(v)
+        if data.background:
+            b = np.asarray(data.background[s.patch_index][s.start : s.stop], dtype=float).ravel()
+            background.append(np.where(v, b, 0.0))
+    empty = np.empty(0)
+    return Shard(
+        patches=patches,
+        patch_index=np.concatenate(index) if index else empty.astype(int),
+        global_index=np.concatenate(numbers) if numbers else empty.astype(int),
+        counts=np.concatenate(counts) if counts else empty,
+        valid=np.concatenate(valid) if valid else empty.astype(bool),
+        background=np.concatenate([empty, *background]) if data.background else None,
+        total_points=int(starts[-1]),
+        comm=comm,
+    )

@@ -1,0 +1,28 @@
+"""Comparison with a known crystal: registration, missing and extra atoms, errors, resolution.
+
+The paper's measures (Results; Figs. 4 to 8): mean error after registration, resolution
+pi/q_c from the phases of the scattering (Fig. 4b), and for warm crystals the mean scattering.
+"""
+
+from __future__ import annotations
+
+from prammol.evaluation.mean_scattering import MeanScattering, ScatteringAverage
+from prammol.evaluation.metrics import Metrics, against_scattering, evaluate, of_staying
+from prammol.evaluation.registration import Registration, register
+from prammol.evaluation.resolution import Resolution, resolution
+from prammol.evaluation.trajectory_statistics import Motion, hops
+
+__all__ = [
+    "MeanScattering",
+    "Metrics",
+    "Motion",
+    "Registration",
+    "Resolution",
+    "ScatteringAverage",
+    "against_scattering",
+    "evaluate",
+    "hops",
+    "of_staying",
+    "register",
+    "resolution",
+]

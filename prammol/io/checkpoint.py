@@ -1,0 +1,313 @@
+"""Checkpoints: what a reconstruction needs to go on after it was killed.
+
+A checkpoint is one HDF5 file, written whole or not at all. It holds the state and
+history after an iteration, and the identity of the run: digests of everything its
+result depends on, so that it is never continued with something else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from prammol.core.errors import InputError
+from prammol.core.version import __version__
+from prammol.diffraction.curved_patch import CurvedPatch
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.support import Support
+from prammol.io.atomic_write import PathLike
+from prammol.io.hdf5 import (
+    create,
+    find,
+    group,
+    load_array,
+    load_number,
+    load_text,
+    opened,
+    parse_json,
+    store,
+    to_json,
+)
+from prammol.potentials.potential import Potential
+from prammol.reconstruction.presets import Preset
+from prammol.reconstruction.problem import State
+
+FORMAT = 6
+_GROUP = "entry_1/checkpoint"
+_ARRAYS = ("positions", "occupancies", "candidates", "displacements", "site_occupancies")
+# `training` is of use within an iteration only.
+_SCALARS = [f.name for f in fields(State) if f.name not in (*_ARRAYS, "scale", "training")]
+# Identity of a run -> how a message names it.
+_NAMES = {
+    "version": "version of prammol",
+    "counts": "diffraction",
+    "support": "support",
+    "potential": "potential",
+    "preset": "preset",
+    "settings": "settings",
+    "seed": "seed",
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A reconstruction after one of its iterations.
+
+    Attributes
+    ----------
+    state : State
+        The object.
+    history : list of dict
+        One record per iteration.
+    identity : mapping of str to str
+        See :func:`identity`.
+    run : str
+        Who wrote it: a text of its own for every process (or MPI job).
+    replace : bool
+        Whether the run may replace outputs: because its user said so, or because it
+        has begun to write them itself.
+    resumed : list of int
+        Iterations after which the run was continued by a new process.
+    ranks : int
+        MPI ranks that wrote it.
+    wall_s, core_s : float
+        Wall time, and processor time of all ranks, so far [s].
+    """
+
+    state: State
+    history: list[dict[str, Any]]
+    identity: Mapping[str, str]
+    run: str = ""
+    replace: bool = False
+    resumed: list[int] = field(default_factory=list)
+    ranks: int = 1
+    wall_s: float = 0.0
+    core_s: float = 0.0
+
+
+def checkpoint_path(output: PathLike) -> Path:
+    """Return where the checkpoint of an output is: ``r.h5`` has ``r.checkpoint.h5``."""
+    path = Path(output)
+    stem = path.stem if path.suffix in (".h5", ".hdf5", ".cxi") else path.name
+    return path.with_name(stem + ".checkpoint.h5")
+
+
+def identity(
+    data: Diffraction, support: Support, potential: Potential, preset: Preset, seed: int
+) -> dict[str, str]:
+    """Return what the result of a reconstruction depends on, as short texts.
+
+    The number of ranks and threads isn't part of it: it changes last bits only.
+
+    Parameters
+    ----------
+    data : Diffraction
+        Grids, valid points and their counts.
+    support : Support
+    potential : Potential
+        Its commands and the content of its file, not the place of the file.
+    preset : Preset
+        With its settings as they will be used.
+    seed : int
+    """
+    points: list[Any] = []
+    for patch, counts, valid in zip(data.patches, data.counts, data.valid, strict=True):
+        seen = np.asarray(valid, dtype=bool)
+        points += [patch.q()] if isinstance(patch, CurvedPatch) else [patch.origin, patch.step]
+        points += [np.where(seen, counts, 0.0), seen]
+    points += [np.where(v, b, 0.0) for b, v in zip(data.background, data.valid, strict=False)]
+    commands = (
+        f"{potential.element} {potential.pair_style} {potential.pair_coeff} {potential.mass!r} "
+        f"{potential.structure} {potential.lattice_constant!r} {potential.checksum}"
+    )
+    return {
+        "version": __version__,
+        "counts": _digest(*points),
+        "support": _digest(support.origin, support.voxel, support.inside),
+        "potential": _digest(commands),
+        "preset": preset.name,
+        "settings": _digest(to_json(dict(sorted(preset.settings().items())))),
+        "seed": str(seed),
+    }
+
+
+def require_same(path: PathLike, found: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    """Check that a checkpoint is of this run.
+
+    Raises
+    ------
+    InputError
+        If it was made with something else; says with what.
+    """
+    other = [name for key, name in _NAMES.items() if found.get(key) != expected.get(key)]
+    if other:
+        listed = " and ".join(filter(None, [", ".join(other[:-1]), other[-1]]))
+        msg = f"{path}: is the checkpoint of a run with another {listed}, it can't be continued"
+        if found.get("version") != expected.get("version"):
+            msg += f" (it is of prammol {found.get('version')}, this is {expected.get('version')})"
+        raise InputError(msg)
+
+
+def write_checkpoint(path: PathLike, saved: Checkpoint, force: bool = False) -> None:
+    """Write a checkpoint: whole, or not at all.
+
+    Parameters
+    ----------
+    path : path
+        See :func:`checkpoint_path`.
+    saved : Checkpoint
+    force : bool
+        Whether an older one may be replaced.
+
+    Raises
+    ------
+    OutputExistsError
+        If there is one and ``force`` is False.
+    InputError
+        If it can't be written.
+    """
+    state = saved.state
+    with create(path, force) as file:
+        made = group(group(file, "entry_1", "NXentry"), "checkpoint", "NXcollection")
+        made["format"] = FORMAT
+        store(made, "positions", state.positions, "angstrom")
+        store(made, "scale", float(state.scale), "sqrt(photons)")
+        store(made, "occupancies", state.occupancies)
+        store(made, "candidates", state.candidates, "angstrom")
+        store(made, "displacements", state.displacements, "angstrom^2")
+        store(made, "site_occupancies", state.site_occupancies)
+        made["state"] = to_json(_scalars(state))
+        made["history"] = to_json(saved.history)
+        made["identity"] = to_json(dict(saved.identity))
+        made["run"] = saved.run
+        made["notes"] = to_json(
+            {
+                "replace": saved.replace,
+                "resumed": saved.resumed,
+                "ranks": saved.ranks,
+                "wall_s": saved.wall_s,
+                "core_s": saved.core_s,
+            }
+        )
+        made["checksum"] = _checksum(made)
+
+
+def read_checkpoint(path: PathLike) -> Checkpoint:
+    """Read what :func:`write_checkpoint` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or of another version of the format.
+    """
+    with opened(path, "a checkpoint by prammol") as file:
+        made = _group_of(path, file)
+        try:
+            found = load_number(made, "format")
+            if found != FORMAT:
+                msg = f"{path}: is a checkpoint of format {found:g}, expected {FORMAT}"
+                raise InputError(msg)
+            if load_text(made, "checksum") != _checksum(made):
+                raise _damaged(path, "its checksum is wrong")
+            state = _read_state(made)
+            history = parse_json(load_text(made, "history"))
+            if history[-1]["iteration"] != state.iteration:
+                raise _damaged(path, "its history doesn't end at its state")
+            return Checkpoint(
+                state=state,
+                history=history,
+                identity=dict(parse_json(load_text(made, "identity"))),
+                run=load_text(made, "run"),
+                **parse_json(load_text(made, "notes")),
+            )
+        except InputError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def writer_of(path: PathLike) -> str:
+    """Return which run wrote the checkpoint.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged.
+    """
+    with opened(path, "a checkpoint by prammol") as file:
+        return load_text(_group_of(path, file), "run")
+
+
+def _scalars(state: State) -> dict[str, Any]:
+    return {name: getattr(state, name) for name in _SCALARS}
+
+
+def _read_state(made: h5py.Group) -> State:
+    positions = load_array(made, "positions", (None, 3))
+    axes = len(getattr(find(made, "occupancies"), "shape", None) or (0,))
+    if not np.isfinite(positions).all():
+        msg = "positions aren't finite"
+        raise ValueError(msg)
+    state = State(
+        positions=positions,
+        scale=load_number(made, "scale"),
+        occupancies=load_array(made, "occupancies", (None,) * axes),
+        candidates=load_array(made, "candidates", (None, 3)),
+        displacements=load_array(made, "displacements", (None,)),
+        site_occupancies=load_array(made, "site_occupancies", (None,)),
+    )
+    scalars = parse_json(load_text(made, "state"))
+    if set(scalars) != set(_SCALARS):
+        msg = f"its state has {', '.join(scalars)}, expected {', '.join(_SCALARS)}"
+        raise ValueError(msg)
+    return replace(state, **scalars)
+
+
+def _group_of(path: PathLike, file: h5py.File) -> h5py.Group:
+    found = find(file, _GROUP)
+    if not isinstance(found, h5py.Group):
+        msg = f"{path}: has no /{_GROUP}, expected a checkpoint by prammol"
+        raise InputError(msg)
+    return found
+
+
+def _checksum(made: h5py.Group) -> str:
+    """Digest of everything in a checkpoint but the digest itself."""
+    texts = ("state", "history", "identity", "run", "notes")
+    axes = len(getattr(find(made, "occupancies"), "shape", None) or (0,))
+    shapes: dict[str, tuple[int | None, ...]] = {
+        "positions": (None, 3),
+        "occupancies": (None,) * axes,
+        "candidates": (None, 3),
+        "displacements": (None,),
+        "site_occupancies": (None,),
+    }
+    return _digest(
+        *(load_array(made, name, shapes[name]) for name in _ARRAYS),
+        np.array(load_number(made, "scale")),
+        *(load_text(made, name) for name in texts),
+    )
+
+
+def _digest(*parts: Any) -> str:
+    """SHA-256 of texts and arrays; shapes and types count."""
+    out = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            out.update(f"text {len(part)};".encode() + part.encode())
+        else:
+            array = np.ascontiguousarray(part)
+            array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+            out.update(f"{array.dtype.kind}{array.dtype.itemsize} {array.shape};".encode())
+            out.update(array.tobytes())
+    return out.hexdigest()
+
+
+def _damaged(path: PathLike, why: str) -> InputError:
+    return InputError(f"{path}: can't be read, the checkpoint is damaged ({why})")

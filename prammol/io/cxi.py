@@ -1,0 +1,299 @@
+"""Diffraction and supports in HDF5, laid out as CXI/NeXus.
+
+Every Bragg patch is an entry: ``/entry_k/image_1/data`` holds the counts,
+``mask`` the CXI mask, ``reciprocal_grid`` where the points are. ``/entry_k/data_1``
+links to the counts, so silx, PyMca and h5web show them when the file is opened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.core.errors import InputError
+from prammol.diffraction.bragg_patch import BraggPatch
+from prammol.diffraction.curved_patch import CurvedPatch, patch_of_points
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.support import Support
+from prammol.io.atomic_write import PathLike, naming
+from prammol.io.hdf5 import (
+    LARGEST,
+    create,
+    find,
+    group,
+    load_array,
+    load_json,
+    load_values,
+    names_in,
+    opened,
+    store,
+    store_values,
+    to_json,
+)
+
+_ENTRY = re.compile(r"entry_[0-9]{1,9}")
+INVALID = 0x1
+# Bits of a CXI mask that mean the pixel's value can't be used: invalid,
+# saturated, hot, dead, shadowed, to be ignored, bad, out of resolution, missing,
+# noisy. The others (peak mask, corrected, has signal) say nothing against it.
+UNUSABLE = 0x7DF
+
+_GRID = "q = origin + i step[0] + j step[1] + k step[2], q includes 2 pi"
+
+
+def write_diffraction(
+    path: PathLike,
+    data: Diffraction,
+    provenance: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> None:
+    """Write counts, masks, background and grids of all patches.
+
+    Parameters
+    ----------
+    path : path
+        HDF5 file to write.
+    data : Diffraction
+        What to write; ``meta`` goes to ``/entry_1/process_1/parameters``.
+    provenance : mapping, optional
+        See :func:`prammol.io.provenance.provenance`; ``data.meta["provenance"]`` if not
+        given.
+    force : bool
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    OutputExistsError
+        If the file exists and ``force`` is False.
+    InputError
+        If it can't be written.
+    """
+    meta = dict(data.meta)
+    kept = meta.pop("provenance", {})
+    with create(path, force) as file:
+        for k, (patch, counts, valid) in enumerate(
+            zip(data.patches, data.counts, data.valid, strict=True), start=1
+        ):
+            entry = _entry(file, k, f"Bragg patch {k} of {len(data.patches)}")
+            image = group(entry, "image_1", "NXdata", signal="data", interpretation="image")
+            store(
+                image,
+                "data",
+                _narrow(counts),
+                "counts",
+                long_name="photons",
+                interpretation="image",
+            )
+            store(image, "mask", np.where(valid, 0, INVALID).astype(np.uint32))
+            if data.background:
+                store(image, "background", _constant(data.background[k - 1]), "counts")
+            store(image, "image_size", patch.shape, "pixel")
+            if isinstance(patch, CurvedPatch):
+                store(image, "reciprocal_coordinates", patch.points, "1/angstrom")
+            else:
+                grid = group(image, "reciprocal_grid", "NXcollection", convention=_GRID)
+                store(grid, "origin", patch.origin, "1/angstrom")
+                store(grid, "step", patch.step, "1/angstrom")
+            _show(entry, "image_1/data", "photons")
+        _process(file["entry_1"], meta, provenance if provenance is not None else kept)
+
+
+def read_diffraction(path: PathLike) -> Diffraction:
+    """Read what :func:`write_diffraction` wrote, or a CXI file of the same layout.
+
+    A patch needs ``/entry_k/image_1/data`` and either ``reciprocal_grid/origin`` and ``step``
+    or ``reciprocal_coordinates`` of shape (n1, n2, n3, 3) [1/Å, with 2 pi]: an affine grid
+    to 5 % of a step, or a bent one, :class:`prammol.diffraction.curved_patch.CurvedPatch`. ``mask`` and
+    ``background`` are optional; the latter is one number or an array as the counts.
+
+    Returns
+    -------
+    Diffraction
+        ``meta`` has the parameters, and ``provenance`` if the file tells.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, isn't HDF5, is truncated, or a dataset is missing,
+        misshapen, negative or NaN; the message names it.
+    DataError
+        If no photon was counted.
+    """
+    with opened(path, "diffraction in CXI layout") as file:
+        entries = _entries(file)
+        if not entries:
+            msg = f"{Path(path)}: has no /entry_1/image_1, expected one entry per Bragg patch"
+            raise InputError(msg)
+        patches, counts, valid, background = [], [], [], []
+        total = 0
+        for entry in entries:
+            image = find(entry, "image_1")
+            size = getattr(find(image, "data"), "size", 0)
+            total += size or 0
+            if total > LARGEST:
+                msg = f"{Path(path)}: more than {LARGEST} points, expected a few million"
+                raise InputError(msg)
+            values = load_array(image, "data", (None, None, None)).astype(float)
+            counts.append(values)
+            valid.append(_valid(image, values.shape))
+            background.append(_background(image, values.shape))
+            patches.append(_patch(image, values.shape))
+        meta: dict[str, Any] = {}
+        process = find(entries[0], "process_1")
+        if isinstance(process, h5py.Group):
+            parameters = find(process, "parameters")
+            if isinstance(parameters, h5py.Group):
+                meta |= load_values(parameters)
+            if not isinstance(meta.get("element", ""), str):
+                msg = (
+                    f"{Path(path)}: {process.name}/parameters/element is {meta['element']!r:.40}, "
+                    f"expected a chemical symbol"
+                )
+                raise InputError(msg)
+            origin = load_json(process, "provenance")
+            meta |= {"provenance": origin} if origin else {}
+    if not any(b.any() for b in background):
+        background = []
+    return Diffraction(patches, counts, valid, meta, str(path), background)
+
+
+def write_support(
+    path: PathLike,
+    support: Support,
+    provenance: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> None:
+    """Write a support as ``/entry_1/image_1/support`` with its grid.
+
+    Raises
+    ------
+    OutputExistsError
+        If the file exists and ``force`` is False.
+    InputError
+        If it can't be written.
+    """
+    with create(path, force) as file:
+        entry = _entry(file, 1, "support")
+        image = group(entry, "image_1", "NXdata", signal="support", interpretation="image")
+        store(image, "support", support.inside.astype(np.uint8), interpretation="image")
+        grid = group(
+            image,
+            "real_grid",
+            "NXcollection",
+            convention="centre of voxel = origin + i voxel[0] + j voxel[1] + k voxel[2]",
+        )
+        store(grid, "origin", support.origin, "angstrom")
+        store(grid, "voxel", support.voxel, "angstrom")
+        _show(entry, "image_1/support", "support")
+        _process(entry, {}, provenance or {})
+
+
+def read_support(path: PathLike) -> Support:
+    """Read what :func:`write_support` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, isn't HDF5, is truncated, a dataset is missing or
+        misshapen, or no voxel is inside.
+    """
+    with opened(path, "a support in CXI layout") as file:
+        image = find(file, "entry_1/image_1")
+        if not isinstance(image, h5py.Group):
+            msg = f"{Path(path)}: has no /entry_1/image_1, expected a support"
+            raise InputError(msg)
+        inside = load_array(image, "support", (None, None, None))
+        origin = load_array(image, "real_grid/origin", (3,))
+        voxel = load_array(image, "real_grid/voxel", (3, 3))
+    longest = float(np.abs(voxel).max())
+    if not (np.isfinite(origin).all() and 1e-6 < longest < 1e6 and np.linalg.det(voxel)):
+        msg = f"{Path(path)}: real_grid isn't three finite, independent edges of a voxel"
+        raise InputError(msg)
+    with naming(Path(path)):
+        return Support(origin, voxel, inside != 0)
+
+
+def _entry(file: h5py.File, number: int, title: str) -> h5py.Group:
+    entry = group(file, f"entry_{number}", "NXentry", default="data_1")
+    entry["title"] = title
+    entry["definition"] = "CXI"
+    return entry
+
+
+def _entries(file: h5py.File) -> list[h5py.Group]:
+    """Return the entries that hold an image, by number."""
+    names = [n for n in names_in(file) if _ENTRY.fullmatch(n)]
+    names.sort(key=lambda n: int(n[6:]))
+    found = [find(file, n) for n in names]
+    groups = [e for e in found if isinstance(e, h5py.Group)]
+    return [e for e in groups if isinstance(find(e, "image_1"), h5py.Group)]
+
+
+def _show(entry: h5py.Group, target: str, title: str) -> None:
+    """Make a dataset what viewers plot when they open the file."""
+    data = group(entry, "data_1", "NXdata", signal="data", interpretation="image")
+    data["data"] = h5py.SoftLink(f"{entry.name}/{target}")
+    data["title"] = title
+
+
+def _process(entry: h5py.Group, meta: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+    process = group(entry, "process_1", "NXprocess")
+    process["program"] = "prammol"
+    process["provenance"] = to_json(provenance)
+    process["command"] = str(provenance.get("command", ""))
+    store_values(group(process, "parameters", "NXcollection"), meta)
+
+
+def _narrow(counts: NDArray[np.float64]) -> NDArray[Any]:
+    """Return whole numbers as integers: they compress ten times better."""
+    whole = np.isfinite(counts).all() and np.abs(counts).max() < 2**53
+    if whole and (counts == np.rint(counts)).all():
+        return counts.astype(np.int64)
+    return counts
+
+
+def _constant(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a single number for an array that is the same everywhere."""
+    first = values.flat[0]
+    return np.asarray(first) if (values == first).all() else values
+
+
+def _background(image: h5py.Group, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the expected background, 0 if the file has none."""
+    item = find(image, "background")
+    if item is None:
+        return np.zeros(shape)
+    alone = isinstance(item, h5py.Dataset) and item.shape == ()
+    values = load_array(image, "background", () if alone else shape).astype(float)
+    return np.array(np.broadcast_to(values, shape))
+
+
+def _valid(image: h5py.Group, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    if find(image, "mask") is None:
+        return np.ones(shape, dtype=bool)
+    mask = load_array(image, "mask", shape)
+    if mask.dtype.kind == "f":
+        msg = f"{image.file.filename}: {image.name}/mask has type {mask.dtype}, expected integers"
+        raise InputError(msg)
+    return np.asarray((mask.astype(np.int64) & UNUSABLE) == 0)
+
+
+def _patch(image: h5py.Group, shape: tuple[int, ...]) -> BraggPatch:
+    where = f"{image.file.filename}: {image.name}"
+    if find(image, "reciprocal_grid") is not None:
+        origin = load_array(image, "reciprocal_grid/origin", (3,))
+        step = load_array(image, "reciprocal_grid/step", (3, 3))
+    elif find(image, "reciprocal_coordinates") is not None:
+        q = load_array(image, "reciprocal_coordinates", (*shape, 3)).astype(float)
+        return patch_of_points(q, f"{where}/reciprocal_coordinates")
+    else:
+        msg = f"{where} has neither reciprocal_grid nor reciprocal_coordinates, expected one"
+        raise InputError(msg)
+    with naming(where):
+        return BraggPatch(origin, step, shape)

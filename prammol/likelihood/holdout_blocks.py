@@ -1,0 +1,121 @@
+"""Points held out in blocks larger than the speckles of the pattern.
+
+Coherent diffraction is oversampled: points closer than a speckle, 2 pi / D for an object of
+the size D, say the same. Single held-out points are told by their neighbours, so that they
+confirm whatever fits these. Only points further than a speckle from all that were fitted test
+a model (cross-validation of correlated data: Roberts et al., Ecography 40, 913 (2017)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.diffraction.bragg_patch import BraggPatch
+from prammol.diffraction.dataset import Diffraction, Shard
+
+_EDGE = 3.0  # speckles, the middle one of which tests
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Weights of this rank's points, 0 or 1.
+
+    Attributes
+    ----------
+    fitted : (m,) ndarray
+        Points to fit.
+    rest : (m,) ndarray
+        All others.
+    apart : (m,) ndarray
+        Those of the rest that are about a speckle or more from any that is fitted.
+    """
+
+    fitted: NDArray[np.float64]
+    rest: NDArray[np.float64]
+    apart: NDArray[np.float64]
+
+
+def hold_out_blocks(
+    data: Diffraction,
+    shard: Shard,
+    size: float,
+    fraction: float,
+    rng: np.random.Generator,
+) -> HeldOut:
+    """Draw blocks of points.
+
+    Parameters
+    ----------
+    data : Diffraction
+    shard : Shard
+    size : float
+        Size of the object [Å].
+    fraction : float
+        Part of the blocks held out; one at least.
+    rng : Generator
+        In the same state on all ranks.
+    """
+    edges = [_edges_of_block(p, size) for p in data.patches]
+    label, inside, total = _blocks(data, shard, edges)
+    drawn = np.zeros(total, dtype=bool)
+    drawn[rng.permutation(total)[: max(1, round(fraction * total))]] = True
+    held = drawn[label]
+    # The outermost third of a block has neighbours that are fitted.
+    edge = np.array(edges)[shard.patch_index].T
+    margin = edge // 3
+    middle = ((inside >= margin) & (inside < edge - margin)).all(axis=0)
+    rest = held.astype(float)
+    return HeldOut(1.0 - rest, rest, (held & middle).astype(float))
+
+
+def speckles(data: Diffraction, shard: Shard, size: float) -> tuple[NDArray[np.int_], int]:
+    """Return the number of the speckle-sized block of each of this rank's points, and of how many.
+
+    Parameters
+    ----------
+    data : Diffraction
+    shard : Shard
+    size : float
+        Size of the object [Å].
+    """
+    edges = [np.maximum(_edges_of_block(p, size) // int(_EDGE), 1) for p in data.patches]
+    label, _, total = _blocks(data, shard, edges)
+    return label, total
+
+
+def _blocks(
+    data: Diffraction, shard: Shard, edges: Sequence[NDArray[np.int_]]
+) -> tuple[NDArray[np.int_], NDArray[np.int_], int]:
+    """Divide all patches into blocks of some edges [points].
+
+    Returns
+    -------
+    label : (m,) int ndarray
+        Block of each of this rank's points.
+    inside : (3, m) int ndarray
+        Where in its block each is.
+    total : int
+        Number of blocks.
+    """
+    label = np.zeros(shard.size, dtype=int)
+    inside = np.zeros((3, shard.size), dtype=int)
+    start = total = 0
+    for k, (patch, edge) in enumerate(zip(data.patches, edges, strict=True)):
+        here = shard.patch_index == k
+        counts = tuple(-(-np.array(patch.shape) // edge))
+        point = np.array(np.unravel_index(shard.global_index[here] - start, patch.shape))
+        block, inside[:, here] = np.divmod(point, edge[:, None])
+        label[here] = total + np.ravel_multi_index(tuple(block), counts)
+        start, total = start + patch.size, total + int(np.prod(counts))
+    return label, inside, total
+
+
+def _edges_of_block(patch: BraggPatch, size: float) -> NDArray[np.int_]:
+    """Return the edges of a block along each axis, (3,) [points]."""
+    steps = np.linalg.norm(patch.step, axis=1)
+    points = _EDGE * 2 * np.pi / (steps * size)
+    return np.clip(np.round(points), 3, np.maximum(np.array(patch.shape) // 2, 3)).astype(int)

@@ -1,0 +1,400 @@
+"""Misfit of the counts: the Poisson log-likelihood with a few photons added to both sides.
+
+With lambda = C^2 |Omega|^2 + b, background b, and e photons added to data and model,
+
+    J = sum u [lambda - I + (I + e) ln((I + e) / (lambda + e))]
+
+is half the Poisson deviance for e = 0. Its derivative by lambda, u (lambda - I) / (lambda + e),
+has the mean 0 for any e: a quasi-likelihood (Wedderburn, Biometrika 61, 439 (1974)),
+without bias however few the photons, bounded where Omega is 0, and with a small e nearly as
+sharp as the likelihood. Weights u <= 1 widen the error bars while the model is still wrong:
+windows around the Bragg peaks and a relative floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln, xlogy
+
+from prammol.diffraction.dataset import Shard
+from prammol.diffraction.structure_factor import StructureFactor, squared
+
+EXTRA = 0.01  # photons added to data and model, at most
+# Fewer where photons are few: what is added hides what less than that would tell.
+_EXTRA_PART = 0.0075  # of the mean signal of a point
+_EXTRA_LEAST = 1e-6
+# Upwards: with few photons the sum isn't monotonic, and a large floor gives them away.
+_CLEAR = 3.0
+_BLOCK = 8192  # points whose intermediate values stay in the cache
+_CLOSE = 1e-6  # last step of Newton for C^2; what is left is about its square
+_LN2 = float(np.log(2.0))
+_FLOORS = np.concatenate([[0.0], np.geomspace(1e-4, 0.5, 24)])
+
+
+def peak_window(shard: Shard, peaks: NDArray[np.float64], blur: float) -> NDArray[np.float64]:
+    """Return exp(-(d blur)^2 / 2), d the distance of each point to its Bragg peak.
+
+    Parameters
+    ----------
+    shard : Shard
+        This rank's points.
+    peaks : (p, 3) ndarray
+        Bragg peak of each patch [1/Å].
+    blur : float
+        Width of the real-space Gaussian the window belongs to [Å].
+    """
+    if not shard.patches:
+        return np.zeros(0)
+    offset = np.concatenate([p.q() for p in shard.patches]) - peaks[shard.patch_index]
+    return np.exp(-0.5 * blur**2 * np.sum(offset**2, axis=1))
+
+
+def extra_photons(shard: Shard) -> float:
+    """Return how many photons are added to data and model, the same for all ranks."""
+    background = 0.0 if shard.background is None else float(shard.background.sum())
+    # Both are 0 where not valid.
+    sums = np.array([shard.counts.sum() - background, shard.valid.sum()], dtype=float)
+    signal, points = shard.comm.allreduce(sums)
+    return float(np.clip(_EXTRA_PART * signal / max(points, 1.0), _EXTRA_LEAST, EXTRA))
+
+
+def deviance(
+    counts: NDArray[np.float64], expected: NDArray[np.float64], extra: float
+) -> NDArray[np.float64]:
+    """Return each point's share of J, with the weight 1."""
+    more = expected - counts
+    photons = counts + extra
+    # log(1 + t) with all digits where data and model nearly agree: log1p, which takes four times
+    # as long as log2 where they don't.
+    t = more / photons
+    u = 1.0 + t
+    log = np.log2(u)
+    log *= _LN2
+    t -= u - 1.0
+    t /= u
+    log += t
+    log *= photons
+    return np.asarray(more - log)
+
+
+def noise_level(
+    expected: NDArray[np.float64], extra: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and variance of one point's share of J under pure Poisson noise.
+
+    Both tend to 1/2 for many photons and to small values for few; they are
+    interpolated in a table of exact sums over the Poisson distribution.
+    """
+    log_lam, mean, variance = _noise_table(extra)
+    where = np.log(np.clip(expected, 1e-6, None))
+    return np.interp(where, log_lam, mean), np.interp(where, log_lam, variance)
+
+
+@cache
+def _noise_table(
+    extra: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    log_lam = np.linspace(np.log(1e-6), np.log(400.0), 400)
+    lam = np.exp(log_lam)[:, None]
+    counts = np.arange(600.0)[None, :]
+    share = deviance(counts, lam, extra)
+    weight = np.exp(xlogy(counts, lam) - lam - gammaln(counts + 1))
+    mean = np.sum(weight * share, axis=1)
+    variance = np.sum(weight * share**2, axis=1) - mean**2
+    return log_lam, mean, variance
+
+
+def _blocks(points: int) -> Iterator[slice]:
+    return (slice(k, min(k + _BLOCK, points)) for k in range(0, points, _BLOCK))
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Value and gradients of the misfit.
+
+    Attributes
+    ----------
+    value : float
+        J.
+    scale : float
+        C, the one that minimises J.
+    d_positions : (n, 3) ndarray or None
+        dJ/dx [1/Å].
+    d_weights : (n,) ndarray or None
+        dJ/dw.
+    """
+
+    value: float
+    scale: float
+    d_positions: NDArray[np.float64] | None
+    d_weights: NDArray[np.float64] | None
+
+
+class PoissonMisfit:
+    """The misfit on this rank's points; all ranks call it together.
+
+    Parameters
+    ----------
+    shard : Shard
+        Counts and mask.
+    factor : StructureFactor
+        Transform on the same points.
+    window : (m,) ndarray, optional
+        Weight of each point between 0 and 1.
+    floor : float
+        Relative error of the model's amplitude, added to the counting error:
+        u = window / (1 + 4 floor^2 S^2 / I), S = I - b what isn't background.
+    incoherent : float
+        C^2 n, what n atoms scatter into a point without regard to phases [photons]. As many
+        photons times floor^2 are added to data and model besides
+        :func:`extra_photons`: where Omega is
+        small, its error is that of the atoms that are wrong.
+    """
+
+    def __init__(
+        self,
+        shard: Shard,
+        factor: StructureFactor,
+        window: NDArray[np.float64] | None = None,
+        floor: float = 0.0,
+        incoherent: float = 0.0,
+    ) -> None:
+        self._least = extra_photons(shard)
+        self._extra = self._least + floor**2 * incoherent
+        self._comm = shard.comm
+        self._factor = factor
+        self._counts = shard.counts
+        self._background_at = shard.background_at
+        self._background = shard.background_at(slice(None))
+        self._signal = shard.signal
+        # S^2 / I, less two standard deviations: a weight that went with the noise of few
+        # photons would bias the fit.
+        power = np.maximum(shard.counts - 2.0 * np.sqrt(shard.counts), 0.0)
+        if shard.background is not None:
+            power *= (self._signal / np.maximum(shard.counts, 1.0)) ** 2
+        self._power = power
+        weight = shard.valid / (1.0 + 4.0 * floor**2 * self._power)
+        self._weight = weight if window is None else weight * window
+        self._valid = shard.valid.astype(float)
+
+    def floor_for(
+        self, omega: NDArray[np.complex128], scale: float, incoherent: float = 0.0
+    ) -> float:
+        """Return the relative floor at which the model's error is just explained.
+
+        The smallest floor, up to 0.5, at which sum u (share of J) exceeds its mean under noise
+        by less than three standard deviations: an estimate of how wrong the amplitudes still
+        are; 0 where the data don't tell.
+        """
+        expected = self.expected(omega, scale)
+        noise, variance = noise_level(expected, self._least)
+        for floor in _FLOORS:
+            u = self._valid / (1.0 + 4.0 * floor**2 * self._power)
+            # The residual's variance is the noise over u: compare u * share with it.
+            extra = self._least + floor**2 * incoherent
+            share = u * deviance(self._counts, expected, extra)
+            less = (expected + self._least) / (expected + extra)
+            sums = [self._valid @ (share - noise * less), self._valid @ (variance * less**2)]
+            over, square = self._comm.allreduce(np.array(sums, dtype=float))
+            if over <= _CLEAR * np.sqrt(square):
+                break
+        return float(floor)
+
+    def cost_of_one(self, omega: NDArray[np.complex128], scale: float) -> float:
+        """Return by about how much one missing atom raises J.
+
+        C^2 sum u where the photons are the crystal's own, less where others rule.
+        """
+        return scale**2 * self._comm.sum(float(self.sharpness(omega, scale).sum()))
+
+    def sharpness(self, omega: NDArray[np.complex128], scale: float) -> NDArray[np.float64]:
+        """Return u C^2 abs(Omega)^2 / (lambda + e) on this rank's points, (m,).
+
+        The curvature of J by the weight of an atom anywhere is about 2 C^2 times its sum.
+        """
+        signal = scale**2 * squared(omega)
+        return np.asarray(self._weight * signal / (signal + self._background + self._extra))
+
+    def excess(self, omega: NDArray[np.complex128], scale: float) -> tuple[float, float, float]:
+        """Return by how much J exceeds what pure noise gives.
+
+        Returns
+        -------
+        sigmas : float
+            In standard deviations of the noise.
+        atoms : float
+            In single missing atoms, see `cost_of_one`.
+        sigma : float
+            One standard deviation in single missing atoms.
+        """
+        expected = self.expected(omega, scale)
+        mean, variance = noise_level(expected, self._least)
+        u = self._weight
+        sums = self._comm.allreduce(
+            np.array(
+                [u @ (deviance(self._counts, expected, self._extra) - mean), u**2 @ variance],
+                dtype=float,
+            )
+        )
+        one = max(self.cost_of_one(omega, scale), 1e-300)
+        sigma = float(np.sqrt(max(sums[1], 1e-300)))
+        return float(sums[0]) / sigma, float(sums[0]) / one, sigma / one
+
+    def scale(self, omega: NDArray[np.complex128], start: float | None = None) -> float:
+        """Return the C that minimises J for a given structure factor."""
+        power = squared(omega)
+        if start is None:
+            pair = [self._weight @ self._signal, self._weight @ power]
+            sums = self._comm.allreduce(np.array(pair))
+            start = float(np.sqrt(sums[0] / max(sums[1], 1e-300)))
+        c2 = start**2
+        weighted = self._weight * power
+        total = weighted.sum()
+        for _ in range(30):
+            # Newton in C^2, in which lambda is linear and J convex.
+            sums = np.array([total, 0.0])
+            for part in _blocks(len(power)):
+                expected = c2 * power[part]
+                expected += self._background_at(part) + self._extra
+                ratio = self._counts[part] + self._extra
+                ratio /= expected
+                ratio *= weighted[part]  # its sum is that of u I'/lambda' dlambda/dC^2
+                sums[0] -= ratio.sum()
+                ratio /= expected
+                sums[1] += ratio @ power[part]
+            first, second = self._comm.allreduce(sums)
+            step = -float(first / max(second, 1e-300))
+            c2 = max(c2 + step, 0.1 * c2)
+            if abs(step) < _CLOSE * c2:
+                break
+        return float(np.sqrt(c2))
+
+    @property
+    def weight(self) -> NDArray[np.float64]:
+        """Weight u of each of this rank's points, (m,)."""
+        return self._weight
+
+    def expected(self, omega: NDArray[np.complex128], scale: float) -> NDArray[np.float64]:
+        """Return lambda = C^2 abs(Omega)^2 + b on this rank's points, (m,)."""
+        return np.asarray(scale**2 * squared(omega) + self._background)
+
+    def field(
+        self, omega: NDArray[np.complex128], scale: float | None = None
+    ) -> tuple[float, float, NDArray[np.complex128]]:
+        """Return J, C and the field whose adjoint gives all gradients.
+
+        dJ/dw_j = Re sum_q field exp(+i q.x_j), dJ/dx_j = -w_j Im sum_q q field exp(+i q.x_j).
+        """
+        c = self.scale(omega, scale)
+        value, field = 0.0, np.empty(len(omega), dtype=complex)
+        for part in _blocks(len(omega)):
+            counts, weight = self._counts[part], self._weight[part]
+            expected = c * c * squared(omega[part])
+            expected += self._background_at(part)
+            value += float(weight @ deviance(counts, expected, self._extra))
+            slope = expected - counts
+            slope *= 2.0 * c * c * weight
+            slope /= expected + self._extra
+            np.multiply(slope, omega[part], out=field[part])
+        return self._comm.sum(value), c, field
+
+    def newton_step(
+        self,
+        omega: NDArray[np.complex128],
+        scale: float,
+        derivatives: NDArray[np.float64],
+    ) -> tuple[NDArray[np.float64], float]:
+        """Return the Gauss-Newton step of some parameters, C free, and what J would lose.
+
+        Parameters
+        ----------
+        omega : (m,) complex ndarray
+            Structure factor on this rank's points.
+        scale : float
+            C.
+        derivatives : (k, m) ndarray
+            Derivatives of abs(Omega)^2 by the parameters.
+
+        Returns
+        -------
+        step : (k,) ndarray
+        gain : float
+        """
+        number = len(derivatives) + 1
+        system, right = np.zeros((number, number)), np.zeros(number)
+        for part in _blocks(len(omega)):
+            power = squared(omega[part])
+            expected = scale**2 * power + self._background_at(part)
+            slope = np.vstack([scale**2 * derivatives[:, part], 2.0 * scale * power])
+            weighted = slope * (self._weight[part] / (expected + self._extra))
+            system += weighted @ slope.T
+            right += weighted @ (expected - self._counts[part])
+        system, right = self._comm.allreduce(system), self._comm.allreduce(right)
+        change = -np.asarray(np.linalg.lstsq(system, right, rcond=None)[0], dtype=float)
+        return change[:-1], float(-0.5 * change @ right)
+
+    def preference(
+        self, old: NDArray[np.complex128], new: NDArray[np.complex128]
+    ) -> tuple[float, float]:
+        """Return by how much J is lower for a new structure factor, and the noise of that.
+
+        For points that had no part in either: the difference is linear in the counts.
+        """
+        (before, c_old, _), (after, c_new, _) = self.field(old), self.field(new)
+        old_counts, new_counts = self.expected(old, c_old), self.expected(new, c_new)
+        ratio = np.log((new_counts + self._extra) / (old_counts + self._extra))
+        variance = self._comm.sum(float(self._weight**2 @ (new_counts * ratio**2)))
+        return before - after, float(np.sqrt(variance))
+
+    def __call__(
+        self,
+        x: NDArray[np.float64],
+        weights: NDArray[np.float64] | None = None,
+        *,
+        positions: bool = False,
+        occupancies: bool = False,
+        scale: float | None = None,
+    ) -> Misfit:
+        """Evaluate J for atoms at x, (n, 3) [Å], with optional weights, (n,)."""
+        value, c, field = self.field(self._factor.forward(x, weights), scale)
+        d_x = d_w = None
+        if positions:
+            d_x = -self._factor.adjoint_moments(field, x).imag
+            if weights is not None:
+                d_x *= weights[:, None]
+            d_x = self._comm.allreduce(d_x)
+        if occupancies:
+            d_w = self._comm.allreduce(self._factor.adjoint(field, x).real.copy())
+        return Misfit(value, c, d_x, d_w)
+
+
+def honest_misfit(
+    shard: Shard,
+    factor: StructureFactor,
+    omega: NDArray[np.complex128],
+    atoms: int,
+    points: NDArray[np.float64] | None = None,
+) -> PoissonMisfit:
+    """Return the misfit whose noise includes what an object doesn't explain.
+
+    Parameters
+    ----------
+    shard, factor
+        As for :class:`PoissonMisfit`.
+    omega : (m,) complex ndarray
+        Structure factor of the object on this rank's points.
+    atoms : int
+        How many it has.
+    points : (m,) ndarray, optional
+        Weight of each point in it, between 0 and 1. How much isn't explained is taken from all.
+    """
+    exact = PoissonMisfit(shard, factor)
+    scale = exact.scale(omega)
+    incoherent = scale**2 * atoms
+    floor = exact.floor_for(omega, scale, incoherent)
+    return PoissonMisfit(shard, factor, points, floor, incoherent)

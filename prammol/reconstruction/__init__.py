@@ -1,0 +1,28 @@
+"""From counts to atoms: the loop, its presets, and what they work on.
+
+:mod:`prammol.reconstruction.loop` reads like Algorithm 1 of the paper. A preset is a list of stages;
+``paper`` is Algorithm 1 as printed, ``default`` the best known. The parts:
+
+* :mod:`prammol.reconstruction.occupancy`: which sites hold an atom;
+* :mod:`prammol.reconstruction.refinement`: where the atoms are;
+* :mod:`prammol.reconstruction.uncertainty`: how sure both are;
+* :mod:`prammol.reconstruction.stages`: the steps of the loop, for each preset.
+"""
+
+from __future__ import annotations
+
+from prammol.reconstruction.loop import make_problem, reconstruct
+from prammol.reconstruction.presets import PRESETS, Preset, get_preset
+from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.result import Reconstruction
+
+__all__ = [
+    "PRESETS",
+    "Preset",
+    "Problem",
+    "Reconstruction",
+    "State",
+    "get_preset",
+    "make_problem",
+    "reconstruct",
+]

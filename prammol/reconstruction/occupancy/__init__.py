@@ -1,0 +1,45 @@
+"""Which sites hold an atom.
+
+The paper decides this by cross-validation over an ordering of single atoms (Eqs. 10, 11).
+Preset ``default`` decides it jointly: binary quadratic optimisation, Gibbs sampling, a prior of
+bond energy, moves with the neighbours relaxed.
+"""
+
+from __future__ import annotations
+
+from prammol.reconstruction.occupancy.bond_energy import learnt_bond
+from prammol.reconstruction.occupancy.continuous import fit_occupancies
+from prammol.reconstruction.occupancy.gibbs_sampling import (
+    exchanges,
+    heat_bath,
+    sample_near,
+    sample_sets,
+    swept,
+)
+from prammol.reconstruction.occupancy.low_signal import is_low_signal, low_gain_per_atom
+from prammol.reconstruction.occupancy.relaxed_moves import (
+    Moves,
+    cheapest_moves,
+    relaxed_costs,
+    with_neighbours_relaxed,
+)
+from prammol.reconstruction.occupancy.site_selection import Choice, Expansion, Sites
+
+__all__ = [
+    "Choice",
+    "Expansion",
+    "Moves",
+    "Sites",
+    "cheapest_moves",
+    "exchanges",
+    "fit_occupancies",
+    "heat_bath",
+    "is_low_signal",
+    "learnt_bond",
+    "low_gain_per_atom",
+    "relaxed_costs",
+    "sample_near",
+    "sample_sets",
+    "swept",
+    "with_neighbours_relaxed",
+]

@@ -1,0 +1,69 @@
+"""Occupancies: the relaxed form of the question which atoms exist.
+
+Every site gets a weight between 0 and 1; at fixed positions the misfit is
+minimised over the weights by bounded L-BFGS (Byrd et al., SIAM J. Sci. Comput. 16,
+1190 (1995)). A weight above 1/2 is an atom.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+
+
+def fit_occupancies(
+    misfit: PoissonMisfit,
+    sites: NDArray[np.float64],
+    start: NDArray[np.float64],
+    free: NDArray[np.bool_],
+    iterations: int = 30,
+    tolerance: float = 1e-5,
+) -> NDArray[np.float64]:
+    """Return the weights in [0, 1] that minimise the misfit at fixed positions.
+
+    Parameters
+    ----------
+    misfit : PoissonMisfit
+        The misfit; all ranks call this together.
+    sites : (n, 3) ndarray
+        Positions [Å].
+    start : (n,) ndarray
+        Weights to start from.
+    free : (n,) bool ndarray
+        Weights that may change.
+    iterations : int
+        Largest number of L-BFGS iterations.
+    tolerance : float
+        Stop when an iteration lowers the misfit by less than this fraction.
+
+    Returns
+    -------
+    (n,) ndarray
+    """
+    weights = np.array(start, dtype=float)
+    if not free.any():
+        return weights
+    scale: float | None = None
+    unit = misfit(sites, weights).value or 1.0
+
+    def objective(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        nonlocal scale
+        weights[free] = values
+        result = misfit(sites, weights, occupancies=True, scale=scale)
+        scale = result.scale
+        assert result.d_weights is not None
+        return result.value / unit, result.d_weights[free] / unit
+
+    found = minimize(
+        objective,
+        weights[free],
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0.0, 1.0)] * int(free.sum()),
+        options={"maxiter": iterations, "maxcor": 20, "ftol": tolerance},
+    )
+    weights[free] = found.x
+    return weights

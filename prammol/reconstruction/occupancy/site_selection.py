@@ -1,0 +1,407 @@
+"""Which sites hold an atom, as a whole: the best of many sets by flips and exchanges.
+
+Near an object the misfit is a quadratic function of the occupancies,
+
+    J(w + d) = J(w) + sum_i g_i d_i + 1/2 sum_ij H_ij d_i d_j,
+
+g from the difference map, H_ij = 2 C^2 sum_q s cos(q.(x_i - x_j)) the overlap of the
+images of two atoms (Gauss-Newton; the other half of the sum has random phases). The patches
+around a few Bragg peaks don't resolve neighbouring sites, so flips must be weighed together:
+a flip changes g of its neighbourhood, and pairs of flips are tried where single ones don't
+help. A prior of bonds (:class:`~prammol.reconstruction.occupancy.bond_prior.BondPrior`) is of the same form.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.spatial import cKDTree
+
+from prammol.core.parallel import Communicator
+from prammol.diffraction.structure_factor import StructureFactor
+from prammol.likelihood.difference_map import difference_map
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.reconstruction.occupancy.bond_prior import BondPrior, fit_bonds, scale_free_bonds
+from prammol.structure.separation import TOO_CLOSE
+
+_FORBIDDEN = 1e12
+_FAR = 4.0  # overlaps beyond are left out [neighbour distances]
+_FEWEST = 3  # neighbours of a site that may be taken
+_ROUGH = 1e-4  # accuracy of the overlaps
+LEAST = 1.0  # a log-likelihood ratio that counts
+_PART = 0.25  # of what a step promised must come true
+
+
+@dataclass(frozen=True)
+class Flips:
+    """The least of a quadratic function that flips found.
+
+    Attributes
+    ----------
+    taken : (n,) bool ndarray
+    cost : (n,) ndarray
+        Of one more flip of each.
+    steps : int
+        Flips and pairs of flips made.
+    gain : float
+        By how much the function fell.
+    """
+
+    taken: NDArray[np.bool_]
+    cost: NDArray[np.float64]
+    steps: int
+    gain: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which sites hold an atom.
+
+    Attributes
+    ----------
+    taken : (n,) bool ndarray
+    cost : (n,) ndarray
+        What flipping each site alone would cost; infinite for those that weren't free.
+    prior : BondPrior
+        The prior that was used.
+    value : float
+        Misfit of the set.
+    """
+
+    taken: NDArray[np.bool_]
+    cost: NDArray[np.float64]
+    prior: BondPrior
+    value: float
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """Misfit and prior of bonds as a quadratic function of the occupancies of free sites.
+
+    Attributes
+    ----------
+    free : (m,) int ndarray
+        Which sites are free.
+    slope : (m,) ndarray
+        Derivative by the occupancy of each.
+    curvature : (m, m) sparse array
+        Second derivatives.
+    close : (m, m) sparse array
+        Besides, for sites too close to each other to be both taken.
+    prior : BondPrior
+    value : float
+        Misfit of the set itself.
+    """
+
+    free: NDArray[np.intp]
+    slope: NDArray[np.float64]
+    curvature: csr_matrix
+    close: csr_matrix
+    prior: BondPrior
+    value: float
+
+    @property
+    def every(self) -> csr_matrix:
+        """All second derivatives."""
+        return (self.curvature + self.close).tocsr()
+
+
+class Sites:
+    """Sites that may hold an atom, and how the images of their atoms overlap.
+
+    Parameters
+    ----------
+    misfit : PoissonMisfit
+    factor : StructureFactor
+    comm : Communicator
+    positions : (n, 3) ndarray
+        Where they are [Å].
+    taken : (n,) bool ndarray
+        An object near the others that will be asked about.
+    distance : float
+        Nearest-neighbour distance [Å].
+    reach : float
+        What counts as a neighbour [Å].
+    bond : float, optional
+        Worth of a bond; learnt from the object if not given.
+    """
+
+    def __init__(
+        self,
+        misfit: PoissonMisfit,
+        factor: StructureFactor,
+        comm: Communicator,
+        positions: NDArray[np.float64],
+        taken: NDArray[np.bool_],
+        distance: float,
+        reach: float,
+        bond: float | None = None,
+    ) -> None:
+        self.positions, self.distance = positions, distance
+        self._bond = bond
+        self._misfit, self._factor, self._comm = misfit, factor, comm
+        omega = factor.forward(positions[taken])
+        self._sharpness = misfit.sharpness(omega, misfit.scale(omega))
+        self._far = _FAR * distance
+        self._known = np.zeros(len(positions), dtype=bool)
+        self._overlaps = csr_matrix((0, 0))
+        self._close = _pairwise(positions, TOO_CLOSE * distance)
+        self._bonds = _pairwise(positions, reach)
+
+    def with_bond(self, bond: float) -> Sites:
+        """Return the same sites with another worth of a bond."""
+        other = copy(self)
+        other._bond = bond
+        return other
+
+    def choose(self, taken: NDArray[np.bool_], passes: int = 1, depth: float = 0.5) -> Choice:
+        """Return the best set of sites near a given one, by misfit and prior of bonds.
+
+        The surface of the object and the vacant sites beside it are free, and sites at which
+        the difference map is stronger than `depth` whole atoms.
+
+        Parameters
+        ----------
+        taken : (n,) bool ndarray
+            Where to start.
+        passes : int
+            How often the misfit is expanded anew; fewer if nothing changes.
+        depth : float
+        """
+        most = len(taken)
+        for _ in range(passes):
+            near = self.expand(taken, depth)
+            every, free = near.every, near.free
+            before = near.value + self._energy(taken, near.prior)
+            # A step too far for the quadratic function is taken back by half.
+            while True:
+                found = best_flips(taken[free], near.slope, every, LEAST, most)
+                new = taken.copy()
+                new[free] = found.taken
+                value = self._misfit(self.positions[new]).value
+                gain = before - value - self._energy(new, near.prior)
+                if found.steps == 0 or gain > _PART * found.gain or found.steps == 1:
+                    break
+                most = max(found.steps // 2, 1)
+            cost = np.full(len(taken), np.inf)
+            cost[free] = _of_moves(found.cost, found.taken, near.curvature, near.close)
+            if found.steps == 0 or gain <= 0:
+                value = near.value
+                break
+            taken = new
+            most *= 2
+        return Choice(taken, cost, near.prior, value)
+
+    def expand(self, taken: NDArray[np.bool_], depth: float = 0.5) -> Expansion:
+        """Return misfit and prior of bonds near a set of sites as a quadratic function.
+
+        Parameters
+        ----------
+        taken : (n,) bool ndarray
+        depth : float
+            As for :meth:`choose`.
+        """
+        difference = difference_map(self._misfit, self._factor, self._comm, self.positions[taken])
+        map_ = difference(self.positions)
+        bonds = self.without_data(taken, np.abs(map_) > depth)
+        free = bonds.free
+        return replace(
+            bonds,
+            slope=bonds.slope + map_[free] * difference.height,
+            curvature=(self._overlaps_of(free) * difference.height + bonds.curvature).tocsr(),
+            value=difference.value,
+        )
+
+    def without_data(
+        self, taken: NDArray[np.bool_], besides: NDArray[np.bool_] | None = None
+    ) -> Expansion:
+        """Return the prior of bonds alone near a set of sites.
+
+        Parameters
+        ----------
+        taken : (n,) bool ndarray
+        besides : (n,) bool ndarray, optional
+            Sites that are free besides the surface and the vacant sites beside it, if they
+            touch the set.
+        """
+        number = self._bonds @ taken
+        surface, beside = self._at_surface(taken, number)
+        if self._bond is None:
+            prior = fit_bonds(number[surface], number[beside])
+        else:
+            prior = scale_free_bonds(number[taken], self._bond)
+        wanted = surface | beside
+        if besides is not None:
+            wanted |= besides & (taken | (number > 0))
+        free = np.flatnonzero(wanted)
+        close = self._close[free][:, free] * _FORBIDDEN
+        half = prior.half_at(int(taken.sum()))
+        slope = prior.strength * (half - number[free])
+        if self._bond is None:
+            slope = np.maximum(slope, -prior.surest(int(taken.sum())))
+        slope += close @ taken[free]
+        curvature = -prior.strength * self._bonds[free][:, free]
+        return Expansion(free, slope, curvature.tocsr(), close, prior, 0.0)
+
+    def bonds_of(self, taken: NDArray[np.bool_], near: Expansion) -> Expansion:
+        """Return the prior of bonds alone near a set, of the sites free in another expansion."""
+        return self.without_data(taken, np.isin(np.arange(len(taken)), near.free))
+
+    def smoothness(self, taken: NDArray[np.bool_]) -> float:
+        """Return the worth of a bond that a set's own surface tells, see :func:`fit_bonds`."""
+        number = self._bonds @ taken
+        surface, beside = self._at_surface(taken, number)
+        return fit_bonds(number[surface], number[beside]).strength
+
+    @staticmethod
+    def _at_surface(
+        taken: NDArray[np.bool_], number: NDArray[np.float64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Tell which sites are atoms of the surface, and which vacant ones lie beside it."""
+        return taken & (number < np.median(number[taken])), ~taken & (number >= _FEWEST)
+
+    def _overlaps_of(self, free: NDArray[np.intp]) -> csr_matrix:
+        """Return the overlaps of some sites, (m, m)."""
+        if not self._known[free].all():
+            # At a surface a third of all is enough; who asks for others will ask for many.
+            self._known[free if not self._known.any() else slice(None)] = True
+            sites = self.positions[self._known]
+            rough = self._factor.with_accuracy(_ROUGH)
+            self._overlaps = overlaps(rough, self._sharpness, sites, self._far, self._comm)
+        place = np.cumsum(self._known) - 1
+        return self._overlaps[place[free]][:, place[free]]
+
+    def _energy(self, taken: NDArray[np.bool_], prior: BondPrior) -> float:
+        """Return minus the logarithm of the prior of a set, up to a constant."""
+        number = self._bonds @ taken
+        atoms = int(taken.sum())
+        energy = prior.of(atoms, 0.5 * float(taken @ number))
+        if self._bond is not None:
+            return energy
+        vacant = ~taken & (self._close @ taken == 0)
+        return energy - prior.overcharged(number[vacant], atoms)
+
+
+def overlaps(
+    factor: StructureFactor,
+    sharpness: NDArray[np.float64],
+    sites: NDArray[np.float64],
+    reach: float,
+    comm: Communicator,
+) -> csr_matrix:
+    """Return H of all pairs of sites closer than `reach`, in units of its diagonal, (n, n).
+
+    Parameters
+    ----------
+    factor : StructureFactor
+    sharpness : (m,) ndarray
+        Weight s of each point, :meth:`prammol.likelihood.quasi_likelihood.PoissonMisfit.sharpness`.
+    sites : (n, 3) ndarray
+        Positions [Å].
+    reach : float
+        Distance beyond which the overlap is left out [Å].
+    comm : Communicator
+    """
+    n = len(sites)
+    i, j = cKDTree(sites).query_pairs(reach, output_type="ndarray").T
+    apart = np.concatenate([np.zeros((1, 3)), sites[i] - sites[j]])
+    values = comm.allreduce(factor.adjoint(sharpness + 0j, apart).real.copy())
+    values /= values[0]
+    own = np.arange(n)
+    entries = np.concatenate([np.ones(n), values[1:], values[1:]])
+    rows, columns = np.concatenate([own, i, j]), np.concatenate([own, j, i])
+    return csr_matrix((entries, (rows, columns)), shape=(n, n))
+
+
+def _of_moves(
+    cost: NDArray[np.float64],
+    taken: NDArray[np.bool_],
+    curvature: csr_matrix,
+    close: csr_matrix,
+) -> NDArray[np.float64]:
+    """Return what flips cost if an atom that is added takes the place of those too close to it."""
+    i, k = close[:, taken].nonzero()
+    k = np.flatnonzero(taken)[k]
+    new = ~taken[i]
+    i, k = i[new], k[new]
+    out = cost.copy()
+    overlap = np.asarray(curvature[i, k]).ravel() if len(i) else np.empty(0)
+    np.add.at(out, i, cost[k] - overlap - _FORBIDDEN)
+    return out
+
+
+def _pairwise(sites: NDArray[np.float64], reach: float) -> csr_matrix:
+    """Return a symmetric array with 1.0 for all pairs closer than `reach`."""
+    n = len(sites)
+    i, j = cKDTree(sites).query_pairs(reach, output_type="ndarray").T
+    rows, columns = np.concatenate([i, j]), np.concatenate([j, i])
+    return csr_matrix((np.ones(2 * len(i)), (rows, columns)), shape=(n, n))
+
+
+def best_flips(
+    taken: NDArray[np.bool_],
+    slope: NDArray[np.float64],
+    curvature: csr_matrix,
+    least: float,
+    most: int = 10_000,
+    candidates: int = 300,
+) -> Flips:
+    """Lower a quadratic function of occupancies 0 and 1 by flips and pairs of flips.
+
+    Steepest descent: of all single flips the best; when none helps, of all pairs among the
+    least costly flips the best; until none of these helps either.
+
+    Parameters
+    ----------
+    taken : (n,) bool ndarray
+        Where to start.
+    slope : (n,) ndarray
+        Derivative by each occupancy there.
+    curvature : (n, n) sparse array
+        Second derivatives, symmetric.
+    least : float
+        Smallest gain that counts.
+    most : int
+        Most steps.
+    candidates : int
+        Flips considered for pairs.
+    """
+    taken = taken.copy()
+    g = slope.astype(float).copy()
+    half = 0.5 * curvature.diagonal()
+
+    gain, steps = 0.0, 0
+    while steps < most and len(taken):
+        sign = np.where(taken, -1.0, 1.0)
+        cost = sign * g + half
+        i = int(np.argmin(cost))
+        if cost[i] < -least:
+            gain -= cost[i]
+            steps += 1
+            flip(i, taken, g, curvature)
+            continue
+        few = np.argsort(cost, kind="stable")[:candidates]
+        block = curvature[few][:, few].toarray() * np.outer(sign[few], sign[few])
+        both = cost[few][:, None] + cost[few] + block
+        np.fill_diagonal(both, np.inf)
+        a, b = np.unravel_index(int(np.argmin(both)), both.shape)
+        if not both[a, b] < -least:
+            break
+        gain -= both[a, b]
+        steps += 1
+        flip(int(few[a]), taken, g, curvature)
+        flip(int(few[b]), taken, g, curvature)
+    return Flips(taken, np.where(taken, -1.0, 1.0) * g + half, steps, float(gain))
+
+
+def flip(
+    i: int, taken: NDArray[np.bool_], slope: NDArray[np.float64], curvature: csr_matrix
+) -> None:
+    """Flip one occupancy of a quadratic function in place; the slope, (n,), follows."""
+    row = slice(curvature.indptr[i], curvature.indptr[i + 1])
+    slope[curvature.indices[row]] += (-1.0 if taken[i] else 1.0) * curvature.data[row]
+    taken[i] = not taken[i]

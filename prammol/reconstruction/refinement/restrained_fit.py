@@ -1,0 +1,62 @@
+"""Pull atoms to where the data want them, held together by the energy."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.potentials.lammps import Cluster
+
+
+def restrained_fit(
+    misfit: PoissonMisfit,
+    cluster: Cluster,
+    x: NDArray[np.float64],
+    stiffness: float,
+    iterations: int,
+) -> NDArray[np.float64]:
+    """Lower misfit + stiffness * energy over the positions by L-BFGS.
+
+    An atom in a basin of the energy next to its true one feels the data across the
+    barrier; relaxing it afterwards leaves it in the basin the data chose.
+
+    Parameters
+    ----------
+    misfit : PoissonMisfit
+        The misfit; all ranks call this together.
+    cluster : Cluster
+        Energies and forces.
+    x : (n, 3) ndarray
+        Positions [Å].
+    stiffness : float
+        Weight of the energy [1/eV].
+    iterations : int
+        L-BFGS iterations.
+
+    Returns
+    -------
+    (n, 3) ndarray
+        Positions [Å].
+    """
+    scale: float | None = None
+
+    def objective(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        nonlocal scale
+        y = values.reshape(-1, 3)
+        result = misfit(y, positions=True, scale=scale)
+        scale = result.scale
+        energy, forces = cluster.energy_forces(y)
+        assert result.d_positions is not None
+        slope = result.d_positions - stiffness * forces
+        return result.value + stiffness * energy, slope.ravel()
+
+    found = minimize(
+        objective,
+        x.ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": iterations, "maxcor": 20},
+    )
+    return np.asarray(found.x).reshape(-1, 3)

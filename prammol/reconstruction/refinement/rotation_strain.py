@@ -1,0 +1,171 @@
+"""Rotation and strain of the whole object: what no energy determines, the data do.
+
+With x_j = exp(A) x_j' about the centre the structure factor changes by
+
+    dOmega = -i sum_ab q_a A_ab M_b(q),  M_b = sum_j (x_jb - c_b) exp(-i q.x_j),
+
+so three transforms M_b give the derivative by all nine elements of A.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import expm
+
+from prammol.diffraction.structure_factor import StructureFactor
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+
+# Antisymmetric A turn the object, symmetric ones strain it.
+ROTATIONS = np.zeros((3, 3, 3))
+for _k in range(3):
+    ROTATIONS[_k, (_k + 2) % 3, (_k + 1) % 3] = 1.0
+    ROTATIONS[_k, (_k + 1) % 3, (_k + 2) % 3] = -1.0
+LINEAR_MAPS = np.eye(9).reshape(9, 3, 3)
+
+# A map with six more parameters lowers J by 3 on average if there is no strain.
+_SIGNIFICANT = 30.0
+# While atoms are missing any map gains a little; one that doesn't explain this part of the
+# misfit would only take the atoms off the minimum of the energy.
+_WORTHWHILE = 0.05
+_LARGEST_STRAIN = 0.1
+_SMALLEST_STRAIN = 1e-12  # less is rounding
+_TURNS = 3
+_HALVINGS = 4
+
+
+def align_rotation(
+    misfit: PoissonMisfit,
+    factor: StructureFactor,
+    x: NDArray[np.float64],
+    steps: int = _TURNS,
+) -> tuple[NDArray[np.float64], float]:
+    """Turn an object about its centre so that the misfit is least.
+
+    Gauss-Newton on the three angles and the scale; a step that doesn't lower the
+    misfit isn't taken.
+
+    Parameters
+    ----------
+    misfit : PoissonMisfit
+    factor : StructureFactor
+    x : (n, 3) ndarray
+        Positions [Å].
+    steps : int
+        Largest number of steps.
+
+    Returns
+    -------
+    positions : (n, 3) ndarray
+        Turned positions [Å].
+    value : float
+        Misfit there.
+    """
+    turned = _align(misfit, factor, _Pose(misfit, factor, x), ROTATIONS, steps)
+    return turned.x, turned.value
+
+
+def align_strained(
+    misfit: PoissonMisfit,
+    factor: StructureFactor,
+    x: NDArray[np.float64],
+    data: NDArray[np.float64],
+    steps: int = 6,
+) -> tuple[NDArray[np.float64], float]:
+    """Turn an object and, where the data insist, strain it evenly.
+
+    A warm crystal is larger than the minimum of its energy, and so is one whose
+    potential has another lattice constant.
+
+    Parameters
+    ----------
+    misfit, factor
+        As for :func:`align_rotation`.
+    x : (n, 3) ndarray
+        Positions at a minimum of the energy [Å].
+    data : (n, 3) ndarray
+        Where the data had put the same atoms before [Å]: the even part of the
+        difference is tried first.
+    steps : int
+        Largest number of steps.
+
+    Returns
+    -------
+    positions : (n, 3) ndarray
+        Positions [Å]; strained only if that lowers the misfit by more than noise would.
+    value : float
+        Misfit there.
+    """
+    turned = _align(misfit, factor, _Pose(misfit, factor, x), ROTATIONS, _TURNS)
+    arm = x - x.mean(axis=0)
+    if np.linalg.matrix_rank(arm) < arm.shape[1]:
+        return turned.x, turned.value
+    even = np.linalg.lstsq(arm, data - data.mean(axis=0), rcond=None)[0]
+    start = turned
+    strain = np.abs(np.linalg.svd(even, compute_uv=False) - 1.0).max()
+    if _SMALLEST_STRAIN < strain < _LARGEST_STRAIN:
+        other = _Pose(misfit, factor, x.mean(axis=0) + arm @ even)
+        start = min(turned, other, key=lambda pose: pose.value)
+    least = max(_SIGNIFICANT, _WORTHWHILE * turned.value)
+    strained = _align(misfit, factor, start, LINEAR_MAPS, steps, least)
+    best = strained if strained.value < turned.value - least else turned
+    return best.x, best.value
+
+
+class _Pose:
+    """An object at its best scale: what it costs, and how that changes with linear maps."""
+
+    def __init__(
+        self,
+        misfit: PoissonMisfit,
+        factor: StructureFactor,
+        x: NDArray[np.float64],
+        scale: float | None = None,
+    ) -> None:
+        self.x, self._factor = x, factor
+        self.omega = factor.forward(x)
+        self.value, self.scale, _ = misfit.field(self.omega, scale)
+
+    @cached_property
+    def moments(self) -> NDArray[np.float64]:
+        """Im(conj(Omega) M_b), (3, points)."""
+        arms = (self.x - self.x.mean(axis=0)).T
+        return np.array([(self.omega.conj() * self._factor.forward(self.x, a)).imag for a in arms])
+
+    def derivatives(self, generators: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return those of abs(Omega)^2 by the coefficient of each generator, (k, points)."""
+        out = np.zeros((len(generators), self._factor.size))
+        for k, a, b in np.argwhere(generators):
+            out[k] += 2.0 * generators[k, a, b] * self._factor.q[:, a] * self.moments[b]
+        return out
+
+
+def _align(
+    misfit: PoissonMisfit,
+    factor: StructureFactor,
+    pose: _Pose,
+    generators: NDArray[np.float64],
+    steps: int,
+    least: float = 1e-3,
+) -> _Pose:
+    """Gauss-Newton on the coefficients of the generators, (k, 3, 3), and the scale.
+
+    It ends when a step promises to lower the misfit by less than `least`.
+    """
+    for _ in range(steps):
+        centre = pose.x.mean(axis=0)
+        derivatives = pose.derivatives(generators)
+        change, gain = misfit.newton_step(pose.omega, pose.scale, derivatives)
+        if gain < least:
+            break
+        for halving in range(_HALVINGS):
+            turn = expm(np.tensordot(change / 2**halving, generators, axes=1))
+            moved = _Pose(misfit, factor, centre + (pose.x - centre) @ turn.T, pose.scale)
+            if moved.value < pose.value:
+                break
+        else:
+            break
+        pose = moved
+    return pose

@@ -1,0 +1,47 @@
+"""Single atoms that the data want elsewhere: a test of each against its own noise.
+
+A surface atom a quarter of an ångström off, in another hollow of the energy, costs less than
+the noise of all points together, so that the misfit says nothing. Its own gradient does: with
+the slope g_j of the misfit and the Fisher information F_j of its three coordinates,
+
+    z_j = g_j . F_j^-1 g_j
+
+is chi-squared with three degrees of freedom if the atom is right (Rao's score test), and
+-F_j^-1 g_j is how far off it is if the others are right.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import chdtri
+
+from prammol.likelihood.fisher_information import Fisher
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.reconstruction.problem import Problem
+
+_FALSE_ALARMS = 0.01  # in a right object, of all atoms together
+
+
+def misplaced(problem: Problem, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far the data want atoms moved that are too far off to be noise.
+
+    Parameters
+    ----------
+    problem : Problem
+    x : (n, 3) ndarray
+        Atoms that explain the data as a whole [Å].
+
+    Returns
+    -------
+    (n, 3) ndarray
+        Shifts, 0 for all others [Å].
+    """
+    found = PoissonMisfit(problem.shard, problem.factor)(x, positions=True)
+    slope = found.d_positions
+    assert slope is not None
+    blocks = Fisher(problem.shard, problem.factor, x, found.scale).blocks()
+    shift = -np.linalg.solve(blocks, slope[:, :, None])[:, :, 0]
+    z = -np.sum(shift * slope, axis=1)
+    far = z > chdtri(3, _FALSE_ALARMS / len(x))
+    return np.where(far[:, None], shift, 0.0)

@@ -1,0 +1,24 @@
+"""The stages of preset ``default``: phase, choose sites, complete, reconsider, refine.
+
+None of them is in the paper; together they replace its Algorithm 1 with fewer, larger steps.
+"""
+
+from __future__ import annotations
+
+from prammol.reconstruction.stages.default.anneal import Anneal
+from prammol.reconstruction.stages.default.choose_sites import ChooseSites
+from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
+from prammol.reconstruction.stages.default.phase_patches import PhasePatches
+from prammol.reconstruction.stages.default.reconsider_atoms import ReconsiderAtoms
+from prammol.reconstruction.stages.default.relax_and_align import RelaxAndAlign
+from prammol.reconstruction.stages.default.restrained_refinement import RestrainedRefinement
+
+__all__ = [
+    "Anneal",
+    "ChooseSites",
+    "CompleteAtoms",
+    "PhasePatches",
+    "ReconsiderAtoms",
+    "RelaxAndAlign",
+    "RestrainedRefinement",
+]

@@ -1,0 +1,157 @@
+"""Proposed sets of atoms: relaxed, compared with the object at hand, the better one kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from prammol.diffraction.structure_factor import StructureFactor
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.reconstruction.occupancy.bond_prior import BondPrior
+from prammol.reconstruction.occupancy.site_selection import LEAST
+from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.refinement.rotation_strain import align_strained
+from prammol.structure.separation import TOO_CLOSE
+
+# Of what was wrong.
+_HARDLY = 0.1
+_HALF = 0.5
+
+
+class Acceptance:
+    """Compares sets of sites with the object at hand by misfit and prior of bonds.
+
+    Parameters
+    ----------
+    problem : Problem
+    misfit : PoissonMisfit
+    factor : StructureFactor
+    prior : BondPrior
+    state : State
+        The object.
+    sites : (n, 3) ndarray
+        Its atoms first, then candidates [Å].
+    value : float
+        Misfit of the object.
+    one : float
+        What one missing atom is worth.
+    tolerances : (float, float)
+        The norm of all forces at which relaxation stops [eV/Å], at first and for what has
+        passed the first test: off the minimum the data may still be fitted a little better,
+        again and again.
+
+    Attributes
+    ----------
+    gain : float
+        Smallest gain that counts.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        misfit: PoissonMisfit,
+        factor: StructureFactor,
+        prior: BondPrior,
+        state: State,
+        sites: NDArray[np.float64],
+        value: float,
+        one: float,
+        tolerances: tuple[float, float],
+    ) -> None:
+        self._problem, self._misfit, self._factor = problem, misfit, factor
+        self._prior, self._state, self._sites = prior, state, sites
+        self._reach = problem.cluster.potential.bond_reach
+        self._close = TOO_CLOSE * problem.cluster.potential.neighbour_distance
+        self._was = np.arange(len(sites)) < len(state.positions)
+        self._tried = {self._was.tobytes()}
+        self._loose, self._tight = tolerances
+        self._value = value + self._bonds(sites[self._was])
+        # Swapping an atom for a site that relaxes to the same place gains next to nothing.
+        self.gain = max(0.01 * one, LEAST)
+
+    def first(self, proposals: Iterable[NDArray[np.bool_]]) -> State | None:
+        """Return the state of the first proposal that is better, (n,) bool each, or None."""
+        for keep in proposals:
+            if self._is_new(keep):
+                y = self.better(self._sites[keep], self.gain)
+                if y is not None:
+                    return self._changed(keep, y)
+        return None
+
+    def best(self, proposals: Iterable[NDArray[np.bool_]]) -> State | None:
+        """Return the state of the best of all proposals, or None if it isn't better.
+
+        The one that costs least before it is relaxed comes first; when hardly anything of what
+        was wrong is left after it, the others aren't relaxed. Nor is the best relaxed tightly when
+        less than half is left: no trifle is taken for a gain then.
+        """
+        new = [keep for keep in proposals if self._is_new(keep)]
+        costs = [self._misfit(x).value + self._bonds(x) for x in (self._sites[k] for k in new)]
+        order = np.argsort(costs, kind="stable")
+        ends = []
+        for k in order:
+            y, value = self._relaxed(self._sites[new[k]], self._loose)
+            left = self._left(y)
+            ends.append((value, y, new[k], left))
+            if left < _HARDLY * self._state.wrong:
+                break
+        if not ends:
+            return None
+        value, y, keep, left = min(ends, key=lambda end: end[0])
+        if value > self._value - self.gain:
+            return None
+        if left < _HALF * self._state.wrong:
+            return self._changed(keep, y)
+        y, value = self._relaxed(y, self._tight)
+        return None if value > self._value - self.gain else self._changed(keep, y)
+
+    def better(self, x: NDArray[np.float64], gain: float) -> NDArray[np.float64] | None:
+        """Return relaxed positions if they are better by some gain, loosely and tightly, or None.
+
+        Parameters
+        ----------
+        x : (n, 3) ndarray
+            Atoms [Å].
+        gain : float
+        """
+        for tolerance in (self._loose, self._tight):
+            x, value = self._relaxed(x, tolerance)
+            if value > self._value - gain:
+                return None
+        return x
+
+    def _is_new(self, keep: NDArray[np.bool_]) -> bool:
+        key = keep.tobytes()
+        if key in self._tried:
+            return False
+        self._tried.add(key)
+        return True
+
+    def _changed(self, keep: NDArray[np.bool_], x: NDArray[np.float64]) -> State:
+        added, removed = int((keep & ~self._was).sum()), int((self._was & ~keep).sum())
+        return replace(self._state, positions=x, added=added, removed=removed, selected=True)
+
+    def _relaxed(
+        self, x: NDArray[np.float64], force_tolerance: float
+    ) -> tuple[NDArray[np.float64], float]:
+        """Relax all atoms, turn and strain them as the data want; also return what they cost."""
+        y, _, _ = self._problem.cluster.relax(x, force_tolerance=force_tolerance)
+        y, value = align_strained(self._misfit, self._factor, y, x)
+        return y, value + self._bonds(y)
+
+    def _bonds(self, x: NDArray[np.float64]) -> float:
+        """Return minus the logarithm of the prior of bonds, up to a constant."""
+        tree = cKDTree(x)
+        vacant = self._sites[tree.query(self._sites)[0] > self._close]
+        number = tree.query_ball_point(vacant, self._reach, return_length=True)
+        return self._prior.energy(x, self._reach) - self._prior.overcharged(number, len(x))
+
+    def _left(self, x: NDArray[np.float64]) -> float:
+        """Return by how many missing atoms' worth the data contradict an object."""
+        exact = PoissonMisfit(self._problem.shard, self._factor)
+        omega = self._factor.forward(x)
+        return exact.excess(omega, exact.scale(omega))[1]

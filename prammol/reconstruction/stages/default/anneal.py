@@ -1,0 +1,121 @@
+"""Sample sets of atoms of a faint crystal at falling temperature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from prammol.likelihood.quasi_likelihood import PoissonMisfit, honest_misfit
+from prammol.reconstruction.occupancy.bond_energy import learnt_bond
+from prammol.reconstruction.occupancy.gibbs_sampling import swept
+from prammol.reconstruction.occupancy.low_signal import low_gain_per_atom
+from prammol.reconstruction.occupancy.site_selection import Sites
+from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.refinement.rotation_strain import align_strained
+from prammol.structure.vacant_sites import vacant_sites
+
+
+@dataclass(frozen=True)
+class Anneal:
+    """Leave the local optima of a crystal whose single atoms are hardly seen.
+
+    Simulated annealing (Kirkpatrick et al., Science 220, 671 (1983)) of the occupancies of the
+    surface and of two layers of vacant sites around it, one pass per iteration. The misfit is
+    expanded anew at each temperature, which here divides misfit and prior of bonds together;
+    at 1, where a pass ends, sets come as often as they are likely. The sites taken more often
+    than not are kept: fewer of them are wrong than of the likeliest set, which is too smooth
+    (Marroquin, Mitter and Poggio, J. Am. Stat. Assoc. 82, 76 (1987)). They are relaxed; a hot
+    pass that raised the misfit is taken back: it has shifted a layer. In each pass more is
+    learnt of what a bond is worth (:mod:`prammol.reconstruction.occupancy.bond_energy`); the last passes sample at 1 with
+    that. While the surface still has to move bonds are worth less: with the right worth it
+    freezes where it is. Does nothing to a crystal that isn't faint (:mod:`prammol.reconstruction.occupancy.low_signal`).
+
+    Attributes
+    ----------
+    passes : int
+        Iterations that begin hot.
+    more : int
+        Iterations after them at temperature 1, with the worth of a bond that was learnt.
+    bond : float
+        Worth of a bond before, as a log-likelihood.
+    sweeps : int
+        Temperatures of one pass, falling evenly to 1.
+    hot : float
+        The first temperature.
+    held : float
+        Where one missing atom is worth less, the first temperature is 1: the data can't hold a
+        hotter surface, which melts and comes back thicker.
+    counted : int
+        Sweeps at temperature 1 that tell how often a site is taken.
+    considered : int
+        How often a flip of each site is considered at each temperature.
+    floor : float
+        Relative error allowed to the model's amplitude, see :class:`~prammol.likelihood.quasi_likelihood.PoissonMisfit`.
+    force_tolerance : float
+        Relaxation stops when the norm of all forces is below this [eV/Å].
+    epsilon : float
+        Accuracy of the Fourier transforms.
+    """
+
+    passes: int = 5
+    more: int = 2
+    bond: float = 1.0
+    sweeps: int = 30
+    hot: float = 5.0
+    held: float = 0.2
+    counted: int = 20
+    considered: int = 5
+    floor: float = 0.05
+    force_tolerance: float = 1e-2
+    epsilon: float = 1e-5
+
+    def __call__(self, problem: Problem, state: State) -> State:
+        """Return the state after one pass."""
+        if state.iteration >= self.passes + self.more:
+            return state
+        annealing = state.iteration < self.passes
+        factor = problem.factor.with_accuracy(self.epsilon)
+        x = state.positions
+        omega = factor.forward(x)
+        exact = PoissonMisfit(problem.shard, factor)
+        scale = exact.scale(omega)
+        worth = exact.cost_of_one(omega, scale)
+        if not low_gain_per_atom(worth):
+            return state
+        hot = self.hot if annealing and worth > self.held else 1.0
+        bond = self.bond if annealing else state.bond
+        misfit = PoissonMisfit(
+            problem.shard, factor, floor=self.floor, incoherent=scale**2 * len(x)
+        )
+        potential = problem.cluster.potential
+        distance, reach = potential.neighbour_distance, potential.bond_reach
+        positions = x
+        for _ in range(2):
+            vacant = vacant_sites(positions, reach, distance)
+            positions = np.concatenate([positions, vacant])
+        was = np.arange(len(positions)) < len(x)
+        sites = Sites(misfit, factor, problem.comm, positions, was, distance, reach, bond)
+        rng = problem.rng("anneal", state.iteration)
+        last = was
+        for k in range(self.sweeps):
+            temperature = max(hot * (1.0 - k / self.sweeps), 1.0)
+            near = sites.expand(last)
+            last = swept(positions, last, near, distance, rng, self.considered, temperature)
+        often = np.zeros(len(was))
+        for _ in range(self.counted):
+            near = sites.expand(last)
+            last = swept(positions, last, near, distance, rng, self.considered)
+            often += last
+        taken = often > 0.5 * self.counted
+        bond = learnt_bond(sites, last, state.bond, rng, self.considered)
+        y, _, _ = problem.cluster.relax(positions[taken], force_tolerance=self.force_tolerance)
+        honest = honest_misfit(problem.shard, factor, factor.forward(y), len(y))
+        y, _ = align_strained(honest, factor, y, positions[taken])
+        # The start follows the noise: its misfit tells nothing.
+        if 0 < state.iteration < self.passes:
+            before, after = (exact.field(o)[0] for o in (omega, factor.forward(y)))
+            if after > before:
+                return replace(state, selected=True, bond=bond)
+        added, removed = int((taken & ~was).sum()), int((was & ~taken).sum())
+        return replace(state, positions=y, added=added, removed=removed, selected=True, bond=bond)

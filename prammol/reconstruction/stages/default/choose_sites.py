@@ -1,0 +1,119 @@
+"""Which of the synthesised sites hold an atom, for each shift of the lattice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.diffraction.structure_factor import StructureFactor
+from prammol.likelihood.quasi_likelihood import PoissonMisfit, peak_window
+from prammol.reconstruction.occupancy.continuous import fit_occupancies
+from prammol.reconstruction.occupancy.site_selection import Sites
+from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.subsampling import coarser
+
+
+@dataclass(frozen=True)
+class ChooseSites:
+    """Choose among the sites, starting from every shift of the lattice against the shape.
+
+    Flips choose the shifts worth pursuing, and with few photons the best set. With many,
+    while the sites aren't yet where the atoms are, occupancies between 0 and 1 under windows
+    around the Bragg peaks often do better: coarse features of the shape first. Then both are
+    tried and the least misfit wins. No more points are asked than tell the shape
+    (:mod:`prammol.reconstruction.subsampling`).
+
+    Attributes
+    ----------
+    floor : float
+        Relative error allowed to the model's amplitude, so that the few bright points don't
+        rule.
+    threshold : float
+        Sites with an occupancy above this are atoms.
+    rounds : tuple of (int, int)
+        How many shifts take part in a round, the best so far, and how often the misfit is
+        expanded anew for each.
+    significance : float
+        Windows are tried if the misfit of the best set exceeds noise by more standard deviations.
+    finalists : int
+        For how many shifts windows are tried.
+    blurs : tuple of float
+        Widths of the real-space Gaussians that belong to the windows, one after the
+        other [neighbour distances].
+    inside : float
+        Sites with a starting occupancy of at least this keep it under the windows.
+    iterations : int
+        L-BFGS iterations under each window.
+    epsilon : float
+        Accuracy of the Fourier transforms.
+    """
+
+    floor: float = 0.05
+    threshold: float = 0.5
+    rounds: tuple[tuple[int, int], ...] = ((64, 1), (16, 1), (4, 6))
+    significance: float = 5.0
+    finalists: int = 2
+    blurs: tuple[float, ...] = (0.75, 0.5)
+    inside: float = 0.999
+    iterations: int = 30
+    epsilon: float = 1e-5
+
+    def __call__(self, problem: Problem, state: State) -> State:
+        """Return a state whose atoms are sites; the shift with the least misfit wins."""
+        potential = problem.cluster.potential
+        problem = coarser(problem)
+        factor = problem.factor.with_accuracy(self.epsilon)
+        starts = list(np.atleast_2d(state.occupancies))
+        first = state.positions[starts[0] > self.threshold]
+        scale = PoissonMisfit(problem.shard, factor, floor=self.floor)(first).scale
+        incoherent = scale**2 * len(first)
+        misfit = PoissonMisfit(problem.shard, factor, floor=self.floor, incoherent=incoherent)
+        sites = Sites(
+            misfit,
+            factor,
+            problem.comm,
+            state.positions,
+            starts[0] > self.threshold,
+            potential.neighbour_distance,
+            potential.bond_reach,
+        )
+        sets = [start > self.threshold for start in starts]
+        for number, passes in self.rounds:
+            found = [sites.choose(taken, passes) for taken in sets[:number]]
+            order = sorted(range(len(found)), key=lambda k: found[k].value)
+            sets = [found[k].taken for k in order]
+            starts = [starts[k] for k in order]
+        omega = factor.forward(state.positions[sets[0]])
+        if misfit.excess(omega, misfit.scale(omega))[0] > self.significance:
+            for start in starts[: self.finalists]:
+                taken = self._under_windows(problem, factor, incoherent, state.positions, start)
+                sets.append(taken)
+        results = [misfit(state.positions[taken]) for taken in sets]
+        best = int(np.argmin([result.value for result in results]))
+        return replace(
+            state,
+            positions=state.positions[sets[best]],
+            occupancies=np.empty(0),
+            scale=results[best].scale,
+        )
+
+    def _under_windows(
+        self,
+        problem: Problem,
+        factor: StructureFactor,
+        incoherent: float,
+        sites: NDArray[np.float64],
+        start: NDArray[np.float64],
+    ) -> NDArray[np.bool_]:
+        """Return the sites whose occupancy ends above the threshold."""
+        peaks = problem.data.peaks()
+        distance = problem.cluster.potential.neighbour_distance
+        weights = start
+        for blur in self.blurs:
+            window = peak_window(problem.shard, peaks, blur * distance)
+            misfit = PoissonMisfit(problem.shard, factor, window, self.floor, incoherent)
+            free = start < self.inside
+            weights = fit_occupancies(misfit, sites, weights, free, self.iterations, 1e-4)
+        return weights > self.threshold

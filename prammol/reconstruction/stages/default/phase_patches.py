@@ -1,0 +1,136 @@
+"""Start of the default preset: phase each patch, then synthesise the sites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.core.parallel import Communicator
+from prammol.phasing.fourier_synthesis import Waves, synthesise
+from prammol.phasing.hio_er import (
+    PhasedPatch,
+    envelope_mask,
+    phase_patch,
+    stagnated,
+    support_mask,
+    trimmed,
+)
+from prammol.phasing.lattice_from_peaks import (
+    choose_sublattice,
+    independent_patches,
+    on_sublattice,
+)
+from prammol.phasing.lattice_shift import shifted_weights
+from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.subsampling import spare, thinned_grid
+
+
+@dataclass(frozen=True)
+class PhasePatches:
+    """Phase the patches by HIO/ER and find the sites where their waves are in phase.
+
+    Lattice constant, orientation, defects and number of atoms come from the data
+    alone; the potential only gives the unit of length, and chooses if the peaks allow
+    several lattices (:mod:`prammol.phasing.lattice_from_peaks`).
+
+    Attributes
+    ----------
+    blur : float
+        Width of the real-space Gaussian that belongs to the window around each Bragg
+        peak [neighbour distances].
+    iterations : int
+        Iterations of HIO and ER on each patch.
+    attempts : int
+        A patch that stagnates far from where its sisters get is phased again from other
+        random phases, so often in all.
+    envelope : float
+        The second pass is confined to where the mean amplitude of the patches is above
+        this fraction of the bulk's; it takes half as many iterations.
+    threshold : float
+        Sites with less than this fraction of the bulk's amplitude are dropped.
+    shift_steps : int
+        Shifts of the lattice against the shape along each primitive vector.
+    sublattice : int
+        Which lattice to take if the peaks allow several, from 1, the one most like the
+        potential's first; 0 is the potential's.
+    """
+
+    blur: float = 0.75
+    iterations: int = 400
+    attempts: int = 4
+    envelope: float = 0.1
+    threshold: float = 0.1
+    shift_steps: int = 4
+    sublattice: int = 0
+
+    def __call__(self, problem: Problem, state: State) -> State:
+        """Return a state with all sites and, for each shift of the lattice, occupancies."""
+        distance = problem.cluster.potential.neighbour_distance
+        phased = self._phase(problem, 1.0 / (self.blur * distance), state.start)
+        waves = Waves(phased, problem.comm)
+        peaks = np.array([p.peak for p in phased])
+        lattice = choose_sublattice(peaks, problem.cluster.potential, self.sublattice)
+        rng = problem.rng("synthesise", state.start)
+        sites = synthesise(
+            waves,
+            peaks,
+            problem.support,
+            phased[0].centre,
+            distance,
+            rng,
+            threshold=self.threshold,
+            spacing=lattice.spacing if lattice.index > 1 else distance,
+        )
+        sites = sites[on_sublattice(sites, lattice)]
+        weights = shifted_weights(lattice.cell, waves, sites, self.shift_steps)
+        return replace(state, positions=sites + phased[0].centre, occupancies=weights)
+
+    def _phase(self, problem: Problem, width: float, start: int) -> list[PhasedPatch]:
+        """Phase three patches: apart in the support, then in their common envelope."""
+        data = problem.data
+        peaks = data.peaks()
+        chosen = independent_patches(peaks, [float(c.max()) for c in data.counts])
+        centre = problem.support.centre
+        steps = spare(problem)
+        grids = {k: trimmed(*thinned_grid(data, k, steps)) for k in chosen}
+        masks = {k: support_mask(grids[k][0], problem.support, centre) for k in chosen}
+
+        def run(
+            k: int, mask: NDArray[np.bool_], wave: NDArray[np.complex64], iterations: int
+        ) -> PhasedPatch:
+            return phase_patch(*grids[k], peaks[k], width, mask, centre, wave, iterations)
+
+        def first(k: int, attempt: int) -> PhasedPatch:
+            rng = problem.rng(f"phase patch {k}", start + 1000 * attempt)
+            turns = rng.random(grids[k][0].shape)
+            wave = np.exp(2j * np.pi * turns).astype(np.complex64)
+            return run(k, masks[k], wave, self.iterations)
+
+        phased = _spread(chosen, partial(first, attempt=0), problem.comm)
+        for attempt in range(1, self.attempts):
+            again = _spread(stagnated(phased), partial(first, attempt=attempt), problem.comm)
+            phased |= {k: p for k, p in again.items() if p.error < phased[k].error}
+
+        waves = Waves([phased[k] for k in chosen], Communicator())
+
+        def second(k: int) -> PhasedPatch:
+            mask = envelope_mask(waves, grids[k][0], masks[k], self.envelope)
+            return run(k, mask, phased[k].field, self.iterations // 2)
+
+        phased = _spread(chosen, second, problem.comm)
+        return [phased[k] for k in chosen]
+
+
+def _spread(
+    items: list[int], work: Callable[[int], PhasedPatch], comm: Communicator
+) -> dict[int, PhasedPatch]:
+    """Do some work for each item on one rank, and hand the results to all."""
+    mine = {k: work(k) for n, k in enumerate(items) if n % comm.size == comm.rank}
+    out: dict[int, PhasedPatch] = {}
+    for part in comm.gather(mine):
+        out.update(part)
+    return out

@@ -1,0 +1,115 @@
+"""Reconsider doubtful atoms where nothing contradicts the object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.likelihood.quasi_likelihood import honest_misfit
+from prammol.reconstruction.occupancy.gibbs_sampling import sample_near
+from prammol.reconstruction.occupancy.low_signal import is_low_signal
+from prammol.reconstruction.occupancy.relaxed_moves import Moves, cheapest_moves, relaxed_costs
+from prammol.reconstruction.occupancy.site_selection import Sites
+from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.refinement.rotation_strain import align_strained
+from prammol.reconstruction.stages.default.acceptance import Acceptance
+from prammol.structure.vacant_sites import vacant_sites
+
+
+@dataclass(frozen=True)
+class ReconsiderAtoms:
+    """Put in or take out the atoms that are in doubt, their neighbours relaxed.
+
+    With fewer than some 3e17 photons/um^2 for 5000 atoms the data don't contradict an object of
+    which a few atoms are wrong, though they prefer another. When the stages before found
+    nothing, sets of the atoms and the vacant sites of the lattice alone are tried: with minima
+    of the difference map among them the best set at fixed positions may collapse when it is
+    relaxed. First the best set, and that of all sites that are taken in most samples; then
+    single flips and pairs, each with its surroundings relaxed (:mod:`prammol.reconstruction.occupancy.relaxed_moves`).
+    What gains in misfit and prior of bonds once all atoms are relaxed is kept.
+
+    Does nothing to a faint crystal, where the best set would follow the noise.
+
+    Attributes
+    ----------
+    moves : int
+        How many single flips, and how many pairs, are relaxed at most.
+    within : float
+        Those are that cost less than this part of an atom at fixed positions: relaxation
+        gains up to 0.6. At 1e17 photons/um^2 there is none.
+    tried : int
+        How many of them, the best first, are tried with all atoms relaxed.
+    nearly : float
+        If they cost less than this part of an atom with the atoms around them relaxed.
+    force_tolerance, final_tolerance, epsilon : float
+        As for :class:`~prammol.reconstruction.stages.default.complete_atoms.CompleteAtoms`.
+    """
+
+    moves: int = 48
+    within: float = 0.8
+    tried: int = 8
+    nearly: float = 0.25
+    force_tolerance: float = 1e-2
+    final_tolerance: float = 1e-4
+    epsilon: float = 1e-5
+
+    def __call__(self, problem: Problem, state: State) -> State:
+        """Return the state after one round; ``selected`` tells whether it changed."""
+        if state.selected or not state.explained:
+            return state
+        factor = problem.factor.with_accuracy(self.epsilon)
+        x, potential = state.positions, problem.cluster.potential
+        omega = factor.forward(x)
+        if is_low_signal(problem.shard, factor, omega):
+            return state
+        misfit = honest_misfit(problem.shard, factor, omega, len(x))
+        x, value = align_strained(misfit, factor, x, x)
+        distance, reach = potential.neighbour_distance, potential.bond_reach
+        vacant, _ = problem.cluster.relax_adatoms(x, vacant_sites(x, reach, distance))
+        sites = np.concatenate([x, vacant])
+        was = np.arange(len(sites)) < len(x)
+        lattice = Sites(misfit, factor, problem.comm, sites, was, distance, reach)
+        choice = lattice.choose(was)
+        one = misfit.cost_of_one(omega, state.scale)
+        tolerances = (self.force_tolerance, self.final_tolerance)
+        state = replace(state, positions=x)
+        judge = Acceptance(
+            problem, misfit, factor, choice.prior, state, sites, value, one, tolerances
+        )
+        near = lattice.expand(was)
+        rng = problem.rng("sample sets", state.iteration)
+        likely = sample_near(sites, was, near, distance, rng) > 0.5
+        found = judge.first([choice.taken, likely])
+        if found is None:
+            bonds = lattice.bonds_of(was, near)
+            most = self.within * one
+            moves = cheapest_moves(sites, was, near, bonds, distance, self.moves, most)
+            costs = moves.prior + relaxed_costs(
+                problem, misfit, factor, sites, was, moves.sites, self.force_tolerance
+            )
+            found = judge.first(self._sets(was, moves, costs, judge.gain, self.nearly * one))
+        return state if found is None else found
+
+    def _sets(
+        self,
+        was: NDArray[np.bool_],
+        moves: Moves,
+        costs: NDArray[np.float64],
+        gain: float,
+        most: float,
+    ) -> Iterator[NDArray[np.bool_]]:
+        """Yield the set with all moves that gain, then those with one move, the best first."""
+        order = np.argsort(costs, kind="stable")
+        every = was.copy()
+        for k in order[: np.count_nonzero(costs < -gain)]:
+            move = moves.sites[k]
+            if np.array_equal(every[move], was[move]):
+                every[move] = ~was[move]
+        yield every
+        for k in order[: min(self.tried, np.count_nonzero(costs < most))]:
+            one = was.copy()
+            one[moves.sites[k]] = ~was[moves.sites[k]]
+            yield one

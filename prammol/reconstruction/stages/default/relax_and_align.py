@@ -1,0 +1,145 @@
+"""Refine the object: energy minimum, orientation, strain, scale; and does it explain the data?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.likelihood.poisson import poisson_scale
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.reconstruction.occupancy.site_selection import LEAST
+from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.refinement.rotation_strain import align_strained
+from prammol.reconstruction.refinement.score_test import misplaced
+
+_HALF_AN_ATOM = 0.5
+_AN_ATOM = 1.0
+_LONGEST = 0.25  # move of a single atom [neighbour distances]
+
+
+@dataclass(frozen=True)
+class RelaxAndAlign:
+    """Relax all atoms tightly, turn and strain it as the data want, take the Poisson scale.
+
+    The positions are those of the minimum of the energy nearest to where the data put the
+    atoms: the potential is trusted within a basin, the data choose the basin, once what
+    the object leaves unexplained is worth less than an atom also that of single
+    atoms (:mod:`prammol.reconstruction.refinement.score_test`).
+
+    Attributes
+    ----------
+    force_tolerance : float
+        Relaxation stops when the norm of all forces is below this [eV/Å].
+    rough_tolerance : float
+        The same while atoms are missing or too many: what they cost is far more than
+        what such small forces do.
+    coarse_tolerance : float
+        The same while `many` atoms or more are wrong, and the set of atoms still changes.
+    many : float
+        How many that are, by what they cost.
+    significance : float
+        The object explains the data when the misfit exceeds what pure noise gives by
+        less than this many standard deviations. If so many are worth less than half an atom,
+        the reconstruction is converged; with fewer photons it goes on until nothing changes.
+    moves : int
+        How often, at most, single atoms are moved.
+    """
+
+    force_tolerance: float = 1e-6
+    rough_tolerance: float = 1e-4
+    coarse_tolerance: float = 1e-2
+    many: float = 10.0
+    significance: float = 5.0
+    moves: int = 3
+
+    def __call__(self, problem: Problem, state: State) -> State:
+        """Return the state with refined positions and scale."""
+        omega = problem.factor.forward(state.positions)
+        value, _, _ = PoissonMisfit(problem.shard, problem.factor).field(omega)
+        # Moved before anything is relaxed: that is done once then.
+        refined = judged(problem, state, omega, self.significance)
+        found = self._with_atoms_moved(problem, refined, value)
+        refined, value = found or self._relaxed(problem, refined)
+        for _ in range(self.moves - (found is not None)):
+            found = self._with_atoms_moved(problem, refined, value)
+            if found is None:
+                break
+            refined, value = found
+        # The last tenths of a picometre are worth their time only when no atom moves any more.
+        if self.force_tolerance < self.rough_tolerance and not _far_off(refined, _AN_ATOM):
+            refined, _ = self._relaxed_to(problem, refined, self.force_tolerance)
+        return refined
+
+    def _with_atoms_moved(
+        self, problem: Problem, state: State, value: float
+    ) -> tuple[State, float] | None:
+        """Return state and misfit with single atoms moved, or None if that isn't better."""
+        if self.moves == 0 or _far_off(state, _AN_ATOM):
+            return None
+        shift = misplaced(problem, state.positions)
+        if not shift.any():
+            return None
+        to = state.positions + _short(problem, shift)
+        moved, lower = self._relaxed(problem, replace(state, positions=to))
+        return (moved, lower) if lower <= value - LEAST else None
+
+    def _relaxed(self, problem: Problem, state: State) -> tuple[State, float]:
+        """Relax atoms as tightly as is worth it, and judge; also return the misfit."""
+        changing = state.selected or state.iteration == 0
+        if _far_off(state, self.many) and changing:
+            coarse = max(self.coarse_tolerance, self.force_tolerance)
+            state, value = self._relaxed_to(problem, state, coarse)
+            if _far_off(state, self.many):
+                return state, value
+        return self._relaxed_to(problem, state, max(self.rough_tolerance, self.force_tolerance))
+
+    def _relaxed_to(self, problem: Problem, state: State, tolerance: float) -> tuple[State, float]:
+        """Relax atoms, turn and strain them as the data want, and judge; also return the misfit."""
+        misfit = PoissonMisfit(problem.shard, problem.factor)
+        y, _, _ = problem.cluster.relax(state.positions, force_tolerance=tolerance)
+        x, value = align_strained(misfit, problem.factor, y, state.positions)
+        omega = problem.factor.forward(x)
+        return judged(problem, replace(state, positions=x), omega, self.significance), value
+
+
+def _far_off(state: State, atoms: float) -> bool:
+    """Tell whether the data contradict the object by more than so many atoms' worth."""
+    return not state.explained and state.wrong > atoms
+
+
+def _short(problem: Problem, shift: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return shifts no longer than a small part of the distance of neighbours."""
+    most = _LONGEST * problem.cluster.potential.neighbour_distance
+    length = np.linalg.norm(shift, axis=1, keepdims=True)
+    return shift * np.minimum(1.0, most / np.maximum(length, 1e-12))
+
+
+def judged(
+    problem: Problem, state: State, omega: NDArray[np.complex128], significance: float
+) -> State:
+    """Return the state with the Poisson scale, and whether it explains the data.
+
+    Parameters
+    ----------
+    problem : Problem
+    state : State
+    omega : (m,) complex ndarray
+        Its structure factor on this rank's points.
+    significance : float
+        See :class:`RelaxAndAlign`.
+    """
+    shard, valid = problem.shard, problem.shard.valid
+    background = shard.background_at(valid)
+    scale = poisson_scale(shard.counts[valid], omega[valid], problem.comm, background)
+    excess, wrong, sigma = PoissonMisfit(shard, problem.factor).excess(omega, scale)
+    explained = excess < significance
+    return replace(
+        state,
+        scale=scale,
+        excess=excess,
+        wrong=wrong,
+        explained=explained,
+        converged=explained and significance * sigma < _HALF_AN_ATOM,
+    )

@@ -1,0 +1,199 @@
+"""Let the data move the atoms off the minimum of the energy, as far as held-out data confirm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.diffraction.debye_waller import thermal_structure_factor
+from prammol.likelihood.holdout_blocks import HeldOut, hold_out_blocks
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.refinement.curvature import curvature_of_data, curvature_of_energy
+from prammol.reconstruction.refinement.thermal_model import SIGNIFICANT, ThermalModel
+from prammol.reconstruction.stages.default.exchange_atoms import exchanged
+from prammol.reconstruction.stages.default.relax_and_align import judged
+from prammol.structure.surface import equivalent_diameter
+
+_LIKELY = 1.0
+
+
+@dataclass(frozen=True)
+class RestrainedRefinement:
+    """Refine positions by likelihood plus energy, and thermal motion by Debye-Waller factors.
+
+    The minimum of the energy is where the atoms are if the potential is right and the
+    crystal cold. Blocks of points are held out (:mod:`prammol.likelihood.holdout_blocks`); on the others
+    misfit + k * energy is minimised with smaller and smaller k while the misfit of the
+    held-out points falls. With each k atoms are looked for that the data put where the energy
+    has no minimum. This is done for atoms at rest and, if these don't explain the data, for
+    atoms that move thermally and of which those at the surface may be away for a part of the
+    time; the held-out points choose. Then all points are used with the best k. If no k is
+    better than the minimum of the energy, nothing moves. Neither does it where that minimum
+    explains the data.
+
+    Attributes
+    ----------
+    softness : tuple of float
+        Stiffnesses k to try, as the curvature of k * energy over that of the misfit. If
+        there are none, the stage does nothing.
+    held_out : float
+        Part of the blocks held out.
+    iterations : int
+        L-BFGS iterations with each k.
+    mends : int
+        How often, at most, wrong atoms are exchanged with each k.
+    rounds : int
+        How often occupancies and thermal motion are fitted in turn, and positions and both.
+    debye_waller : bool
+        Whether thermal motion is fitted, a mean square displacement for each number of
+        neighbours.
+    occupancies : bool
+        Whether occupancies of the atoms of the surface are fitted.
+    significance : float
+        As in :class:`~prammol.reconstruction.stages.default.relax_and_align.RelaxAndAlign`.
+    """
+
+    softness: tuple[float, ...] = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001)
+    held_out: float = 0.1
+    iterations: int = 30
+    mends: int = 3
+    rounds: int = 2
+    debye_waller: bool = True
+    occupancies: bool = True
+    significance: float = 5.0
+
+    def __call__(self, problem: Problem, state: State) -> State:
+        """Return the state with atoms, positions, displacements and scale refined."""
+        if state.explained or not self.softness:
+            return state
+        rng = problem.rng("settle", state.iteration)
+        size = equivalent_diameter(state.positions)
+        points = hold_out_blocks(problem.data, problem.shard, size, self.held_out, rng)
+        unit = curvature_of_data(problem, state.scale) / curvature_of_energy(
+            problem.cluster, state.positions, problem.rng("settle curvature", state.iteration)
+        )
+        x = state.positions
+        model, start = self._model(problem, x), Pulled(x, np.inf)
+        best, mended = self._loosened(problem, model, start, points, unit, mends=self.mends)
+        if not self._explains(problem, model, best.positions):
+            # Fitted first, thermal motion would pass for errors of the potential.
+            warm = self._model(problem, mended.positions)
+            if warm.fit(mended.positions, points, self.rounds):
+                start = Pulled(mended.positions, np.inf)
+                other, _ = self._loosened(problem, warm, start, points, unit)
+                old, new = (
+                    model.factor.forward(best.positions),
+                    warm.factor.forward(other.positions),
+                )
+                if model.prefers(points.apart, old, new):
+                    model, best = warm, other
+        found = best.positions
+        if np.isfinite(best.ratio):
+            for _ in range(self.rounds):
+                if model.moves:
+                    model.fit(found, points)
+                every = np.ones(problem.shard.counts.shape)
+                exact = problem.factor.epsilon
+                found = model.restrained_fit(
+                    found, every, best.ratio * unit, self.iterations, exact
+                )
+        motion, present = model.displacements_of_atoms(), model.occupancies_of_atoms()
+        settled = replace(
+            state,
+            positions=found,
+            displacements=motion,
+            site_occupancies=present,
+            stiffness=best.ratio * unit,
+        )
+        omega = thermal_structure_factor(problem.factor, found, motion, present)
+        return judged(problem, settled, omega, self.significance)
+
+    def _model(self, problem: Problem, x: NDArray[np.float64]) -> ThermalModel:
+        return ThermalModel(problem, x, self.debye_waller, self.occupancies)
+
+    def _loosened(
+        self,
+        problem: Problem,
+        model: ThermalModel,
+        start: Pulled,
+        points: HeldOut,
+        unit: float,
+        mends: int = 0,
+    ) -> tuple[Pulled, Pulled]:
+        """Pull with smaller and smaller ratios as long as held-out points confirm it.
+
+        Returns
+        -------
+        best : Pulled
+            The last that was confirmed, or the start.
+        mended : Pulled
+            The last whose set of atoms was changed, or the start.
+        """
+        best = mended = start
+        y, failures = start.positions, 0
+        for ratio in (s for s in self.softness if s <= start.ratio):
+            y = model.restrained_fit(y, points.fitted, ratio * unit, self.iterations)
+            for number in range(mends):
+                rng = problem.rng(f"settle mend {ratio} {number}", 0)
+                changed = self._mended(problem, model, y, points, ratio * unit, rng)
+                if changed is None:
+                    break
+                y = changed
+                mended = Pulled(y, ratio)
+            old, new = model.factor.forward(best.positions), model.factor.forward(y)
+            if model.prefers(points.apart, old, new, _LIKELY):
+                best = Pulled(y, ratio)
+            else:
+                # One failure is forgiven: a stiff energy first undoes the strain.
+                failures += 1
+                if failures > 1:
+                    break
+        return best, mended
+
+    def _mended(
+        self,
+        problem: Problem,
+        model: ThermalModel,
+        x: NDArray[np.float64],
+        points: HeldOut,
+        stiffness: float,
+        rng: np.random.Generator,
+    ) -> NDArray[np.float64] | None:
+        """Return atoms of which fewer are in wrong places, by more than half an atom, or None."""
+        changed = exchanged(problem, x, points.fitted, rng)
+        if changed is None:
+            return None
+        # Further iterations alone help, too: compare like with like.
+        changed = model.restrained_fit(changed, points.fitted, stiffness, self.iterations)
+        same = model.restrained_fit(x, points.fitted, stiffness, self.iterations)
+        old, new = model.factor.forward(same), model.factor.forward(changed)
+        # Atoms that are wrong show everywhere: all points that weren't fitted tell.
+        test = model.misfit(points.rest)
+        gain, noise = test.preference(old, new)
+        one = test.cost_of_one(new, test.scale(new))
+        return changed if gain > max(SIGNIFICANT * noise, 0.5 * one) else None
+
+    def _explains(self, problem: Problem, model: ThermalModel, x: NDArray[np.float64]) -> bool:
+        """Tell whether atoms at x explain the data."""
+        misfit = PoissonMisfit(problem.shard, model.factor)
+        omega = model.factor.forward(x)
+        return misfit.excess(omega, misfit.scale(omega))[0] < self.significance
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """Atoms pulled by the data, and the stiffness they were held together with.
+
+    Attributes
+    ----------
+    positions : (n, 3) ndarray
+        Positions [Å].
+    ratio : float
+        Curvature of k * energy over that of the misfit; infinite for a minimum of the energy.
+    """
+
+    positions: NDArray[np.float64]
+    ratio: float

@@ -1,0 +1,205 @@
+"""Positions where an atom may be missing (paper, "Atom generation")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import Delaunay, QhullError, cKDTree
+
+from prammol.diffraction.support import Support
+from prammol.reconstruction.problem import Problem, State
+from prammol.structure.separation import apart
+
+Positions = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GenerateCandidates:
+    """Propose new atoms: in the gaps, along the forces, and at random (Algorithm 1, 6).
+
+    The proposals are filtered, each is relaxed with the object fixed, and they are
+    filtered again. Distances are in units of the potential's neighbour distance.
+
+    Attributes
+    ----------
+    distance : float
+        Least distance of a new atom to the object and to other new ones. Below
+        0.71 the octahedral holes of a perfect fcc crystal are proposed too.
+    gap : float
+        Largest circumradius of a Delaunay tetrahedron to put an atom into.
+    force : float
+        Least force on an atom to look for a missing one along it [eV/Å].
+    random : float
+        Random positions per atom of the object.
+    reach : float
+        Largest distance of a random position to some atom of the object.
+    slack : float
+        How far outside the support a new atom may lie, also when the support is moved to
+        where the centre of the object is. A translation changes no intensity, so the crystal's
+        place against the support is only known to about half a lattice vector, and not even
+        that after a random start; with 0, the atoms on one side can never be proposed.
+    settle : int
+        Iterations before the slack is used. First the support decides which atoms
+        of the start stay: given room at once, the crystal may grow on the wrong side.
+    """
+
+    distance: float = 0.75
+    gap: float = 2.0
+    force: float = 0.05
+    random: float = 0.2
+    reach: float = 1.5
+    slack: float = 1.0
+    settle: int = 5
+
+    def __call__(self, problem: Problem, state: State) -> State:
+        """Return the state with new candidates."""
+        x, unit = state.positions, problem.cluster.potential.neighbour_distance
+        if len(x) == 0:
+            return replace(state, candidates=np.empty((0, 3)))
+        rng = problem.rng("generate", state.iteration)
+        _, forces = problem.cluster.energy_forces(x)
+        least = self.distance * unit
+        slack, drift = 0.0, None
+        if state.iteration >= self.settle and self.slack > 0:
+            slack = self.slack * unit
+            drift = x.mean(axis=0) - problem.support.centre
+        guests = np.concatenate(
+            [
+                circumcentres(x, least, self.gap * unit),
+                along_forces(x, forces, self.force, unit),
+                random_near(x, round(self.random * len(x)), least, self.reach * unit, rng),
+            ]
+        )
+        guests = filtered(guests, x, least, problem.support, slack, drift)
+        if len(guests):
+            guests, _ = problem.cluster.relax_adatoms(x, guests)
+            guests = filtered(guests, x, least, problem.support, slack, drift)
+        return replace(state, candidates=guests)
+
+
+def circumcentres(x: Positions, smallest: float, largest: float) -> Positions:
+    """Return the centres of the empty spheres through four atoms (Delaunay triangulation).
+
+    Parameters
+    ----------
+    x : (n, 3) ndarray
+        Atoms [Å].
+    smallest, largest : float
+        Range of the radius [Å].
+
+    Returns
+    -------
+    (m, 3) ndarray
+        Centres [Å]; none if the atoms don't span three dimensions.
+    """
+    try:
+        corners = x[Delaunay(x).simplices]
+    except (QhullError, ValueError):
+        return np.empty((0, 3))
+    edges = corners[:, 1:] - corners[:, :1]
+    # Flat tetrahedra have no centre within reach; dropped before the solve.
+    edges = edges[np.abs(np.linalg.det(edges)) > 1e-6 * largest**3]
+    first = corners[np.abs(np.linalg.det(corners[:, 1:] - corners[:, :1])) > 1e-6 * largest**3, 0]
+    centre = np.linalg.solve(edges, 0.5 * (edges**2).sum(axis=2)[..., None])[..., 0]
+    radius = np.linalg.norm(centre, axis=1)
+    keep = (radius >= smallest) & (radius <= largest)
+    return first[keep] + centre[keep]
+
+
+def along_forces(x: Positions, forces: Positions, least: float, step: float) -> Positions:
+    """Return positions one step from each atom along the force on it.
+
+    Parameters
+    ----------
+    x, forces : (n, 3) ndarray
+        Atoms [Å] and the forces on them [eV/Å].
+    least : float
+        Atoms with a smaller force are left out [eV/Å].
+    step : float
+        Distance from the atom [Å].
+
+    Returns
+    -------
+    (m, 3) ndarray
+    """
+    size = np.linalg.norm(forces, axis=1)
+    strong = size > max(least, np.finfo(float).tiny)
+    return x[strong] + step * forces[strong] / size[strong, None]
+
+
+def random_near(
+    x: Positions, count: int, nearest: float, farthest: float, rng: np.random.Generator
+) -> Positions:
+    """Return random positions in the shells around random atoms.
+
+    Parameters
+    ----------
+    x : (n, 3) ndarray
+        Atoms [Å].
+    count : int
+        Number of positions.
+    nearest, farthest : float
+        Radii of the shell, uniform in volume [Å].
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    (count, 3) ndarray
+    """
+    direction = rng.normal(size=(count, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    radius = np.cbrt(rng.uniform(nearest**3, farthest**3, count))
+    return x[rng.integers(len(x), size=count)] + radius[:, None] * direction
+
+
+def filtered(
+    guests: Positions,
+    x: Positions,
+    distance: float,
+    support: Support,
+    slack: float = 0.0,
+    drift: Positions | None = None,
+) -> Positions:
+    """Return the positions in or near the support that are close to no atom and to no other.
+
+    Of two close to each other the one that comes first stays.
+
+    Parameters
+    ----------
+    guests : (m, 3) ndarray
+        Proposed positions [Å].
+    x : (n, 3) ndarray
+        Atoms of the object [Å].
+    distance : float
+        Least distance [Å].
+    support : Support
+    slack : float
+        How far outside the support they may lie [Å].
+    drift : (3,) ndarray, optional
+        By how much the support may be moved, or not [Å].
+
+    Returns
+    -------
+    (k, 3) ndarray
+    """
+    guests = guests[np.isfinite(guests).all(axis=1)]
+    near = near_support(guests, support, slack)
+    if drift is not None:
+        near |= near_support(guests - drift, support, slack)
+    guests = guests[near]
+    if len(guests) == 0:
+        return guests
+    gap, _ = cKDTree(x).query(guests, distance_upper_bound=distance)
+    guests = guests[~(gap < distance)]
+    return guests[apart(guests, distance)]
+
+
+def near_support(x: Positions, support: Support, slack: float) -> NDArray[np.bool_]:
+    """Tell which positions lie in the support, or do when moved by `slack` [Å] somewhere."""
+    inside = support.contains(x)
+    if slack > 0:
+        for way in np.array([w for w in np.ndindex(3, 3, 3) if w != (1, 1, 1)]) - 1.0:
+            inside |= support.contains(x + slack * way / np.linalg.norm(way))
+    return inside

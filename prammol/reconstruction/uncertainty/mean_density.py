@@ -1,0 +1,75 @@
+"""The mean density of a crystal whose surface atoms hop: occupancies of atoms and vacant sites.
+
+Elastic scattering of a warm crystal is that of its density averaged over time (Willis &
+Pryor, Thermal Vibrations in Crystallography, 1975). An atom that hops between two places is
+in each of them for a part of the time: a list of atoms, all there and nowhere else, can't
+say that.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from prammol.diffraction.debye_waller import ThermalStructureFactor
+from prammol.likelihood.holdout_blocks import hold_out_blocks
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.reconstruction.occupancy.continuous import fit_occupancies
+from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.refinement.thermal_model import prefers
+from prammol.structure.atoms import Atoms
+from prammol.structure.surface import equivalent_diameter, on_surface
+from prammol.structure.vacant_sites import vacant_sites
+
+_HELD_OUT = 0.1
+_ITERATIONS = 60
+_TOLERANCE = 1e-7
+_ROUGH = 1e-6  # accuracy of the transforms
+_LEAST = 0.01  # sites that are less occupied are left out
+
+
+def mean_density(problem: Problem, state: State) -> Atoms | None:
+    """Return the sites of a warm object with the part of the time each is occupied.
+
+    Occupancies of the atoms of the surface, and of the vacant sites of the lattice beside
+    them, are fitted together, positions and thermal motion being given; blocks of held-out
+    points must prefer the result to the atoms alone.
+
+    Parameters
+    ----------
+    problem : Problem
+    state : State
+        The object at the end.
+
+    Returns
+    -------
+    Atoms or None
+        Atoms and sites beside them [Å] with the columns ``occupancy`` and
+        ``mean_square_displacement`` [Å^2]. None where the data didn't ask for occupancies of
+        the atoms: of a cold crystal, or where photons are few.
+    """
+    if not len(state.site_occupancies):
+        return None
+    x, potential, shard = state.positions, problem.cluster.potential, problem.shard
+    vacant = vacant_sites(x, potential.bond_reach, potential.neighbour_distance)
+    sites = np.concatenate([x, vacant])
+    free = np.concatenate([on_surface(x, potential.bond_reach), np.ones(len(vacant), bool)])
+    motion = state.displacements if len(state.displacements) else np.zeros(len(x))
+    # Vacant sites have few neighbours, and such atoms move most.
+    motion = np.concatenate([motion, np.full(len(vacant), motion.max())])
+    alone = np.concatenate([state.site_occupancies, np.zeros(len(vacant))])
+    base = problem.factor
+    length = float(np.linalg.norm(problem.data.peaks(), axis=1).mean())
+    factor = ThermalStructureFactor(base.patches, motion, length, _ROUGH, base.threads)
+    rng = problem.rng("mean density", state.iteration)
+    points = hold_out_blocks(problem.data, shard, equivalent_diameter(x), _HELD_OUT, rng)
+    fitted = PoissonMisfit(shard, factor, points.fitted)
+    occupied = fit_occupancies(fitted, sites, alone, free, _ITERATIONS, _TOLERANCE)
+    old, new = factor.forward(sites, alone), factor.forward(sites, occupied)
+    if prefers(problem, len(x), points.apart, old, new):
+        every = PoissonMisfit(shard, factor)
+        occupied = fit_occupancies(every, sites, occupied, free, _ITERATIONS, _TOLERANCE)
+    else:
+        occupied = alone
+    there = occupied >= _LEAST
+    columns = {"occupancy": occupied[there], "mean_square_displacement": motion[there]}
+    return Atoms(sites[there], potential.element, columns)

@@ -1,0 +1,205 @@
+"""How far each atom may be from where it was found.
+
+The positions minimise misfit + k energy; near the minimum its Hessian is A = F + k H, Fisher
+information plus k times that of the energy. If photons and energy were all there is, the
+covariance would be the inverse of A (Laplace's approximation). A model that leaves something
+unexplained is further off: its covariance is A^-1 B A^-1 with the variance B that the slopes
+have in fact (Huber, Proc. 5th Berkeley Symp. 1, 221 (1967)). Slopes of the misfit are taken
+for independent in blocks of a speckle, and drawn by giving each block a random sign (Wu, Ann.
+Stat. 14, 1261 (1986)). Those of k energy are drawn as random forces along the bonds, as large
+as the forces on atoms with equally many neighbours beyond what the misfit's slopes do to them,
+at least as large as an energy has that is right.
+
+Where the data left the object at the minimum of the energy, k is infinite: only what no
+energy determines is uncertain, the orientation and, where the data asked for it, the even
+strain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, cg
+from scipy.spatial import cKDTree
+
+from prammol.diffraction.debye_waller import thermal_structure_factor
+from prammol.diffraction.structure_factor import StructureFactor
+from prammol.likelihood.fisher_information import Fisher
+from prammol.likelihood.holdout_blocks import speckles
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.potentials.lammps import Cluster
+from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.refinement.curvature import curvature_of_energy
+from prammol.reconstruction.refinement.rotation_strain import LINEAR_MAPS, ROTATIONS
+from prammol.structure.surface import equivalent_diameter, mean_of_class, neighbour_classes
+
+_EPSILON = 1e-4
+_STEP = 1e-3  # Å, for second derivatives of the energy
+_AT_REST = 1e-4  # eV/Å; a strained object is further from the minimum
+_REGULAR = 1e-9
+_RESIDUAL = 0.1  # of the conjugate gradient
+_MOST = 50  # iterations of it
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Standard deviations of the positions.
+
+    Attributes
+    ----------
+    posterior : (n, 3) ndarray
+        Along each axis, given counts and potential, as it was weighted, and what they leave
+        unexplained [Å]. The position of the whole isn't determined and has no part in it.
+    of_data : (n,) ndarray
+        Along one axis, given the counts and all other atoms, without any potential [Å]: the
+        Cramér-Rao bound of a single atom.
+    """
+
+    posterior: NDArray[np.float64]
+    of_data: NDArray[np.float64]
+
+
+def position_uncertainty(
+    problem: Problem,
+    state: State,
+    weight: NDArray[np.float64] | None = None,
+    probes: int = 2,
+) -> Uncertainty:
+    """Return how uncertain the positions of a finished object are.
+
+    Parameters
+    ----------
+    problem : Problem
+    state : State
+    weight : (m,) ndarray, optional
+        Weight of each point, less than 1 where the model's own error rules; for what the
+        data alone say, and where k is infinite.
+    probes : int
+        Random slopes of either kind from which the variances are estimated; they are averaged
+        over atoms with equally many neighbours.
+    """
+    base = problem.factor
+    factor = base.with_accuracy(_EPSILON)
+    fisher = _fisher(problem, state, factor, weight)
+    blocks = fisher.blocks()
+    inverse = np.linalg.inv(blocks + _REGULAR * np.trace(blocks.mean(axis=0)) * np.eye(3))
+    of_data = np.sqrt(np.trace(inverse, axis1=1, axis2=2) / 3)
+    if np.isinf(state.stiffness):
+        return Uncertainty(_of_the_whole(problem, fisher), of_data)
+    return Uncertainty(_moved(problem, state, factor, probes), of_data)
+
+
+def _fisher(
+    problem: Problem,
+    state: State,
+    factor: StructureFactor,
+    weight: NDArray[np.float64] | None = None,
+) -> Fisher:
+    """Return the information on the atoms of a state, moving and hopping as they do."""
+    motion = state.displacements if len(state.displacements) else None
+    present = state.site_occupancies if len(state.site_occupancies) else None
+    return Fisher(problem.shard, factor, state.positions, state.scale, motion, weight, present)
+
+
+def _moved(
+    problem: Problem, state: State, factor: StructureFactor, probes: int
+) -> NDArray[np.float64]:
+    """Return the standard deviations where the data moved the atoms, (n, 3) [Å]."""
+    rng = problem.rng("uncertainty", state.iteration)
+    x, stiffness, cluster = state.positions, state.stiffness, problem.cluster
+    fisher = _fisher(problem, state, factor)
+    curvature = stiffness * curvature_of_energy(cluster, x, rng)
+    inverse = np.linalg.inv(fisher.blocks() + curvature * np.eye(3))
+    size = (x.size, x.size)
+
+    def hessian(v: NDArray[np.float64]) -> NDArray[np.float64]:
+        v = _centred(v.reshape(-1, 3))
+        return _centred(fisher.times(v) + stiffness * hessian_times(cluster, x, v)).ravel()
+
+    def approximately(v: NDArray[np.float64]) -> NDArray[np.float64]:
+        return _centred(np.einsum("jab,jb->ja", inverse, v.reshape(-1, 3))).ravel()
+
+    system, guess = LinearOperator(size, hessian), LinearOperator(size, approximately)
+
+    def answer(slope: NDArray[np.float64]) -> NDArray[np.float64]:
+        solved, _ = cg(system, _centred(slope).ravel(), rtol=_RESIDUAL, maxiter=_MOST, M=guess)
+        return np.asarray(solved).reshape(-1, 3)
+
+    omega = thermal_structure_factor(problem.factor, x, state.displacements, state.site_occupancies)
+    residual = PoissonMisfit(problem.shard, factor).expected(omega, state.scale)
+    residual -= problem.shard.counts
+    label, number = speckles(problem.data, problem.shard, equivalent_diameter(x))
+    variance, pulled = np.zeros_like(x), np.zeros_like(x)
+    for _ in range(probes):
+        sign = rng.choice([-1.0, 1.0], number)
+        shift = answer(fisher.slope(residual * sign[label]))
+        variance += shift**2 / probes
+        pulled += hessian_times(cluster, x, shift) ** 2 / probes
+    # What the misfit's slopes don't account for in the forces is the energy's own error.
+    _, forces = cluster.energy_forces(x)
+    classes = neighbour_classes(x, cluster.potential.bond_reach)
+    error = mean_of_class(np.mean(forces**2 - pulled, axis=1), classes)
+    bonds = _Bonds(x, cluster.potential.bond_reach, np.maximum(stiffness**2 * error, curvature))
+    for _ in range(probes):
+        variance += answer(bonds.forces(rng)) ** 2 / probes
+    return np.sqrt(mean_of_class(variance, classes))
+
+
+class _Bonds:
+    """Random forces along the bonds: they add up to nothing, as those of any energy.
+
+    Parameters
+    ----------
+    x : (n, 3) ndarray
+        Positions [Å].
+    reach : float
+        Atoms closer than this are bonded [Å].
+    variance : (n,) ndarray
+        About the variance of the force on each atom along one axis.
+    """
+
+    def __init__(self, x: NDArray[np.float64], reach: float, variance: NDArray[np.float64]) -> None:
+        self._shape = x.shape
+        i, j = self._ends = cKDTree(x).query_pairs(reach, output_type="ndarray").T
+        bond = x[i] - x[j]
+        along = bond / np.linalg.norm(bond, axis=1, keepdims=True)
+        share = variance / np.maximum(np.bincount(self._ends.ravel(), minlength=len(x)), 1)
+        # An axis has a third of each bond's force.
+        self._unit = along * np.sqrt(1.5 * (share[i] + share[j]))[:, None]
+
+    def forces(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Draw forces, (n, 3)."""
+        drawn = self._unit * rng.normal(size=(len(self._unit), 1))
+        out = np.zeros(self._shape)
+        np.add.at(out, self._ends[0], drawn)
+        np.subtract.at(out, self._ends[1], drawn)
+        return out
+
+
+def _of_the_whole(problem: Problem, fisher: Fisher) -> NDArray[np.float64]:
+    """Return the standard deviations where only an even map is free, (n, 3) [Å]."""
+    x = fisher.x
+    _, forces = problem.cluster.energy_forces(x)
+    at_rest = np.abs(forces).max(initial=0.0) < _AT_REST
+    generators = ROTATIONS if at_rest else LINEAR_MAPS
+    shifts = np.einsum("axy,jy->ajx", generators, x - x.mean(axis=0))
+    covariance = fisher.of_maps(generators)
+    variance = np.einsum("ajx,ab,bjx->jx", shifts, covariance, shifts)
+    return np.sqrt(np.maximum(variance, 0.0))
+
+
+def hessian_times(
+    cluster: Cluster, x: NDArray[np.float64], v: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the second derivative of the energy times v, (n, 3), by central differences."""
+    step = _STEP / max(float(np.sqrt(np.mean(v**2))), 1e-300)
+    _, plus = cluster.energy_forces(x + step * v)
+    _, minus = cluster.energy_forces(x - step * v)
+    return (minus - plus) / (2.0 * step)
+
+
+def _centred(v: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Take the translation away, of which the data say nothing."""
+    return v - v.mean(axis=0)

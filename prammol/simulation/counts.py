@@ -1,0 +1,219 @@
+"""Simulated diffraction: a crystal, a flux and a seed give photon counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from prammol.core.defaults import DYNAMICS
+from prammol.core.errors import DataError, InputError
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import BraggPatch, paper_patches
+from prammol.diffraction.dataset import Background, Diffraction, background_arrays
+from prammol.diffraction.photon_flux import PAPER_WAVELENGTH, scale_from_flux
+from prammol.diffraction.structure_factor import StructureFactor
+from prammol.potentials.potential import Potential
+from prammol.simulation.averages import mean_structure_factor
+from prammol.structure.atoms import Atoms
+
+_ACCURACY = 1e-12
+_OVERLAP = 0.1  # Å; no two atoms of any crystal are so close
+
+
+def simulate(
+    atoms: Atoms,
+    flux: float,
+    seed: int,
+    patches: Sequence[BraggPatch] | None = None,
+    temperature: float | None = None,
+    wavelength: float = PAPER_WAVELENGTH,
+    potential: Potential | None = None,
+    comm: Communicator | None = None,
+    equilibrate: int = DYNAMICS["equilibrate"],
+    steps: int = DYNAMICS["steps"],
+    every: int = DYNAMICS["every"],
+    timestep: float = DYNAMICS["timestep"],
+    remove_rigid_motion: bool = True,
+    background: Background = 0.0,
+) -> Diffraction:
+    """Draw photon counts, each from Poisson(C^2 |Omega|^2 + background) (paper Eqs. 1 and 2).
+
+    With a temperature, Omega is the mean over snapshots of canonical dynamics (paper Eqs. 11
+    and 12): the coherent part; diffuse scattering, <|Omega|^2> - |<Omega>|^2, is left out.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        The crystal.
+    flux : float
+        Time-integrated flux [photons/um^2].
+    seed : int
+        Seed of the counts and of the velocities.
+    patches : sequence of BraggPatch, optional
+        Where to measure; the paper's three if not given.
+    temperature : float, optional
+        Temperature [K]; the atoms stay where they are if not given.
+    wavelength : float
+        Wavelength [Å].
+    potential : Potential, optional
+        For the dynamics; the paper's aluminium if not given.
+    comm : Communicator, optional
+        The dynamics runs on all its ranks. All get the same counts.
+    equilibrate, steps, every : int
+        Time steps before the first snapshot, after it, and between two.
+    timestep : float
+        Time step [fs].
+    remove_rigid_motion : bool
+        Lay each snapshot on the crystal by the best translation and rotation. Else
+        only its centre is kept, as in the paper, and the crystal can turn.
+    background : float or sequence of ndarray
+        Photons expected at each point that the crystal didn't scatter: one number for
+        all, or one array per patch. It is declared in the data that are returned.
+
+    Returns
+    -------
+    Diffraction
+        ``meta`` has ``flux``, ``scale``, ``element``, ``wavelength``, ``seed``,
+        ``total_counts``, ``peak_counts``; with a temperature also ``temperature``,
+        ``snapshots``, ``equilibrate``, ``every``, ``timestep`` and ``remove_rigid_motion``.
+
+    Raises
+    ------
+    DataError
+        If not one photon is counted.
+    InputError
+        If the crystal is empty or has two atoms in one place, a number makes no sense, or
+        the potential is for another element.
+    SimulationError
+        If the dynamics fails.
+    """
+    patches = list(patches) if patches is not None else paper_patches()
+    _check(atoms, seed)
+    meta: dict[str, Any] = {}
+    if temperature is None:
+        omega = StructureFactor(patches, _ACCURACY).forward(atoms.positions)
+    else:
+        omega = mean_structure_factor(
+            atoms,
+            temperature,
+            seed,
+            patches,
+            potential,
+            comm,
+            equilibrate,
+            steps,
+            every,
+            timestep,
+            remove_rigid_motion,
+        )
+        meta.update(temperature=float(temperature), remove_rigid_motion=remove_rigid_motion)
+        meta.update(equilibrate=equilibrate, snapshots=steps // every, every=every)
+        meta["timestep"] = timestep
+    return draw_counts(omega, patches, atoms.element, flux, seed, wavelength, meta, background)
+
+
+def draw_counts(
+    omega: NDArray[np.complex128],
+    patches: Sequence[BraggPatch],
+    element: str,
+    flux: float,
+    seed: int,
+    wavelength: float = PAPER_WAVELENGTH,
+    meta: Mapping[str, Any] | None = None,
+    background: Background = 0.0,
+) -> Diffraction:
+    """Draw photon counts of a known scattering, each from Poisson(C^2 |Omega|^2 + b) (Eq. 1).
+
+    Several measurements of one crystal can share the mean over its dynamics.
+
+    Parameters
+    ----------
+    omega : (size,) complex ndarray
+        Omega on the patches one after the other, each in C order, as
+        :func:`mean_structure_factor` returns it.
+    patches : sequence of BraggPatch
+        Where it was computed.
+    element : str
+        Chemical symbol.
+    flux, seed, wavelength, background
+        See :func:`simulate`.
+    meta : mapping, optional
+        What else to record with the data.
+
+    Raises
+    ------
+    DataError
+        If not one photon is counted.
+    InputError
+        If omega doesn't fit the patches, or a number makes no sense.
+    """
+    size = sum(p.size for p in patches)
+    if omega.shape != (size,):
+        msg = f"the scattering has shape {omega.shape}, expected ({size},) for these patches"
+        raise InputError(msg)
+    scale = scale_from_flux(flux, patches, element, wavelength)
+    arrays = background_arrays(background, patches)
+    expected = scale**2 * np.abs(omega) ** 2
+    if arrays:
+        expected = expected + np.concatenate([b.ravel() for b in arrays])
+    flat = _draw(expected, seed, f"a flux of {flux:g} photons/um^2")
+    known: dict[str, Any] = {
+        "flux": float(flux),
+        "scale": scale,
+        "element": element,
+        "wavelength": float(wavelength),
+        "seed": int(seed),
+        **(meta or {}),
+        "total_counts": float(flat.sum()),
+        "peak_counts": float(flat.max()),
+    }
+    counts = _split(flat, patches)
+    source = "simulated diffraction"
+    return Diffraction(patches, counts, meta=known, source=source, background=arrays)
+
+
+def require_apart(atoms: Atoms) -> None:
+    """Raise InputError if two atoms are in one place."""
+    if len(atoms) < 2:
+        return
+    gap, near = cKDTree(atoms.positions).query(atoms.positions, k=2)
+    i = int(gap[:, 1].argmin())
+    if gap[i, 1] < _OVERLAP:
+        j = int(near[i, near[i] != i][0])
+        msg = (
+            f"atoms {min(i, j) + 1} and {max(i, j) + 1} are {gap[i, 1]:.2g} Å apart, "
+            "remove one of them"
+        )
+        raise InputError(msg)
+
+
+def _check(atoms: Atoms, seed: int) -> None:
+    if len(atoms) == 0:
+        msg = "the crystal has no atoms, there is nothing to simulate"
+        raise InputError(msg)
+    require_apart(atoms)
+    if seed < 0:
+        msg = f"the seed of a simulation can't be negative, got {seed}"
+        raise InputError(msg)
+
+
+def _split(flat: NDArray[np.float64], patches: Sequence[BraggPatch]) -> list[NDArray[np.float64]]:
+    """Cut values on all points into one array for each patch."""
+    parts = np.split(flat, np.cumsum([p.size for p in patches])[:-1])
+    return [c.reshape(p.shape) for c, p in zip(parts, patches, strict=True)]
+
+
+def _draw(expected: NDArray[np.float64], seed: int, what: str) -> NDArray[np.float64]:
+    """Draw Poisson counts, the same on every rank."""
+    if expected.max() > 1e18:
+        msg = f"{what} gives {expected.max():.1e} photons in one point, too many to count"
+        raise InputError(msg)
+    counts = np.random.default_rng([seed, 0]).poisson(expected).astype(float)
+    if counts.sum() == 0:
+        msg = f"{what} leaves not one photon ({expected.sum():.2g} expected), it is too low"
+        raise DataError(msg)
+    return counts
