@@ -13,6 +13,8 @@ from typing import IO, Any
 
 from prammol.core.errors import InputError
 from prammol.io.atomic_write import unwritable
+from prammol.reconstruction.observer import Observer
+from prammol.reconstruction.state import State
 
 HEADER = (
     f"{'iteration':>9} {'log-likelihood':>16} {'atoms':>7} {'added':>7} {'removed':>7} "
@@ -35,7 +37,7 @@ def line(record: Mapping[str, Any]) -> str:
     )
 
 
-class Progress:
+class Progress(Observer):
     """A line per iteration on stderr, a spinner below it on a terminal, JSON lines in a file.
 
     Used as a context; does nothing on ranks other than the first.
@@ -95,7 +97,11 @@ class Progress:
         self._print(HEADER)
         return self
 
-    def __call__(self, record: Mapping[str, Any]) -> None:
+    def iterated(self, state: State, history: list[dict[str, Any]]) -> None:
+        """Show the last iteration."""
+        self.show(history[-1])
+
+    def show(self, record: Mapping[str, Any]) -> None:
         """Show the record of an iteration."""
         if not self._active:
             return

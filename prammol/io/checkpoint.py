@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,21 @@ from prammol.io.hdf5 import (
     to_json,
 )
 from prammol.potentials.potential import Potential
+from prammol.reconstruction.model import Model
 from prammol.reconstruction.presets import Preset
-from prammol.reconstruction.problem import State
+from prammol.reconstruction.state import LoopStatus, State
+from prammol.reconstruction.verdict import Verdict
 
-FORMAT = 6
+FORMAT = 7
 _GROUP = "entry_1/checkpoint"
-_ARRAYS = ("positions", "occupancies", "candidates", "displacements", "site_occupancies")
-# `training` is of use within an iteration only.
-_SCALARS = [f.name for f in fields(State) if f.name not in (*_ARRAYS, "scale", "training")]
+_ARRAYS: dict[str, tuple[int | None, ...]] = {
+    "positions": (None, 3),
+    "displacements": (None,),
+    "occupancies": (None,),
+}
+_NUMBERS = ("scale", "stiffness", "bond_energy")
+# What stages hand to each other is of use within an iteration only.
+_TEXTS = ("verdict", "status", "history", "identity", "run", "notes")
 # Identity of a run -> how a message names it.
 _NAMES = {
     "version": "version of prammol",
@@ -172,17 +179,18 @@ def write_checkpoint(path: PathLike, saved: Checkpoint, force: bool = False) -> 
     InputError
         If it can't be written.
     """
-    state = saved.state
+    model = saved.state.model
     with create(path, force) as file:
         made = group(group(file, "entry_1", "NXentry"), "checkpoint", "NXcollection")
         made["format"] = FORMAT
-        store(made, "positions", state.positions, "angstrom")
-        store(made, "scale", float(state.scale), "sqrt(photons)")
-        store(made, "occupancies", state.occupancies)
-        store(made, "candidates", state.candidates, "angstrom")
-        store(made, "displacements", state.displacements, "angstrom^2")
-        store(made, "site_occupancies", state.site_occupancies)
-        made["state"] = to_json(_scalars(state))
+        store(made, "positions", model.positions, "angstrom")
+        store(made, "displacements", model.displacements, "angstrom^2")
+        store(made, "occupancies", model.occupancies)
+        store(made, "scale", float(model.scale), "sqrt(photons)")
+        store(made, "stiffness", float(model.stiffness), "1/eV")
+        store(made, "bond_energy", float(model.bond_energy))
+        made["verdict"] = to_json(asdict(saved.state.verdict))
+        made["status"] = to_json(asdict(saved.state.status))
         made["history"] = to_json(saved.history)
         made["identity"] = to_json(dict(saved.identity))
         made["run"] = saved.run
@@ -217,7 +225,7 @@ def read_checkpoint(path: PathLike) -> Checkpoint:
                 raise _damaged(path, "its checksum is wrong")
             state = _read_state(made)
             history = parse_json(load_text(made, "history"))
-            if history[-1]["iteration"] != state.iteration:
+            if history[-1]["iteration"] != state.status.iteration:
                 raise _damaged(path, "its history doesn't end at its state")
             return Checkpoint(
                 state=state,
@@ -244,29 +252,32 @@ def writer_of(path: PathLike) -> str:
         return load_text(_group_of(path, file), "run")
 
 
-def _scalars(state: State) -> dict[str, Any]:
-    return {name: getattr(state, name) for name in _SCALARS}
-
-
 def _read_state(made: h5py.Group) -> State:
-    positions = load_array(made, "positions", (None, 3))
-    axes = len(getattr(find(made, "occupancies"), "shape", None) or (0,))
-    if not np.isfinite(positions).all():
+    arrays = {name: load_array(made, name, shape) for name, shape in _ARRAYS.items()}
+    if not np.isfinite(arrays["positions"]).all():
         msg = "positions aren't finite"
         raise ValueError(msg)
-    state = State(
-        positions=positions,
-        scale=load_number(made, "scale"),
-        occupancies=load_array(made, "occupancies", (None,) * axes),
-        candidates=load_array(made, "candidates", (None, 3)),
-        displacements=load_array(made, "displacements", (None,)),
-        site_occupancies=load_array(made, "site_occupancies", (None,)),
+    return State(
+        Model(
+            positions=arrays["positions"],
+            scale=load_number(made, "scale"),
+            displacements=arrays["displacements"],
+            occupancies=arrays["occupancies"],
+            stiffness=load_number(made, "stiffness"),
+            bond_energy=load_number(made, "bond_energy"),
+        ),
+        Verdict(**_fields_of(made, "verdict", Verdict)),
+        LoopStatus(**_fields_of(made, "status", LoopStatus)),
     )
-    scalars = parse_json(load_text(made, "state"))
-    if set(scalars) != set(_SCALARS):
-        msg = f"its state has {', '.join(scalars)}, expected {', '.join(_SCALARS)}"
+
+
+def _fields_of(made: h5py.Group, name: str, kind: type[Any]) -> dict[str, Any]:
+    """Return the fields of a dataclass that were stored as JSON."""
+    found, expected = parse_json(load_text(made, name)), [f.name for f in fields(kind)]
+    if set(found) != set(expected):
+        msg = f"its {name} has {', '.join(found)}, expected {', '.join(expected)}"
         raise ValueError(msg)
-    return replace(state, **scalars)
+    return dict(found)
 
 
 def _group_of(path: PathLike, file: h5py.File) -> h5py.Group:
@@ -279,19 +290,10 @@ def _group_of(path: PathLike, file: h5py.File) -> h5py.Group:
 
 def _checksum(made: h5py.Group) -> str:
     """Digest of everything in a checkpoint but the digest itself."""
-    texts = ("state", "history", "identity", "run", "notes")
-    axes = len(getattr(find(made, "occupancies"), "shape", None) or (0,))
-    shapes: dict[str, tuple[int | None, ...]] = {
-        "positions": (None, 3),
-        "occupancies": (None,) * axes,
-        "candidates": (None, 3),
-        "displacements": (None,),
-        "site_occupancies": (None,),
-    }
     return _digest(
-        *(load_array(made, name, shapes[name]) for name in _ARRAYS),
-        np.array(load_number(made, "scale")),
-        *(load_text(made, name) for name in texts),
+        *(load_array(made, name, shape) for name, shape in _ARRAYS.items()),
+        *(np.array(load_number(made, name)) for name in _NUMBERS),
+        *(load_text(made, name) for name in _TEXTS),
     )
 
 

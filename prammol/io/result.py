@@ -113,7 +113,7 @@ def read_reconstruction(path: PathLike) -> Reconstruction:
         process = find(file, "entry_1/process_1")
         results = find(process, "results")
         result = find(file, "entry_1/result_1")
-        atoms, frames = _read_atoms(Path(path), result)
+        atoms = _read_atoms(Path(path), result)
         density = _read_density(Path(path), result, atoms.element)
         return Reconstruction(
             atoms=atoms,
@@ -128,7 +128,6 @@ def read_reconstruction(path: PathLike) -> Reconstruction:
             preset=load_text(results, "preset"),
             settings=load_json(process, "settings"),
             provenance=load_json(process, "provenance"),
-            frames=frames,
             density=density,
         )
 
@@ -143,10 +142,6 @@ def _write_atoms(parent: h5py.Group, result: Reconstruction) -> None:
         density = group(parent, "mean_density", "NXcollection")
         store(density, "positions", result.density.positions, "angstrom")
         _write_columns(density, result.density)
-    if len(result.frames):
-        frames = group(parent, "frames", "NXcollection")
-        store(frames, "positions", np.concatenate(result.frames), "angstrom")
-        store(frames, "atoms", [len(f) for f in result.frames])
 
 
 def _write_columns(parent: h5py.Group, atoms: Atoms) -> None:
@@ -156,25 +151,15 @@ def _write_columns(parent: h5py.Group, atoms: Atoms) -> None:
         store(columns, name, np.asarray(values, dtype=h5py.string_dtype()) if text else values)
 
 
-def _read_atoms(path: Path, parent: h5py.Group) -> tuple[Atoms, list[Any]]:
+def _read_atoms(path: Path, parent: h5py.Group) -> Atoms:
     positions = load_array(parent, "positions", (None, 3))
     element = load_text(parent, "element")
     if not element:
         msg = f"{path}: {parent.name}/element is missing, expected a chemical symbol"
         raise InputError(msg)
     columns = _read_columns(path, parent)
-    frames: list[Any] = []
-    held = find(parent, "frames")
-    if isinstance(held, h5py.Group):
-        together = load_array(held, "positions", (None, 3))
-        numbers = load_array(held, "atoms", (None,))
-        whole = numbers.dtype.kind in "iu" and len(numbers) > 0
-        if not whole or (numbers < 0).any() or sum(numbers.tolist()) != len(together):
-            msg = f"{path}: {parent.name}/frames/atoms doesn't add up to its positions"
-            raise InputError(msg)
-        frames = np.split(together, np.cumsum(numbers)[:-1])
     with naming(path):
-        return Atoms(positions, element, columns, load_json(parent, "info")), frames
+        return Atoms(positions, element, columns, load_json(parent, "info"))
 
 
 def _read_columns(path: Path, parent: h5py.Group) -> dict[str, NDArray[Any]]:

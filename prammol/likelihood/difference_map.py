@@ -120,10 +120,9 @@ class DifferenceMap:
         return p[order], g[order]
 
 
-def difference_map(
-    misfit: PoissonMisfit, factor: StructureFactor, comm: Communicator, x: NDArray[np.float64]
-) -> DifferenceMap:
+def difference_map(misfit: PoissonMisfit, x: NDArray[np.float64]) -> DifferenceMap:
     """Return the difference map of the atoms at x, (n, 3) [Å]."""
+    factor, comm = misfit.factor, misfit.comm
     omega = factor.forward(x)
     value, scale, field = misfit.field(omega)
     weight = misfit.sharpness(omega, scale)

@@ -166,8 +166,8 @@ class PoissonMisfit:
     ) -> None:
         self._least = extra_photons(shard)
         self._extra = self._least + floor**2 * incoherent
-        self._comm = shard.comm
-        self._factor = factor
+        self.comm = shard.comm
+        self.factor = factor
         self._counts = shard.counts
         self._background_at = shard.background_at
         self._background = shard.background_at(slice(None))
@@ -200,7 +200,7 @@ class PoissonMisfit:
             share = u * deviance(self._counts, expected, extra)
             less = (expected + self._least) / (expected + extra)
             sums = [self._valid @ (share - noise * less), self._valid @ (variance * less**2)]
-            over, square = self._comm.allreduce(np.array(sums, dtype=float))
+            over, square = self.comm.allreduce(np.array(sums, dtype=float))
             if over <= _CLEAR * np.sqrt(square):
                 break
         return float(floor)
@@ -210,7 +210,7 @@ class PoissonMisfit:
 
         C^2 sum u where the photons are the crystal's own, less where others rule.
         """
-        return scale**2 * self._comm.sum(float(self.sharpness(omega, scale).sum()))
+        return scale**2 * self.comm.sum(float(self.sharpness(omega, scale).sum()))
 
     def sharpness(self, omega: NDArray[np.complex128], scale: float) -> NDArray[np.float64]:
         """Return u C^2 abs(Omega)^2 / (lambda + e) on this rank's points, (m,).
@@ -235,7 +235,7 @@ class PoissonMisfit:
         expected = self.expected(omega, scale)
         mean, variance = noise_level(expected, self._least)
         u = self._weight
-        sums = self._comm.allreduce(
+        sums = self.comm.allreduce(
             np.array(
                 [u @ (deviance(self._counts, expected, self._extra) - mean), u**2 @ variance],
                 dtype=float,
@@ -250,7 +250,7 @@ class PoissonMisfit:
         power = squared(omega)
         if start is None:
             pair = [self._weight @ self._signal, self._weight @ power]
-            sums = self._comm.allreduce(np.array(pair))
+            sums = self.comm.allreduce(np.array(pair))
             start = float(np.sqrt(sums[0] / max(sums[1], 1e-300)))
         c2 = start**2
         weighted = self._weight * power
@@ -267,7 +267,7 @@ class PoissonMisfit:
                 sums[0] -= ratio.sum()
                 ratio /= expected
                 sums[1] += ratio @ power[part]
-            first, second = self._comm.allreduce(sums)
+            first, second = self.comm.allreduce(sums)
             step = -float(first / max(second, 1e-300))
             c2 = max(c2 + step, 0.1 * c2)
             if abs(step) < _CLOSE * c2:
@@ -301,7 +301,7 @@ class PoissonMisfit:
             slope *= 2.0 * c * c * weight
             slope /= expected + self._extra
             np.multiply(slope, omega[part], out=field[part])
-        return self._comm.sum(value), c, field
+        return self.comm.sum(value), c, field
 
     def newton_step(
         self,
@@ -334,7 +334,7 @@ class PoissonMisfit:
             weighted = slope * (self._weight[part] / (expected + self._extra))
             system += weighted @ slope.T
             right += weighted @ (expected - self._counts[part])
-        system, right = self._comm.allreduce(system), self._comm.allreduce(right)
+        system, right = self.comm.allreduce(system), self.comm.allreduce(right)
         change = -np.asarray(np.linalg.lstsq(system, right, rcond=None)[0], dtype=float)
         return change[:-1], float(-0.5 * change @ right)
 
@@ -348,7 +348,7 @@ class PoissonMisfit:
         (before, c_old, _), (after, c_new, _) = self.field(old), self.field(new)
         old_counts, new_counts = self.expected(old, c_old), self.expected(new, c_new)
         ratio = np.log((new_counts + self._extra) / (old_counts + self._extra))
-        variance = self._comm.sum(float(self._weight**2 @ (new_counts * ratio**2)))
+        variance = self.comm.sum(float(self._weight**2 @ (new_counts * ratio**2)))
         return before - after, float(np.sqrt(variance))
 
     def __call__(
@@ -361,15 +361,15 @@ class PoissonMisfit:
         scale: float | None = None,
     ) -> Misfit:
         """Evaluate J for atoms at x, (n, 3) [Å], with optional weights, (n,)."""
-        value, c, field = self.field(self._factor.forward(x, weights), scale)
+        value, c, field = self.field(self.factor.forward(x, weights), scale)
         d_x = d_w = None
         if positions:
-            d_x = -self._factor.adjoint_moments(field, x).imag
+            d_x = -self.factor.adjoint_moments(field, x).imag
             if weights is not None:
                 d_x *= weights[:, None]
-            d_x = self._comm.allreduce(d_x)
+            d_x = self.comm.allreduce(d_x)
         if occupancies:
-            d_w = self._comm.allreduce(self._factor.adjoint(field, x).real.copy())
+            d_w = self.comm.allreduce(self.factor.adjoint(field, x).real.copy())
         return Misfit(value, c, d_x, d_w)
 
 

@@ -12,17 +12,28 @@
 from __future__ import annotations
 
 from prammol.reconstruction.loop import make_problem, reconstruct
+from prammol.reconstruction.model import Model
+from prammol.reconstruction.observer import Observer, Observers
 from prammol.reconstruction.presets import PRESETS, Preset, get_preset
-from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.result import Reconstruction
+from prammol.reconstruction.state import LoopStatus, Stage, State
+from prammol.reconstruction.verdict import Verdict, judge
 
 __all__ = [
     "PRESETS",
+    "LoopStatus",
+    "Model",
+    "Observer",
+    "Observers",
     "Preset",
     "Problem",
     "Reconstruction",
+    "Stage",
     "State",
+    "Verdict",
     "get_preset",
+    "judge",
     "make_problem",
     "reconstruct",
 ]

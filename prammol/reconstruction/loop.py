@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from prammol.core.defaults import RECONSTRUCTION
-from prammol.core.errors import DataError, InputError, SimulationError
-from prammol.core.memory import keep_freed_memory, resident_mib
+from prammol.core.errors import InputError
+from prammol.core.memory import keep_freed_memory
 from prammol.core.parallel import Communicator
 from prammol.diffraction.dataset import Diffraction, local_shard
-from prammol.diffraction.debye_waller import thermal_structure_factor
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.diffraction.support import Support
-from prammol.likelihood.poisson import poisson_log_likelihood
 from prammol.potentials.lammps import Cluster
 from prammol.potentials.potential import Potential, aluminium
+from prammol.reconstruction.history import Record, record_of, require_finite
+from prammol.reconstruction.observer import Observer
 from prammol.reconstruction.presets import Preset, get_preset, stage_name
-from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.result import Reconstruction
+from prammol.reconstruction.state import LoopStatus, State
+from prammol.reconstruction.stopping import (
+    good_enough_start,
+    is_stalled,
+    is_stalling,
+    iterations_without_selection,
+    reason_to_stop,
+)
 from prammol.reconstruction.uncertainty.mean_density import mean_density
 from prammol.reconstruction.uncertainty.per_atom import error_bars
 from prammol.structure.atoms import Atoms
 
-Record = dict[str, Any]
-_SLOW = 2  # iterations that may hardly help
-# While more of the atoms are wrong the misfit goes up and down before it falls.
-_FEW = 0.05
 _TOO_GOOD = 5.0  # standard deviations below pure noise
 
 
@@ -43,13 +46,10 @@ def reconstruct(
     seed: int = 0,
     comm: Communicator | None = None,
     settings: Mapping[str, Any] | None = None,
-    on_iteration: Callable[[Record], None] | None = None,
-    on_state: Callable[[State, list[Record]], None] | None = None,
-    on_start: Callable[[str, State], None] | None = None,
+    observer: Observer | None = None,
     resume: tuple[State, list[Record]] | None = None,
     threads: int = 1,
     epsilon: float = 1e-7,
-    keep_frames: bool = False,
 ) -> Reconstruction:
     """Find the atoms that scattered the counts.
 
@@ -71,34 +71,21 @@ def reconstruct(
         The ranks that share the points; a single process if not given.
     settings : mapping, optional
         Settings of the preset to change, by name: ``{"fit_positions.fraction": 0.01}``.
-    on_iteration : callable, optional
-        Called with the record of each iteration (see Returns) on every rank.
-    on_state : callable, optional
-        Called after each iteration with the state and the history: enough to resume.
-    on_start : callable, optional
-        Called with the name of a stage and the state it returned, for the stages of each start
-        but its last, of which `on_state` tells: for films.
+    observer : Observer, optional
+        Told of each stage of the start and of each iteration, on every rank.
     resume : (State, list of records), optional
-        What `on_state` was given, to continue from there. The random choices of
+        What :meth:`Observer.iterated` was given, to continue from there. The random choices of
         an iteration depend on its number only, so a resumed run finds the same atoms.
     threads : int
         Threads of one Fourier transform, per rank.
     epsilon : float
         Relative accuracy of the Fourier transforms.
-    keep_frames : bool
-        Whether to keep the positions after each iteration, for films.
 
     Returns
     -------
     Reconstruction
-        Its ``history`` has one record per iteration, the first (iteration 0) for the start:
-        ``iteration, log_likelihood, atoms, added, removed, selected, scale, energy`` [eV],
-        ``energy_per_atom`` [eV], where known ``excess`` (of the misfit over pure noise, in
-        standard deviations) and ``wrong`` (the same in missing atoms), ``bond`` (what a bond is
-        worth in a faint crystal, as a log-likelihood, once it is learnt), ``stalled`` (true where
-        two iterations hardly lowered it), ``seconds`` and ``stages`` (seconds of each stage),
-        ``memory_mib`` and ``memory_peak_mib`` (resident memory of the largest rank, now and at
-        most so far [MiB]; 0 where the system doesn't say).
+        Its ``history`` has one record per iteration, the first (iteration 0) for the start; see
+        :func:`prammol.reconstruction.history.record_of`.
 
     Raises
     ------
@@ -116,27 +103,10 @@ def reconstruct(
     potential = potential or aluminium()
     clock = _Clock()
     problem = make_problem(data, support, potential, seed, comm, threads, epsilon)
-    frames: list[NDArray[np.float64]] = []
-
-    def visit(state: State, history: list[Record]) -> None:
-        if on_iteration is not None:
-            on_iteration(history[-1])
-        if on_state is not None:
-            on_state(state, history)
-        if keep_frames:
-            frames.append(state.positions)
-
     try:
-        state, history, reason = _run(problem, plan, resume, clock, visit, on_start)
-        density = None
-        columns = {"energy": problem.cluster.atom_energies(state.positions)}
-        if len(state.displacements):
-            columns["mean_square_displacement"] = state.displacements
-        if len(state.site_occupancies):
-            columns["occupancy"] = state.site_occupancies
-        if plan.error_bars:
-            columns |= error_bars(problem, state)
-            density = mean_density(problem, state)
+        run = _Run(problem, plan, observer or Observer(), clock)
+        state, history, reason = run.from_start() if resume is None else run.resumed(*resume)
+        columns, density = _described(problem, plan, state)
     finally:
         problem.cluster.close()
     converged = reason == "converged" or (reason == "patience" and not plan.judges)
@@ -146,7 +116,7 @@ def reconstruct(
     wall, core = clock.read()
     return Reconstruction(
         atoms=Atoms(state.positions, potential.element, columns=columns),
-        scale=state.scale,
+        scale=state.model.scale,
         history=history,
         converged=converged,
         reason=reason,
@@ -156,7 +126,6 @@ def reconstruct(
         seed=seed,
         preset=plan.name,
         settings=plan.settings(),
-        frames=frames,
         density=density,
     )
 
@@ -196,190 +165,97 @@ def make_problem(
     )
 
 
-def _run(
-    problem: Problem,
-    plan: Preset,
-    resume: tuple[State, list[Record]] | None,
-    clock: _Clock,
-    visit: Callable[[State, list[Record]], None],
-    on_start: Callable[[str, State], None] | None,
-) -> tuple[State, list[Record], str]:
-    """Run the stages until there is a reason to stop; return it with the state and history."""
+class _Run:
+    """One reconstruction from its start, or from where it was interrupted, to its end."""
 
-    def report(state: State, stages: dict[str, float]) -> State:
-        idle = 0 if not history or state.selected else _idle(history) + 1
-        stalled = _stalled(plan, state, history)
-        if _reason_to_stop(plan, state, idle, stalled):
-            state, more = _apply(plan.finish, problem, state)
-            stages = {**stages, **more}
-        history.append(_record(problem, state, stages, clock.lap()))
-        if stalled:
-            history[-1]["stalled"] = True
-        _require_finite(state, history[-1])
+    def __init__(self, problem: Problem, plan: Preset, observer: Observer, clock: _Clock) -> None:
+        self._problem, self._plan = problem, plan
+        self._observer, self._clock = observer, clock
+        self._history: list[Record] = []
+
+    def from_start(self) -> tuple[State, list[Record], str]:
+        """Start and iterate; return the last state, all records and why it ended."""
+        state, seconds = self._best_start()
+        return self._iterated(self._reported(state, seconds))
+
+    def resumed(self, state: State, history: list[Record]) -> tuple[State, list[Record], str]:
+        """Iterate from a state and its history; return as :meth:`from_start`."""
+        self._history = list(history)
+        return self._iterated(state)
+
+    def _iterated(self, state: State) -> tuple[State, list[Record], str]:
+        """Run the stages of the loop until there is a reason to stop (Algorithm 1)."""
+        plan, history = self._plan, self._history
+        while not (reason := self._reason(state)):
+            status = LoopStatus(
+                state.status.start, state.status.iteration, stalling=is_stalling(plan, history)
+            )
+            state, seconds = self._applied(plan.loop, replace(state, status=status))
+            status = replace(state.status, iteration=state.status.iteration + 1)
+            state = self._reported(replace(state, status=status, handed=()), seconds)
+        return state, history, reason
+
+    def _reason(self, state: State) -> str:
+        idle = iterations_without_selection(self._history)
+        return reason_to_stop(self._plan, state, idle, self._history[-1].get("stalled", False))
+
+    def _reported(self, state: State, seconds: dict[str, float]) -> State:
+        """Finish if this is the last iteration; record it and tell the observer."""
+        plan, history, problem = self._plan, self._history, self._problem
+        selected = state.status.selected or not history
+        idle = 0 if selected else iterations_without_selection(history) + 1
+        stalled = is_stalled(plan, state, history)
+        if reason_to_stop(plan, state, idle, stalled):
+            state, more = self._applied(plan.finish, state)
+            seconds = {**seconds, **more}
+        record = record_of(problem, state, seconds, self._clock.lap())
+        history.append({**record, "stalled": True} if stalled else record)
+        require_finite(state, history[-1])
         problem.cluster.forget()  # so that a resumed run has the same bits
-        visit(state, history)
+        self._observer.iterated(state, history)
         return state
 
-    if resume is not None:
-        state, history = resume[0], list(resume[1])
-    else:
-        history = []
-        state, seconds = _best_start(plan, problem, on_start)
-        state = report(state, seconds)
-    while not (reason := _reason_to_stop(plan, state, _idle(history), _ended(history))):
-        state = replace(state, added=0, removed=0, selected=False, slow=_slow(plan, history))
-        state, seconds = _apply(plan.loop, problem, state)
-        state = report(replace(state, iteration=state.iteration + 1, training=None), seconds)
-    return state, history, reason
+    def _best_start(self) -> tuple[State, dict[str, float]]:
+        """Try starts until one is good; return the best, and the seconds of all."""
+        plan, tried = self._plan, list[State]()
+        total: dict[str, float] = {}
+        for number in range(plan.starts):
+            state, seconds = self._applied(plan.start, State.empty(number), self._observer)
+            tried.append(replace(state, handed=()))
+            total = {name: total.get(name, 0.0) + value for name, value in seconds.items()}
+            if good_enough_start(plan, tried):
+                break
+        return min(tried, key=lambda state: state.verdict.wrong), total
+
+    def _applied(
+        self, stages: tuple[Any, ...], state: State, observer: Observer | None = None
+    ) -> tuple[State, dict[str, float]]:
+        """Run stages one after the other; return the state and the seconds each took."""
+        seconds: dict[str, float] = {}
+        for stage in stages:
+            begin = time.perf_counter()
+            state = stage(self._problem, state)
+            name = stage_name(stage)
+            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begin
+            if observer is not None and stage is not stages[-1]:
+                observer.started(name, state)
+        return replace(state, model=state.model.contiguous()), seconds
 
 
-def _best_start(
-    plan: Preset, problem: Problem, on_start: Callable[[str, State], None] | None
-) -> tuple[State, dict[str, float]]:
-    """Try starts until one is good; return the best, and the seconds of all."""
-    best: State | None = None
-    wrong: list[float] = []
-    total: dict[str, float] = {}
-    for number in range(plan.starts):
-        state = State(np.empty((0, 3)), 1.0, start=number)
-        state, seconds = _apply(plan.start, problem, state, on_start)
-        total = {name: total.get(name, 0.0) + value for name, value in seconds.items()}
-        if best is None or state.wrong < best.wrong:
-            best = state
-        wrong.append(state.wrong)
-        # With few photons noise alone is worth many atoms: what explains the data is good. Two
-        # that agree are as good as a model can be that doesn't explain all, of a warm crystal.
-        if best.explained or best.wrong < plan.good_start * len(wrong) * len(best.positions):
-            break
-        if number and sorted(wrong)[1] < (1 + plan.same_start) * best.wrong:
-            break
-    assert best is not None
-    return best, total
-
-
-def _apply(
-    stages: tuple[Any, ...],
-    problem: Problem,
-    state: State,
-    between: Callable[[str, State], None] | None = None,
-) -> tuple[State, dict[str, float]]:
-    """Run stages one after the other; return the state and the seconds each took."""
-    seconds: dict[str, float] = {}
-    for stage in stages:
-        begin = time.perf_counter()
-        state = stage(problem, state)
-        name = stage_name(stage)
-        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begin
-        if between is not None and stage is not stages[-1]:
-            between(name, state)
-    return _as_stored(state), seconds
-
-
-def _as_stored(state: State) -> State:
-    """Return the state with its arrays in C order, as they would come back from a file.
-
-    The last bits of a sum depend on the order in memory, too.
-    """
-    return replace(
-        state,
-        positions=np.ascontiguousarray(state.positions),
-        occupancies=np.ascontiguousarray(state.occupancies),
-        candidates=np.ascontiguousarray(state.candidates),
-        displacements=np.ascontiguousarray(state.displacements),
-        site_occupancies=np.ascontiguousarray(state.site_occupancies),
-    )
-
-
-def _reason_to_stop(plan: Preset, state: State, idle: int, stalled: bool) -> str:
-    """Return why the reconstruction ends, or an empty string."""
-    if state.converged:
-        return "converged"
-    if idle >= plan.patience or stalled:
-        return "converged" if state.explained else "patience"
-    if state.iteration >= plan.max_iterations:
-        return "max_iterations"
-    return ""
-
-
-def _idle(history: list[Record]) -> int:
-    """Return how many iterations in a row have selected nothing; the start isn't one."""
-    return next((n for n, r in enumerate(reversed(history[1:])) if r["selected"]), len(history) - 1)
-
-
-def _stalled(plan: Preset, state: State, history: list[Record]) -> bool:
-    """Tell whether the last two iterations, the one at hand included, hardly helped."""
-    wrong = [r["wrong"] for r in history if "wrong" in r]
-    if plan.least_progress == 0 or state.explained or len(wrong) < max(len(history), _SLOW):
-        return False
-    if state.wrong > _FEW * len(state.positions):
-        return False
-    before = min(wrong[: 1 - _SLOW])
-    return min(*wrong[1 - _SLOW :], state.wrong) > (1.0 - plan.least_progress) * before
-
-
-def _slow(plan: Preset, history: list[Record]) -> bool:
-    """Tell whether the last iteration hardly lowered the misfit, though few atoms are wrong."""
-    wrong = [r.get("wrong", 0.0) for r in history[-2:]]
-    if plan.least_progress == 0 or len(wrong) < 2 or wrong[0] <= 0:
-        return False
-    if wrong[1] > _FEW * history[-1]["atoms"]:
-        return False
-    return bool(wrong[1] > (1.0 - plan.least_progress) * wrong[0])
-
-
-def _ended(history: list[Record]) -> bool:
-    """Tell whether the last iteration found that it hardly helped: then it has finished."""
-    return bool(history[-1].get("stalled", False))
-
-
-def _record(problem: Problem, state: State, stages: dict[str, float], seconds: float) -> Record:
-    """Return what is known after an iteration; the log-likelihood is over all valid points."""
-    x, valid = state.positions, problem.shard.valid
-    omega = thermal_structure_factor(problem.factor, x, state.displacements, state.site_occupancies)
-    energy, _ = problem.cluster.energy_forces(x)
-    known = {"excess": state.excess, "wrong": state.wrong} if np.isfinite(state.excess) else {}
-    if state.bond != State.bond:
-        known["bond"] = state.bond
-    memory, peak = (problem.comm.max(value) for value in resident_mib())
-    return {
-        "iteration": state.iteration,
-        **known,
-        "log_likelihood": poisson_log_likelihood(
-            problem.shard.counts[valid],
-            omega[valid],
-            state.scale,
-            problem.comm,
-            problem.shard.background_at(valid),
-        ),
-        "atoms": len(x),
-        "added": state.added,
-        "removed": state.removed,
-        "selected": state.selected,
-        "scale": state.scale,
-        "energy": energy,
-        "energy_per_atom": energy / max(len(x), 1),
-        "seconds": seconds,
-        "stages": stages,
-        "memory_mib": memory,
-        "memory_peak_mib": peak,
-    }
-
-
-def _require_finite(state: State, record: Record) -> None:
-    """Raise if an iteration ended in nothing or in nonsense, before its state is kept."""
-    after = f"after iteration {record['iteration']}"
-    if record["atoms"] == 0:
-        msg = (
-            f"no atom is left {after}; do counts, support and potential belong to one crystal, "
-            f"and are there photons enough?"
-        )
-        raise DataError(msg)
-    if not all(np.isfinite([record["log_likelihood"], state.scale, record["energy"]])):
-        msg = (
-            f"{after} the log-likelihood is {record['log_likelihood']:g} and C is {state.scale:g}, "
-            f"they should be finite; look for points with impossible counts and mask them"
-        )
-        raise SimulationError(msg)
+def _described(
+    problem: Problem, plan: Preset, state: State
+) -> tuple[dict[str, NDArray[Any]], Atoms | None]:
+    """Return the columns written beside the atoms, and the mean density of a warm crystal."""
+    model, iteration = state.model, state.status.iteration
+    columns: dict[str, NDArray[Any]] = {"energy": problem.cluster.atom_energies(model.positions)}
+    if len(model.displacements):
+        columns["mean_square_displacement"] = model.displacements
+    if len(model.occupancies):
+        columns["occupancy"] = model.occupancies
+    if not plan.error_bars:
+        return columns, None
+    columns |= error_bars(problem, model, iteration)
+    return columns, mean_density(problem, model, iteration)
 
 
 class _Clock:

@@ -17,7 +17,6 @@ from difflib import get_close_matches
 from typing import Any
 
 from prammol.core.errors import InputError
-from prammol.reconstruction.problem import Stage
 from prammol.reconstruction.stages.default.anneal import Anneal
 from prammol.reconstruction.stages.default.choose_sites import ChooseSites
 from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
@@ -30,6 +29,7 @@ from prammol.reconstruction.stages.paper.fit_positions import FitPositions
 from prammol.reconstruction.stages.paper.generate_candidates import GenerateCandidates
 from prammol.reconstruction.stages.paper.initial_lattice import FillAtRandom, FillLattice
 from prammol.reconstruction.stages.paper.relax_subset import RelaxSubset
+from prammol.reconstruction.state import Stage
 
 OWN_SETTINGS = (
     "patience",

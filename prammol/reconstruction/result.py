@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from prammol.structure.atoms import Atoms
 
 
@@ -42,8 +39,6 @@ class Reconstruction:
         Every setting of every stage.
     provenance : mapping
         See :func:`prammol.io.provenance.provenance`.
-    frames : sequence of (n_i, 3) ndarray
-        Positions after each iteration [Å], if they were kept.
     density : Atoms or None
         Sites of a warm crystal and the part of the time each is occupied, see
         :func:`prammol.reconstruction.uncertainty.mean_density.mean_density`.
@@ -61,7 +56,6 @@ class Reconstruction:
     preset: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    frames: Sequence[NDArray[np.float64]] = ()
     density: Atoms | None = None
 
     @property

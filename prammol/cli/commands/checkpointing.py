@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from prammol.cli.commands.common import on_root
 from prammol.cli.sigterm import Termination
 from prammol.core.errors import InputError, OutputExistsError, StoppedError
@@ -24,12 +22,13 @@ from prammol.io.checkpoint import (
     write_checkpoint,
     writer_of,
 )
-from prammol.reconstruction.problem import State
+from prammol.reconstruction.observer import Observer
+from prammol.reconstruction.state import State
 
 
 def fresh(own: Mapping[str, str], may_replace: bool) -> Checkpoint:
     """Return what a run without a checkpoint begins with: an empty history."""
-    return Checkpoint(State(np.empty((0, 3)), 1.0), [], own, replace=may_replace)
+    return Checkpoint(State.empty(), [], own, replace=may_replace)
 
 
 def find_checkpoint(path: Path, resume: bool, force: bool) -> Checkpoint | None:
@@ -84,8 +83,8 @@ def tidy(outputs: Iterable[Path]) -> None:
             left.unlink(missing_ok=True)
 
 
-class Checkpointing:
-    """Called after each iteration, on all ranks: writes the checkpoint, ends if asked to.
+class Checkpointing(Observer):
+    """After each iteration, on all ranks: writes the checkpoint, ends if asked to.
 
     Parameters
     ----------
@@ -141,7 +140,7 @@ class Checkpointing:
                 file=sys.stderr,
             )
 
-    def __call__(self, state: State, history: list[dict[str, Any]]) -> None:
+    def iterated(self, state: State, history: list[dict[str, Any]]) -> None:
         """Write the checkpoint of an iteration.
 
         Raises
@@ -162,7 +161,7 @@ class Checkpointing:
         on_root(self._comm, self._write)
         if self._termination.requested():
             msg = (
-                f"ended by SIGTERM after iteration {state.iteration}, "
+                f"ended by SIGTERM after iteration {state.status.iteration}, "
                 f"--resume continues from {self._path}"
             )
             raise StoppedError(msg)

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from prammol.diffraction.support import Support
     from prammol.io.checkpoint import Checkpoint
     from prammol.potentials.potential import Potential
-    from prammol.reconstruction.problem import State
     from prammol.reconstruction.result import Reconstruction
 
 NOT_CONVERGED = 3
@@ -113,6 +112,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     from prammol.cli.sigterm import Termination
     from prammol.core.memory import resident_mib
     from prammol.reconstruction.loop import reconstruct
+    from prammol.reconstruction.observer import Observer, Observers
 
     outputs = _outputs(options.output)
     settings = parse_settings(options.preset, options.set)
@@ -133,18 +133,13 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     ):
         # Not before: another run's would go, too.
         on_root(comm, lambda: tidy(outputs.values()))
-        keeper = Checkpointing(outputs["checkpoint"], saved, comm, termination)
-        keeper.begin()
-        film = _trajectory(options, outputs, potential, saved, comm)
+        checkpointing = Checkpointing(outputs["checkpoint"], saved, comm, termination)
+        checkpointing.begin()
+        trajectory = _trajectory(options, outputs, potential, saved, comm)
         for record in saved.history:
-            progress(record)
-
-        def keep(state: State, history: list[dict[str, Any]]) -> None:
-            # The frame first: one too many is cut off when the run is resumed.
-            if film is not None:
-                film(state, history)
-            keeper(state, history)
-
+            progress.show(record)
+        # The frame before the checkpoint: one too many is cut off when the run is resumed.
+        observers = (progress, trajectory or Observer(), checkpointing)
         result = reconstruct(
             data,
             support,
@@ -153,9 +148,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
             seed=options.seed,
             comm=comm,
             settings=settings,
-            on_iteration=progress,
-            on_state=keep,
-            on_start=film.start if film is not None else None,
+            observer=Observers(*observers),
             resume=(saved.state, saved.history) if saved.history else None,
             threads=options.threads,
         )
@@ -163,7 +156,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
         result = replace(
             result, wall_s=result.wall_s + before_s, core_s=result.core_s + before_core_s
         )
-        on_root(comm, lambda: _write(options, outputs, result, data, potential, keeper))
+        on_root(comm, lambda: _write(options, outputs, result, data, potential, checkpointing))
     peak = comm.max(resident_mib()[1])
     if comm.is_root:
         _report(outputs, result, peak)
@@ -287,7 +280,7 @@ def _write(
     result: Reconstruction,
     data: Diffraction,
     potential: Potential,
-    keeper: Checkpointing,
+    checkpointing: Checkpointing,
 ) -> None:
     from prammol.io import (
         provenance,
@@ -302,18 +295,18 @@ def _write(
     )
     known = {k: v for k, v in data.meta.items() if k != "provenance"}
     origin["diffraction"] = {"file": Path(options.diffraction).name, **known}
-    origin["resumed"] = keeper.resumed
-    force = options.force or keeper.may_replace
+    origin["resumed"] = checkpointing.resumed
+    force = options.force or checkpointing.may_replace
     if not force:  # somebody else's may have appeared
         for kind in ("h5", "xyz", "lammps"):
             require_absent(outputs[kind])
     # A run that is killed between two of these files may replace the first when resumed.
-    keeper.writing()
+    checkpointing.writing()
     write_reconstruction(outputs["h5"], result, origin, force)
     write_atoms(outputs["xyz"], result.atoms, force)
     if len(result.atoms):
         write_lammps_data(outputs["lammps"], result.atoms, potential.mass, force)
-    keeper.finished()
+    checkpointing.finished()
 
 
 def _report(outputs: dict[str, Path], result: Reconstruction, peak_mib: float) -> None:

@@ -14,14 +14,16 @@ from prammol.core.parallel import Communicator
 from prammol.io.atomic_write import require_absent
 from prammol.io.checkpoint import Checkpoint
 from prammol.io.trajectory import append_frame, whole_frames
-from prammol.reconstruction.problem import State
+from prammol.reconstruction.observer import Observer
+from prammol.reconstruction.stages.default.phase_patches import SiteGuesses
+from prammol.reconstruction.state import State
 from prammol.structure.atoms import Atoms
 
 _KEPT = ("log_likelihood", "excess", "wrong", "added", "removed", "scale", "energy_per_atom")
 
 
-class Trajectory:
-    """Called after stages of the start and after iterations, on all ranks; writes on the first.
+class Trajectory(Observer):
+    """Writes the atoms after stages of the start and after iterations, on the first rank.
 
     Parameters
     ----------
@@ -56,11 +58,11 @@ class Trajectory:
         self._path, self._element, self._comm = path, element, comm
         on_root(comm, lambda: self._begin(saved, resume, force))
 
-    def start(self, stage: str, state: State) -> None:
+    def started(self, stage: str, state: State) -> None:
         """Add the state after a stage of the start."""
         self._add(_frame(self._element, state, stage, {}))
 
-    def __call__(self, state: State, history: list[dict[str, Any]]) -> None:
+    def iterated(self, state: State, history: list[dict[str, Any]]) -> None:
         """Add the state after an iteration."""
         self._add(_frame(self._element, state, "iteration", history[-1]))
 
@@ -92,8 +94,9 @@ class Trajectory:
             if force:
                 return 0
             raise
-        last = [m for m in marks if m.stage == "iteration" and m.iteration <= saved.state.iteration]
-        wanted = (saved.state.iteration, len(saved.state.positions))
+        iteration = saved.state.status.iteration
+        last = [m for m in marks if m.stage == "iteration" and m.iteration <= iteration]
+        wanted = (iteration, len(saved.state.positions))
         if last and (last[-1].iteration, last[-1].atoms) == wanted:
             return last[-1].end
         if force:
@@ -106,9 +109,13 @@ class Trajectory:
 
 
 def _frame(element: str, state: State, stage: str, record: dict[str, Any]) -> Atoms:
-    """Return the atoms of a state; of several guesses at occupancies the first is the best."""
-    sites = len(state.positions)
-    occupancy = np.atleast_2d(state.occupancies)[0] if state.occupancies.size else np.ones(sites)
+    """Return the atoms of a state, or its sites with the best guess at their occupancies."""
+    guesses = state.given(SiteGuesses)
+    if guesses is not None and not len(state.positions):
+        x, occupancy = guesses.positions, guesses.occupancies[0]
+    else:
+        x, occupancy = state.positions, np.ones(len(state.positions))
     known = {name: record[name] for name in _KEPT if name in record}
-    info = {"stage": stage, "start": state.start, "iteration": state.iteration, **known}
-    return Atoms(state.positions, element, {"occupancy": occupancy}, info)
+    status = state.status
+    info = {"stage": stage, "start": status.start, "iteration": status.iteration, **known}
+    return Atoms(x, element, {"occupancy": occupancy}, info)

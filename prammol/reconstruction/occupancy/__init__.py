@@ -7,7 +7,10 @@ bond energy, moves with the neighbours relaxed.
 
 from __future__ import annotations
 
+from prammol.reconstruction.occupancy.binary_quadratic import best_flips, flip
 from prammol.reconstruction.occupancy.bond_energy import learnt_bond
+from prammol.reconstruction.occupancy.bond_prior import BondPrior
+from prammol.reconstruction.occupancy.candidate_sites import CandidateSites, Choice, Expansion
 from prammol.reconstruction.occupancy.continuous import fit_occupancies
 from prammol.reconstruction.occupancy.gibbs_sampling import (
     exchanges,
@@ -23,16 +26,18 @@ from prammol.reconstruction.occupancy.relaxed_moves import (
     relaxed_costs,
     with_neighbours_relaxed,
 )
-from prammol.reconstruction.occupancy.site_selection import Choice, Expansion, Sites
 
 __all__ = [
+    "BondPrior",
+    "CandidateSites",
     "Choice",
     "Expansion",
     "Moves",
-    "Sites",
+    "best_flips",
     "cheapest_moves",
     "exchanges",
     "fit_occupancies",
+    "flip",
     "heat_bath",
     "is_low_signal",
     "learnt_bond",

@@ -18,8 +18,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.occupancy.gibbs_sampling import swept
-from prammol.reconstruction.occupancy.site_selection import Sites
 
 _SWEEPS = 5  # of each chain
 _SAME_SITES = np.inf  # free with the data as without: none because the data want it strongly
@@ -27,7 +27,7 @@ _LARGEST_STEP = 2.0  # factor by which the worth changes at most
 
 
 def learnt_bond(
-    sites: Sites,
+    sites: CandidateSites,
     taken: NDArray[np.bool_],
     bond: float,
     rng: np.random.Generator,
@@ -37,7 +37,7 @@ def learnt_bond(
 
     Parameters
     ----------
-    sites : Sites
+    sites : CandidateSites
         Whatever a bond is worth there.
     taken : (n,) bool ndarray
         A likely set, sampled with the data.
@@ -49,15 +49,14 @@ def learnt_bond(
         How often a flip of each site is considered in a sweep.
     """
     sites = sites.with_bond(bond)
-    x, distance = sites.positions, sites.distance
     held = alone = taken
     smoothness = np.zeros(2)
     pair = [np.random.default_rng(seed) for seed in 2 * [rng.integers(2**63)]]
     for _ in range(_SWEEPS):
         near = sites.expand(held, _SAME_SITES)
-        held = swept(x, held, near, distance, pair[0], considered)
+        held = swept(sites, held, near, pair[0], considered)
         near = sites.without_data(alone)
-        alone = swept(x, alone, near, distance, pair[1], considered)
+        alone = swept(sites, alone, near, pair[1], considered)
         smoothness += sites.smoothness(held), sites.smoothness(alone)
     if not smoothness.all():
         return bond

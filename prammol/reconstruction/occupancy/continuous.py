@@ -46,17 +46,7 @@ def fit_occupancies(
     weights = np.array(start, dtype=float)
     if not free.any():
         return weights
-    scale: float | None = None
-    unit = misfit(sites, weights).value or 1.0
-
-    def objective(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        nonlocal scale
-        weights[free] = values
-        result = misfit(sites, weights, occupancies=True, scale=scale)
-        scale = result.scale
-        assert result.d_weights is not None
-        return result.value / unit, result.d_weights[free] / unit
-
+    objective = _OfOccupancies(misfit, sites, weights, free)
     found = minimize(
         objective,
         weights[free],
@@ -67,3 +57,29 @@ def fit_occupancies(
     )
     weights[free] = found.x
     return weights
+
+
+class _OfOccupancies:
+    """The misfit in units of its first value, and its slope by the free weights.
+
+    The scale found last is where the next one is sought.
+    """
+
+    def __init__(
+        self,
+        misfit: PoissonMisfit,
+        sites: NDArray[np.float64],
+        weights: NDArray[np.float64],
+        free: NDArray[np.bool_],
+    ) -> None:
+        self._misfit, self._sites, self._free = misfit, sites, free
+        self._weights = weights.copy()
+        self._unit = misfit(sites, weights).value or 1.0
+        self._scale: float | None = None
+
+    def __call__(self, values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        self._weights[self._free] = values
+        result = self._misfit(self._sites, self._weights, occupancies=True, scale=self._scale)
+        self._scale = result.scale
+        assert result.d_weights is not None
+        return result.value / self._unit, result.d_weights[self._free] / self._unit

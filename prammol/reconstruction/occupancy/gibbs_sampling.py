@@ -18,7 +18,8 @@ from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 from scipy.special import expit
 
-from prammol.reconstruction.occupancy.site_selection import Expansion, flip
+from prammol.reconstruction.occupancy.binary_quadratic import flip
+from prammol.reconstruction.occupancy.candidate_sites import CandidateSites, Expansion
 
 _EXCHANGE = 1.5  # atoms exchange sites so close [neighbour distances]
 
@@ -44,29 +45,25 @@ class Samples:
 
 
 def sample_near(
-    sites: NDArray[np.float64],
+    sites: CandidateSites,
     taken: NDArray[np.bool_],
     near: Expansion,
-    distance: float,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     """Return the probability that each site holds an atom, (n,), near a set of sites.
 
     Parameters
     ----------
-    sites : (n, 3) ndarray
-        Positions [Å].
+    sites : CandidateSites
     taken : (n,) bool ndarray
         The set.
     near : Expansion
         Misfit and prior near it; sites that aren't free there stay as they are.
-    distance : float
-        Nearest-neighbour distance [Å].
     rng : Generator
     """
     out = taken.astype(float)
     if len(near.free):
-        pairs = exchanges(sites[near.free], distance)
+        pairs = exchanges(sites.positions[near.free], sites.distance)
         samples = sample_sets(taken[near.free], near.slope, near.every, pairs, rng)
         out[near.free] = samples.occupied
     return out
@@ -188,10 +185,9 @@ def heat_bath(
 
 
 def swept(
-    sites: NDArray[np.float64],
+    sites: CandidateSites,
     taken: NDArray[np.bool_],
     near: Expansion,
-    distance: float,
     rng: np.random.Generator,
     considered: int,
     temperature: float = 1.0,
@@ -200,14 +196,11 @@ def swept(
 
     Parameters
     ----------
-    sites : (n, 3) ndarray
-        Positions [Å].
+    sites : CandidateSites
     taken : (n,) bool ndarray
         Where to start.
     near : Expansion
         Misfit, prior of bonds, or both, near `taken`.
-    distance : float
-        Nearest-neighbour distance [Å].
     rng : Generator
         In the same state on all ranks.
     considered : int
@@ -217,7 +210,7 @@ def swept(
     """
     free, taken = near.free, taken.copy()
     if len(free):
-        pairs = exchanges(sites[free], distance)
+        pairs = exchanges(sites.positions[free], sites.distance)
         slope, curvature = near.slope / temperature, (near.every / temperature).tocsr()
         taken[free] = heat_bath(taken[free], slope, curvature, pairs, rng, considered)
     return taken

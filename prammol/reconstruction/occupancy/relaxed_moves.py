@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from prammol.diffraction.structure_factor import StructureFactor
-from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.reconstruction.occupancy.candidate_sites import CandidateSites, Expansion
 from prammol.reconstruction.occupancy.gibbs_sampling import exchanges
-from prammol.reconstruction.occupancy.site_selection import Expansion
 from prammol.reconstruction.problem import Problem
 from prammol.structure.separation import groups_apart
 
@@ -42,11 +41,9 @@ class Moves:
 
 
 def cheapest_moves(
-    sites: NDArray[np.float64],
-    taken: NDArray[np.bool_],
+    sites: CandidateSites,
     near: Expansion,
     bonds: Expansion,
-    distance: float,
     number: int,
     most: float,
 ) -> Moves:
@@ -54,20 +51,16 @@ def cheapest_moves(
 
     Parameters
     ----------
-    sites : (n, 3) ndarray
-        Positions [Å].
-    taken : (n,) bool ndarray
+    sites : CandidateSites
     near, bonds : Expansion
-        Misfit and prior of bonds near `taken`, and the prior alone, of the same free sites.
-    distance : float
-        Nearest-neighbour distance [Å].
+        Misfit and prior of bonds near its atoms, and the prior alone, of the same free sites.
     number : int
         How many of either kind, at most.
     most : float
         Those that cost more are left out.
     """
     free = near.free
-    here, pairs = taken[free], exchanges(sites[free], distance)
+    here, pairs = sites.taken[free], exchanges(sites.positions[free], sites.distance)
     found: list[NDArray[np.intp]] = []
     prior: list[float] = []
     for flips, of in ((np.arange(len(free))[:, None], _of_singles), (pairs, _of_pairs)):
@@ -99,10 +92,8 @@ def _of_pairs(
 
 def relaxed_costs(
     problem: Problem,
-    misfit: PoissonMisfit,
     factor: StructureFactor,
-    sites: NDArray[np.float64],
-    taken: NDArray[np.bool_],
+    sites: CandidateSites,
     moves: list[NDArray[np.intp]],
     force_tolerance: float,
 ) -> NDArray[np.float64]:
@@ -111,13 +102,10 @@ def relaxed_costs(
     Parameters
     ----------
     problem : Problem
-    misfit : PoissonMisfit
     factor : StructureFactor
         Transform on the points of the misfit.
-    sites : (n, 3) ndarray
-        Positions [Å].
-    taken : (n,) bool ndarray
-        The atoms, at a minimum of the energy but for a strain.
+    sites : CandidateSites
+        Its atoms are at a minimum of the energy but for a strain.
     moves : list of int ndarray
         Sites to flip.
     force_tolerance : float
@@ -126,26 +114,28 @@ def relaxed_costs(
     if not moves:
         return np.zeros(0)
 
+    x, taken, misfit = sites.positions, sites.taken, sites.misfit
+
     def relaxed(keep: NDArray[np.bool_]) -> NDArray[np.float64]:
-        out = sites.copy()
-        out[keep], _, _ = problem.cluster.relax(sites[keep], force_tolerance=force_tolerance)
+        out = x.copy()
+        out[keep], _, _ = problem.cluster.relax(x[keep], force_tolerance=force_tolerance)
         return out
 
-    omega = factor.forward(sites[taken])
+    omega = factor.forward(x[taken])
     before, _, _ = misfit.field(omega)
     rest = relaxed(taken)  # shifts are counted from here: the strain stays as it is
-    centres = np.array([sites[move].mean(axis=0) for move in moves])
+    centres = np.array([x[move].mean(axis=0) for move in moves])
     costs = np.zeros(len(moves))
-    for group in groups_apart(centres, _APART * problem.cluster.potential.neighbour_distance):
+    for group in groups_apart(centres, _APART * sites.distance):
         keep = taken.copy()
         for k in group:
             keep[moves[k]] = ~keep[moves[k]]
         y = relaxed(keep)
-        nearest = cKDTree(centres[group]).query(sites)[1]
+        nearest = cKDTree(centres[group]).query(x)[1]
         for k, mine in zip(group, np.arange(len(group))[:, None] == nearest, strict=True):
             old, new = np.flatnonzero(mine & taken), np.flatnonzero(mine & keep)
-            there = np.where(taken[new, None], sites[new] + y[new] - rest[new], y[new])
-            points = np.concatenate([there, sites[old]])
+            there = np.where(taken[new, None], x[new] + y[new] - rest[new], y[new])
+            points = np.concatenate([there, x[old]])
             change = factor.forward(points, np.repeat([1.0, -1.0], [len(new), len(old)]))
             costs[k] = misfit.field(omega + change)[0] - before
     return costs
@@ -153,9 +143,7 @@ def relaxed_costs(
 
 def with_neighbours_relaxed(
     problem: Problem,
-    misfit: PoissonMisfit,
-    sites: NDArray[np.float64],
-    taken: NDArray[np.bool_],
+    sites: CandidateSites,
     near: Expansion,
     bonds: Expansion,
     number: int = 400,
@@ -166,7 +154,7 @@ def with_neighbours_relaxed(
 
     Parameters
     ----------
-    problem, misfit, sites, taken, near, bonds
+    problem, sites, near, bonds
         As for :func:`cheapest_moves` and :func:`relaxed_costs`.
     number : int
         How many flips are relaxed, at most.
@@ -175,7 +163,8 @@ def with_neighbours_relaxed(
     force_tolerance : float
         Relaxation stops when the norm of all forces is below this [eV/Å].
     """
-    omega = problem.factor.forward(sites[taken])
+    misfit, taken = sites.misfit, sites.taken
+    omega = problem.factor.forward(sites.positions[taken])
     one = misfit.cost_of_one(omega, misfit.scale(omega))
     here, singles = taken[near.free], np.arange(len(near.free))[:, None]
     cost, alone = (_of_singles(here, expansion, singles) for expansion in (near, bonds))
@@ -183,7 +172,7 @@ def with_neighbours_relaxed(
     few = few[cost[few] < most * one]
     moves = [near.free[[k]] for k in few]
     rough = problem.factor.with_accuracy(_ROUGH)
-    relaxed = relaxed_costs(problem, misfit, rough, sites, taken, moves, force_tolerance)
+    relaxed = relaxed_costs(problem, rough, sites, moves, force_tolerance)
     slope = near.slope.copy()
     slope[few] += np.where(here[few], -1.0, 1.0) * (relaxed + alone[few] - cost[few])
     return replace(near, slope=slope)

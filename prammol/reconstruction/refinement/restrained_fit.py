@@ -1,4 +1,4 @@
-"""Pull atoms to where the data want them, held together by the energy."""
+"""Fit of the positions to the counts, restrained by the energy."""
 
 from __future__ import annotations
 
@@ -40,18 +40,7 @@ def restrained_fit(
     (n, 3) ndarray
         Positions [Å].
     """
-    scale: float | None = None
-
-    def objective(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        nonlocal scale
-        y = values.reshape(-1, 3)
-        result = misfit(y, positions=True, scale=scale)
-        scale = result.scale
-        energy, forces = cluster.energy_forces(y)
-        assert result.d_positions is not None
-        slope = result.d_positions - stiffness * forces
-        return result.value + stiffness * energy, slope.ravel()
-
+    objective = _MisfitAndEnergy(misfit, cluster, stiffness)
     found = minimize(
         objective,
         x.ravel(),
@@ -60,3 +49,23 @@ def restrained_fit(
         options={"maxiter": iterations, "maxcor": 20},
     )
     return np.asarray(found.x).reshape(-1, 3)
+
+
+class _MisfitAndEnergy:
+    """Misfit + stiffness * energy and its slope by all coordinates, (3 n,).
+
+    The scale found last is where the next one is sought.
+    """
+
+    def __init__(self, misfit: PoissonMisfit, cluster: Cluster, stiffness: float) -> None:
+        self._misfit, self._cluster, self._stiffness = misfit, cluster, stiffness
+        self._scale: float | None = None
+
+    def __call__(self, values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        y = values.reshape(-1, 3)
+        result = self._misfit(y, positions=True, scale=self._scale)
+        self._scale = result.scale
+        energy, forces = self._cluster.energy_forces(y)
+        assert result.d_positions is not None
+        slope = result.d_positions - self._stiffness * forces
+        return result.value + self._stiffness * energy, slope.ravel()

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
-from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 
 # Antisymmetric A turn the object, symmetric ones strain it.
@@ -36,53 +35,21 @@ _TURNS = 3
 _HALVINGS = 4
 
 
-def align_rotation(
-    misfit: PoissonMisfit,
-    factor: StructureFactor,
-    x: NDArray[np.float64],
-    steps: int = _TURNS,
-) -> tuple[NDArray[np.float64], float]:
-    """Turn an object about its centre so that the misfit is least.
-
-    Gauss-Newton on the three angles and the scale; a step that doesn't lower the
-    misfit isn't taken.
-
-    Parameters
-    ----------
-    misfit : PoissonMisfit
-    factor : StructureFactor
-    x : (n, 3) ndarray
-        Positions [Å].
-    steps : int
-        Largest number of steps.
-
-    Returns
-    -------
-    positions : (n, 3) ndarray
-        Turned positions [Å].
-    value : float
-        Misfit there.
-    """
-    turned = _align(misfit, factor, _Pose(misfit, factor, x), ROTATIONS, steps)
-    return turned.x, turned.value
-
-
 def align_strained(
     misfit: PoissonMisfit,
-    factor: StructureFactor,
     x: NDArray[np.float64],
     data: NDArray[np.float64],
     steps: int = 6,
 ) -> tuple[NDArray[np.float64], float]:
-    """Turn an object and, where the data insist, strain it evenly.
+    """Turn an object about its centre and, where the data insist, strain it evenly.
 
-    A warm crystal is larger than the minimum of its energy, and so is one whose
+    Gauss-Newton on the three angles, or all nine elements of the map, and the scale; a step
+    that doesn't lower the misfit isn't taken. A warm crystal is larger than the minimum of its energy, and so is one whose
     potential has another lattice constant.
 
     Parameters
     ----------
-    misfit, factor
-        As for :func:`align_rotation`.
+    misfit : PoissonMisfit
     x : (n, 3) ndarray
         Positions at a minimum of the energy [Å].
     data : (n, 3) ndarray
@@ -98,7 +65,7 @@ def align_strained(
     value : float
         Misfit there.
     """
-    turned = _align(misfit, factor, _Pose(misfit, factor, x), ROTATIONS, _TURNS)
+    turned = _align(misfit, _Pose(misfit, x), ROTATIONS, _TURNS)
     arm = x - x.mean(axis=0)
     if np.linalg.matrix_rank(arm) < arm.shape[1]:
         return turned.x, turned.value
@@ -106,10 +73,10 @@ def align_strained(
     start = turned
     strain = np.abs(np.linalg.svd(even, compute_uv=False) - 1.0).max()
     if _SMALLEST_STRAIN < strain < _LARGEST_STRAIN:
-        other = _Pose(misfit, factor, x.mean(axis=0) + arm @ even)
+        other = _Pose(misfit, x.mean(axis=0) + arm @ even)
         start = min(turned, other, key=lambda pose: pose.value)
     least = max(_SIGNIFICANT, _WORTHWHILE * turned.value)
-    strained = _align(misfit, factor, start, LINEAR_MAPS, steps, least)
+    strained = _align(misfit, start, LINEAR_MAPS, steps, least)
     best = strained if strained.value < turned.value - least else turned
     return best.x, best.value
 
@@ -120,12 +87,11 @@ class _Pose:
     def __init__(
         self,
         misfit: PoissonMisfit,
-        factor: StructureFactor,
         x: NDArray[np.float64],
         scale: float | None = None,
     ) -> None:
-        self.x, self._factor = x, factor
-        self.omega = factor.forward(x)
+        self.x, self._factor = x, misfit.factor
+        self.omega = misfit.factor.forward(x)
         self.value, self.scale, _ = misfit.field(self.omega, scale)
 
     @cached_property
@@ -144,7 +110,6 @@ class _Pose:
 
 def _align(
     misfit: PoissonMisfit,
-    factor: StructureFactor,
     pose: _Pose,
     generators: NDArray[np.float64],
     steps: int,
@@ -162,7 +127,7 @@ def _align(
             break
         for halving in range(_HALVINGS):
             turn = expm(np.tensordot(change / 2**halving, generators, axes=1))
-            moved = _Pose(misfit, factor, centre + (pose.x - centre) @ turn.T, pose.scale)
+            moved = _Pose(misfit, centre + (pose.x - centre) @ turn.T, pose.scale)
             if moved.value < pose.value:
                 break
         else:

@@ -56,7 +56,7 @@ class ThermalModel:
     def __init__(
         self, problem: Problem, x: NDArray[np.float64], debye_waller: bool, occupancies: bool
     ) -> None:
-        potential = problem.cluster.potential
+        potential = problem.potential
         self._debye_waller = debye_waller
         self._loose = on_surface(x, potential.bond_reach) if occupancies else np.zeros(len(x), bool)
         self._occupancies = np.ones(len(x))
@@ -89,7 +89,6 @@ class ThermalModel:
             if self._debye_waller:
                 motion = fit_displacements(
                     plain,
-                    problem.factor,
                     x,
                     self._classes,
                     self._displacements,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 
 _LARGEST = 1.0  # Å^2, beyond any solid
@@ -14,7 +13,6 @@ _NEGLIGIBLE = 0.01
 
 def fit_displacements(
     misfit: PoissonMisfit,
-    factor: StructureFactor,
     x: NDArray[np.float64],
     classes: NDArray[np.intp],
     start: NDArray[np.float64] | None = None,
@@ -26,9 +24,7 @@ def fit_displacements(
     Parameters
     ----------
     misfit : PoissonMisfit
-        The misfit of the points that are fitted.
-    factor : StructureFactor
-        Transform without thermal motion.
+        The misfit of the points that are fitted; its transform is that of atoms at rest.
     x : (n, 3) ndarray
         Positions [Å].
     classes : (n,) int ndarray
@@ -45,7 +41,7 @@ def fit_displacements(
     (k,) ndarray
         Mean square displacement of each class along one axis [Å^2].
     """
-    number = int(classes.max()) + 1
+    factor, number = misfit.factor, int(classes.max()) + 1
     weights = np.ones(len(x)) if occupancies is None else occupancies
     parts = np.array([factor.forward(x, weights * (classes == k)) for k in range(number)])
     square = np.sum(factor.q**2, axis=1)

@@ -13,8 +13,9 @@ import numpy as np
 from prammol.diffraction.debye_waller import ThermalStructureFactor
 from prammol.likelihood.holdout_blocks import hold_out_blocks
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.reconstruction.model import Model
 from prammol.reconstruction.occupancy.continuous import fit_occupancies
-from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.thermal_model import prefers
 from prammol.structure.atoms import Atoms
 from prammol.structure.surface import equivalent_diameter, on_surface
@@ -27,7 +28,7 @@ _ROUGH = 1e-6  # accuracy of the transforms
 _LEAST = 0.01  # sites that are less occupied are left out
 
 
-def mean_density(problem: Problem, state: State) -> Atoms | None:
+def mean_density(problem: Problem, model: Model, iteration: int) -> Atoms | None:
     """Return the sites of a warm object with the part of the time each is occupied.
 
     Occupancies of the atoms of the surface, and of the vacant sites of the lattice beside
@@ -37,8 +38,10 @@ def mean_density(problem: Problem, state: State) -> Atoms | None:
     Parameters
     ----------
     problem : Problem
-    state : State
+    model : Model
         The object at the end.
+    iteration : int
+        Of the loop, for the random draws.
 
     Returns
     -------
@@ -47,20 +50,20 @@ def mean_density(problem: Problem, state: State) -> Atoms | None:
         ``mean_square_displacement`` [Å^2]. None where the data didn't ask for occupancies of
         the atoms: of a cold crystal, or where photons are few.
     """
-    if not len(state.site_occupancies):
+    if not len(model.occupancies):
         return None
-    x, potential, shard = state.positions, problem.cluster.potential, problem.shard
+    x, potential, shard = model.positions, problem.potential, problem.shard
     vacant = vacant_sites(x, potential.bond_reach, potential.neighbour_distance)
     sites = np.concatenate([x, vacant])
     free = np.concatenate([on_surface(x, potential.bond_reach), np.ones(len(vacant), bool)])
-    motion = state.displacements if len(state.displacements) else np.zeros(len(x))
+    motion = model.displacements if len(model.displacements) else np.zeros(len(x))
     # Vacant sites have few neighbours, and such atoms move most.
     motion = np.concatenate([motion, np.full(len(vacant), motion.max())])
-    alone = np.concatenate([state.site_occupancies, np.zeros(len(vacant))])
+    alone = np.concatenate([model.occupancies, np.zeros(len(vacant))])
     base = problem.factor
     length = float(np.linalg.norm(problem.data.peaks(), axis=1).mean())
     factor = ThermalStructureFactor(base.patches, motion, length, _ROUGH, base.threads)
-    rng = problem.rng("mean density", state.iteration)
+    rng = problem.rng("mean density", iteration)
     points = hold_out_blocks(problem.data, shard, equivalent_diameter(x), _HELD_OUT, rng)
     fitted = PoissonMisfit(shard, factor, points.fitted)
     occupied = fit_occupancies(fitted, sites, alone, free, _ITERATIONS, _TOLERANCE)

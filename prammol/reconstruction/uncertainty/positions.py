@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, cg
 from scipy.spatial import cKDTree
 
-from prammol.diffraction.debye_waller import thermal_structure_factor
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.fisher_information import Fisher
 from prammol.likelihood.holdout_blocks import speckles
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.potentials.lammps import Cluster
-from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.model import Model
+from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.curvature import curvature_of_energy
 from prammol.reconstruction.refinement.rotation_strain import LINEAR_MAPS, ROTATIONS
 from prammol.structure.surface import equivalent_diameter, mean_of_class, neighbour_classes
@@ -63,7 +63,8 @@ class Uncertainty:
 
 def position_uncertainty(
     problem: Problem,
-    state: State,
+    model: Model,
+    iteration: int,
     weight: NDArray[np.float64] | None = None,
     probes: int = 2,
 ) -> Uncertainty:
@@ -72,7 +73,9 @@ def position_uncertainty(
     Parameters
     ----------
     problem : Problem
-    state : State
+    model : Model
+    iteration : int
+        Of the loop, for the random draws.
     weight : (m,) ndarray, optional
         Weight of each point, less than 1 where the model's own error rules; for what the
         data alone say, and where k is infinite.
@@ -82,34 +85,34 @@ def position_uncertainty(
     """
     base = problem.factor
     factor = base.with_accuracy(_EPSILON)
-    fisher = _fisher(problem, state, factor, weight)
+    fisher = _fisher(problem, model, factor, weight)
     blocks = fisher.blocks()
     inverse = np.linalg.inv(blocks + _REGULAR * np.trace(blocks.mean(axis=0)) * np.eye(3))
     of_data = np.sqrt(np.trace(inverse, axis1=1, axis2=2) / 3)
-    if np.isinf(state.stiffness):
+    if np.isinf(model.stiffness):
         return Uncertainty(_of_the_whole(problem, fisher), of_data)
-    return Uncertainty(_moved(problem, state, factor, probes), of_data)
+    return Uncertainty(_moved(problem, model, iteration, factor, probes), of_data)
 
 
 def _fisher(
     problem: Problem,
-    state: State,
+    model: Model,
     factor: StructureFactor,
     weight: NDArray[np.float64] | None = None,
 ) -> Fisher:
-    """Return the information on the atoms of a state, moving and hopping as they do."""
-    motion = state.displacements if len(state.displacements) else None
-    present = state.site_occupancies if len(state.site_occupancies) else None
-    return Fisher(problem.shard, factor, state.positions, state.scale, motion, weight, present)
+    """Return the information on the atoms of a model, moving and hopping as they do."""
+    motion = model.displacements if len(model.displacements) else None
+    present = model.occupancies if len(model.occupancies) else None
+    return Fisher(problem.shard, factor, model.positions, model.scale, motion, weight, present)
 
 
 def _moved(
-    problem: Problem, state: State, factor: StructureFactor, probes: int
+    problem: Problem, model: Model, iteration: int, factor: StructureFactor, probes: int
 ) -> NDArray[np.float64]:
     """Return the standard deviations where the data moved the atoms, (n, 3) [Å]."""
-    rng = problem.rng("uncertainty", state.iteration)
-    x, stiffness, cluster = state.positions, state.stiffness, problem.cluster
-    fisher = _fisher(problem, state, factor)
+    rng = problem.rng("uncertainty", iteration)
+    x, stiffness, cluster = model.positions, model.stiffness, problem.cluster
+    fisher = _fisher(problem, model, factor)
     curvature = stiffness * curvature_of_energy(cluster, x, rng)
     inverse = np.linalg.inv(fisher.blocks() + curvature * np.eye(3))
     size = (x.size, x.size)
@@ -127,8 +130,8 @@ def _moved(
         solved, _ = cg(system, _centred(slope).ravel(), rtol=_RESIDUAL, maxiter=_MOST, M=guess)
         return np.asarray(solved).reshape(-1, 3)
 
-    omega = thermal_structure_factor(problem.factor, x, state.displacements, state.site_occupancies)
-    residual = PoissonMisfit(problem.shard, factor).expected(omega, state.scale)
+    omega = model.structure_factor(problem.factor)
+    residual = PoissonMisfit(problem.shard, factor).expected(omega, model.scale)
     residual -= problem.shard.counts
     label, number = speckles(problem.data, problem.shard, equivalent_diameter(x))
     variance, pulled = np.zeros_like(x), np.zeros_like(x)

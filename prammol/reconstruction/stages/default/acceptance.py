@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.occupancy.bond_prior import BondPrior
-from prammol.reconstruction.occupancy.site_selection import LEAST
-from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.occupancy.candidate_sites import LEAST_GAIN, CandidateSites
+from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.rotation_strain import align_strained
+from prammol.reconstruction.state import State
 from prammol.structure.separation import TOO_CLOSE
 
 # Of what was wrong.
@@ -28,13 +27,11 @@ class Acceptance:
     Parameters
     ----------
     problem : Problem
-    misfit : PoissonMisfit
-    factor : StructureFactor
+    sites : CandidateSites
+        The atoms of the object first, then candidates.
     prior : BondPrior
     state : State
         The object.
-    sites : (n, 3) ndarray
-        Its atoms first, then candidates [Å].
     value : float
         Misfit of the object.
     one : float
@@ -53,31 +50,28 @@ class Acceptance:
     def __init__(
         self,
         problem: Problem,
-        misfit: PoissonMisfit,
-        factor: StructureFactor,
+        sites: CandidateSites,
         prior: BondPrior,
         state: State,
-        sites: NDArray[np.float64],
         value: float,
         one: float,
         tolerances: tuple[float, float],
     ) -> None:
-        self._problem, self._misfit, self._factor = problem, misfit, factor
+        self._problem, self._misfit = problem, sites.misfit
         self._prior, self._state, self._sites = prior, state, sites
-        self._reach = problem.cluster.potential.bond_reach
-        self._close = TOO_CLOSE * problem.cluster.potential.neighbour_distance
-        self._was = np.arange(len(sites)) < len(state.positions)
-        self._tried = {self._was.tobytes()}
+        self._reach = problem.potential.bond_reach
+        self._close = TOO_CLOSE * sites.distance
+        self._tried = {sites.taken.tobytes()}
         self._loose, self._tight = tolerances
-        self._value = value + self._bonds(sites[self._was])
+        self._value = value + self._bonds(sites.positions[sites.taken])
         # Swapping an atom for a site that relaxes to the same place gains next to nothing.
-        self.gain = max(0.01 * one, LEAST)
+        self.gain = max(0.01 * one, LEAST_GAIN)
 
     def first(self, proposals: Iterable[NDArray[np.bool_]]) -> State | None:
         """Return the state of the first proposal that is better, (n,) bool each, or None."""
         for keep in proposals:
             if self._is_new(keep):
-                y = self.better(self._sites[keep], self.gain)
+                y = self.better(self._sites.positions[keep], self.gain)
                 if y is not None:
                     return self._changed(keep, y)
         return None
@@ -90,21 +84,23 @@ class Acceptance:
         less than half is left: no trifle is taken for a gain then.
         """
         new = [keep for keep in proposals if self._is_new(keep)]
-        costs = [self._misfit(x).value + self._bonds(x) for x in (self._sites[k] for k in new)]
+        costs = [
+            self._misfit(x).value + self._bonds(x) for x in (self._sites.positions[k] for k in new)
+        ]
         order = np.argsort(costs, kind="stable")
         ends = []
         for k in order:
-            y, value = self._relaxed(self._sites[new[k]], self._loose)
+            y, value = self._relaxed(self._sites.positions[new[k]], self._loose)
             left = self._left(y)
             ends.append((value, y, new[k], left))
-            if left < _HARDLY * self._state.wrong:
+            if left < _HARDLY * self._state.verdict.wrong:
                 break
         if not ends:
             return None
         value, y, keep, left = min(ends, key=lambda end: end[0])
         if value > self._value - self.gain:
             return None
-        if left < _HALF * self._state.wrong:
+        if left < _HALF * self._state.verdict.wrong:
             return self._changed(keep, y)
         y, value = self._relaxed(y, self._tight)
         return None if value > self._value - self.gain else self._changed(keep, y)
@@ -132,26 +128,27 @@ class Acceptance:
         return True
 
     def _changed(self, keep: NDArray[np.bool_], x: NDArray[np.float64]) -> State:
-        added, removed = int((keep & ~self._was).sum()), int((self._was & ~keep).sum())
-        return replace(self._state, positions=x, added=added, removed=removed, selected=True)
+        return self._state.changed(x, *self._sites.changes(keep))
 
     def _relaxed(
         self, x: NDArray[np.float64], force_tolerance: float
     ) -> tuple[NDArray[np.float64], float]:
         """Relax all atoms, turn and strain them as the data want; also return what they cost."""
         y, _, _ = self._problem.cluster.relax(x, force_tolerance=force_tolerance)
-        y, value = align_strained(self._misfit, self._factor, y, x)
+        y, value = align_strained(self._misfit, y, x)
         return y, value + self._bonds(y)
 
     def _bonds(self, x: NDArray[np.float64]) -> float:
         """Return minus the logarithm of the prior of bonds, up to a constant."""
         tree = cKDTree(x)
-        vacant = self._sites[tree.query(self._sites)[0] > self._close]
+        sites = self._sites.positions
+        vacant = sites[tree.query(sites)[0] > self._close]
         number = tree.query_ball_point(vacant, self._reach, return_length=True)
         return self._prior.energy(x, self._reach) - self._prior.overcharged(number, len(x))
 
     def _left(self, x: NDArray[np.float64]) -> float:
         """Return by how many missing atoms' worth the data contradict an object."""
-        exact = PoissonMisfit(self._problem.shard, self._factor)
-        omega = self._factor.forward(x)
+        factor = self._misfit.factor
+        exact = PoissonMisfit(self._problem.shard, factor)
+        omega = factor.forward(x)
         return exact.excess(omega, exact.scale(omega))[1]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prammol.likelihood.quasi_likelihood import PoissonMisfit, honest_misfit
 from prammol.reconstruction.occupancy.bond_energy import learnt_bond
+from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.occupancy.gibbs_sampling import swept
 from prammol.reconstruction.occupancy.low_signal import low_gain_per_atom
-from prammol.reconstruction.occupancy.site_selection import Sites
-from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.rotation_strain import align_strained
+from prammol.reconstruction.state import State
 from prammol.structure.vacant_sites import vacant_sites
 
 
@@ -72,9 +74,10 @@ class Anneal:
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one pass."""
-        if state.iteration >= self.passes + self.more:
+        iteration = state.status.iteration
+        if iteration >= self.passes + self.more:
             return state
-        annealing = state.iteration < self.passes
+        annealing = iteration < self.passes
         factor = problem.factor.with_accuracy(self.epsilon)
         x = state.positions
         omega = factor.forward(x)
@@ -84,38 +87,41 @@ class Anneal:
         if not low_gain_per_atom(worth):
             return state
         hot = self.hot if annealing and worth > self.held else 1.0
-        bond = self.bond if annealing else state.bond
+        bond = self.bond if annealing else state.model.bond_energy
         misfit = PoissonMisfit(
             problem.shard, factor, floor=self.floor, incoherent=scale**2 * len(x)
         )
-        potential = problem.cluster.potential
-        distance, reach = potential.neighbour_distance, potential.bond_reach
-        positions = x
-        for _ in range(2):
-            vacant = vacant_sites(positions, reach, distance)
-            positions = np.concatenate([positions, vacant])
-        was = np.arange(len(positions)) < len(x)
-        sites = Sites(misfit, factor, problem.comm, positions, was, distance, reach, bond)
-        rng = problem.rng("anneal", state.iteration)
-        last = was
+        sites = self._sites(problem, misfit, x, bond)
+        rng = problem.rng("anneal", iteration)
+        last = sites.taken
         for k in range(self.sweeps):
             temperature = max(hot * (1.0 - k / self.sweeps), 1.0)
-            near = sites.expand(last)
-            last = swept(positions, last, near, distance, rng, self.considered, temperature)
-        often = np.zeros(len(was))
+            last = swept(sites, last, sites.expand(last), rng, self.considered, temperature)
+        often = np.zeros(len(last))
         for _ in range(self.counted):
-            near = sites.expand(last)
-            last = swept(positions, last, near, distance, rng, self.considered)
+            last = swept(sites, last, sites.expand(last), rng, self.considered)
             often += last
         taken = often > 0.5 * self.counted
-        bond = learnt_bond(sites, last, state.bond, rng, self.considered)
-        y, _, _ = problem.cluster.relax(positions[taken], force_tolerance=self.force_tolerance)
+        learnt = learnt_bond(sites, last, state.model.bond_energy, rng, self.considered)
+        state = replace(state, model=replace(state.model, bond_energy=learnt))
+        here = sites.positions[taken]
+        y, _, _ = problem.cluster.relax(here, force_tolerance=self.force_tolerance)
         honest = honest_misfit(problem.shard, factor, factor.forward(y), len(y))
-        y, _ = align_strained(honest, factor, y, positions[taken])
+        y, _ = align_strained(honest, y, here)
         # The start follows the noise: its misfit tells nothing.
-        if 0 < state.iteration < self.passes:
+        if 0 < iteration < self.passes:
             before, after = (exact.field(o)[0] for o in (omega, factor.forward(y)))
             if after > before:
-                return replace(state, selected=True, bond=bond)
-        added, removed = int((taken & ~was).sum()), int((was & ~taken).sum())
-        return replace(state, positions=y, added=added, removed=removed, selected=True, bond=bond)
+                return state.changed(x)
+        return state.changed(y, *sites.changes(taken))
+
+    @staticmethod
+    def _sites(
+        problem: Problem, misfit: PoissonMisfit, x: NDArray[np.float64], bond: float
+    ) -> CandidateSites:
+        """Return the atoms and two layers of vacant sites around them."""
+        potential = problem.potential
+        reach, distance = potential.bond_reach, potential.neighbour_distance
+        first = vacant_sites(x, reach, distance)
+        second = vacant_sites(np.concatenate([x, first]), reach, distance)
+        return CandidateSites.around(misfit, potential, x, np.concatenate([first, second]), bond)

@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.quasi_likelihood import PoissonMisfit, peak_window
+from prammol.reconstruction.model import Model
+from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.occupancy.continuous import fit_occupancies
-from prammol.reconstruction.occupancy.site_selection import Sites
-from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.stages.default.phase_patches import SiteGuesses
+from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import coarser
 
 
@@ -62,42 +65,32 @@ class ChooseSites:
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return a state whose atoms are sites; the shift with the least misfit wins."""
-        potential = problem.cluster.potential
+        guesses = state.given(SiteGuesses)
+        assert guesses is not None
+        positions = guesses.positions
         problem = coarser(problem)
         factor = problem.factor.with_accuracy(self.epsilon)
-        starts = list(np.atleast_2d(state.occupancies))
-        first = state.positions[starts[0] > self.threshold]
+        starts = list(guesses.occupancies)
+        first = positions[starts[0] > self.threshold]
         scale = PoissonMisfit(problem.shard, factor, floor=self.floor)(first).scale
         incoherent = scale**2 * len(first)
         misfit = PoissonMisfit(problem.shard, factor, floor=self.floor, incoherent=incoherent)
-        sites = Sites(
-            misfit,
-            factor,
-            problem.comm,
-            state.positions,
-            starts[0] > self.threshold,
-            potential.neighbour_distance,
-            potential.bond_reach,
-        )
+        taken = starts[0] > self.threshold
+        sites = CandidateSites(misfit, problem.potential, positions, taken)
         sets = [start > self.threshold for start in starts]
         for number, passes in self.rounds:
             found = [sites.choose(taken, passes) for taken in sets[:number]]
             order = sorted(range(len(found)), key=lambda k: found[k].value)
             sets = [found[k].taken for k in order]
             starts = [starts[k] for k in order]
-        omega = factor.forward(state.positions[sets[0]])
+        omega = factor.forward(positions[sets[0]])
         if misfit.excess(omega, misfit.scale(omega))[0] > self.significance:
             for start in starts[: self.finalists]:
-                taken = self._under_windows(problem, factor, incoherent, state.positions, start)
+                taken = self._under_windows(problem, factor, incoherent, positions, start)
                 sets.append(taken)
-        results = [misfit(state.positions[taken]) for taken in sets]
+        results = [misfit(positions[taken]) for taken in sets]
         best = int(np.argmin([result.value for result in results]))
-        return replace(
-            state,
-            positions=state.positions[sets[best]],
-            occupancies=np.empty(0),
-            scale=results[best].scale,
-        )
+        return replace(state, model=Model(positions[sets[best]], results[best].scale))
 
     def _under_windows(
         self,
@@ -109,7 +102,7 @@ class ChooseSites:
     ) -> NDArray[np.bool_]:
         """Return the sites whose occupancy ends above the threshold."""
         peaks = problem.data.peaks()
-        distance = problem.cluster.potential.neighbour_distance
+        distance = problem.potential.neighbour_distance
         weights = start
         for blur in self.blurs:
             window = peak_window(problem.shard, peaks, blur * distance)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -11,20 +11,23 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.difference_map import difference_map
 from prammol.likelihood.quasi_likelihood import PoissonMisfit, honest_misfit
+from prammol.reconstruction.occupancy.candidate_sites import (
+    CandidateSites,
+    Choice,
+    relaxed_vacant_sites,
+)
 from prammol.reconstruction.occupancy.continuous import fit_occupancies
 from prammol.reconstruction.occupancy.low_signal import is_low_signal
-from prammol.reconstruction.occupancy.site_selection import Choice, Sites
-from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.restrained_fit import restrained_fit
 from prammol.reconstruction.refinement.rotation_strain import align_strained
 from prammol.reconstruction.stages.default.acceptance import Acceptance
+from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import coarser
 from prammol.structure.separation import TOO_CLOSE, apart
 from prammol.structure.surface import on_surface
-from prammol.structure.vacant_sites import vacant_sites
 
 # Among thousands of places noise alone makes minima of three standard deviations.
 _SIGMAS = 4.0
@@ -42,7 +45,7 @@ class CompleteAtoms:
     bonds together fell. If they didn't, the flips are tried in groups of neighbours; then
     lower and higher thresholds of the occupancies; then the data pull the atoms into other
     basins of the energy; then, while the data contradict the object, single changes are tried.
-    After an iteration that hardly lowered the misfit (`State.slow`) groups, thresholds and
+    After an iteration that hardly lowered the misfit (`LoopStatus.stalling`) groups, thresholds and
     single changes are left out: what is wrong then isn't a matter of which atoms exist. Does
     nothing to a faint crystal, where the best set would follow the noise: see
     :class:`~prammol.reconstruction.stages.default.anneal.Anneal`.
@@ -97,12 +100,12 @@ class CompleteAtoms:
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one round; ``selected`` tells whether it changed."""
-        if state.selected:  # the stage before has done it
+        if state.status.selected:  # the stage before has done it
             return state
-        fewer = coarser(problem) if state.wrong > self.many else problem
+        fewer = coarser(problem) if state.verdict.wrong > self.many else problem
         if fewer is not problem:
             found = self._completed(fewer, state)
-            if found.selected:
+            if found.status.selected:
                 return found
         return self._completed(problem, state)
 
@@ -114,99 +117,78 @@ class CompleteAtoms:
             return state
         misfit = honest_misfit(problem.shard, factor, omega, len(x))
         # The floor changes which strain is best: compare like with like.
-        x, value = align_strained(misfit, factor, x, x)
-        distance = problem.cluster.potential.neighbour_distance
-        reach = problem.cluster.potential.bond_reach
-        sites = self._sites(problem, state, misfit, factor, x)
-        was = np.arange(len(sites)) < len(x)
-        surroundings = Sites(misfit, factor, problem.comm, sites, was, distance, reach)
-        choice = surroundings.choose(was, depth=self.depth)
-        one = misfit.cost_of_one(omega, state.scale)
-        state = replace(state, positions=x)
+        x, value = align_strained(misfit, x, x)
+        candidates = self._candidates(problem, state, misfit, x)
+        sites = CandidateSites.around(misfit, problem.potential, x, candidates)
+        choice = sites.choose(sites.taken, depth=self.depth)
+        one = misfit.cost_of_one(omega, state.model.scale)
+        state = state.moved(x)
+        verdict = state.verdict
         tolerances = (self.force_tolerance, self.final_tolerance)
-        judge = Acceptance(
-            problem, misfit, factor, choice.prior, state, sites, value, one, tolerances
-        )
+        acceptance = Acceptance(problem, sites, choice.prior, state, value, one, tolerances)
         proposals = [choice.taken]
         thresholds: list[NDArray[np.bool_]] = []
-        if not state.explained:
-            free = np.isfinite(choice.cost)
-            weights = fit_occupancies(misfit, sites, was.astype(float), free, self.iterations)
-            thresholds = list(self._above_thresholds(sites, weights, distance))
+        if not verdict.explained:
+            free, full = np.isfinite(choice.cost), sites.taken.astype(float)
+            weights = fit_occupancies(misfit, sites.positions, full, free, self.iterations)
+            thresholds = list(self._above_thresholds(sites, weights))
             proposals.append(thresholds[0])
-        found = judge.best(proposals)
-        stuck = not state.explained and state.slow
+        found = acceptance.best(proposals)
+        stuck = not verdict.explained and state.status.stalling
         if found is None and not stuck:
-            found = judge.first(chain(self._in_groups(sites, choice, was, distance), thresholds))
-        if found is None and state.wrong < self.nearly * len(x):
-            pulled = restrained_fit(misfit, problem.cluster, x, self.stiffness, self.pulls)
+            found = acceptance.first(chain(self._in_groups(sites, choice), thresholds))
+        if found is None and verdict.wrong < self.nearly * len(x):
+            fitted = restrained_fit(misfit, problem.cluster, x, self.stiffness, self.pulls)
             # Worth going on for: a tenth of what is left.
-            y = judge.better(pulled, max(0.1 * state.wrong * one, judge.gain))
+            y = acceptance.better(fitted, max(0.1 * verdict.wrong * one, acceptance.gain))
             if y is not None:
-                return replace(state, positions=y, selected=True)
-            if not stuck and not state.explained:
-                found = judge.first(self._one_by_one(sites, choice, was, distance))
+                return state.changed(y)
+            if not stuck and not verdict.explained:
+                found = acceptance.first(self._one_by_one(sites, choice))
         return state if found is None else found
 
-    def _in_groups(
-        self,
-        sites: NDArray[np.float64],
-        choice: Choice,
-        was: NDArray[np.bool_],
-        distance: float,
-    ) -> Iterator[NDArray[np.bool_]]:
+    def _in_groups(self, sites: CandidateSites, choice: Choice) -> Iterator[NDArray[np.bool_]]:
         """Yield the changes of the chosen set group by group, the largest group first."""
-        changed = np.flatnonzero(choice.taken != was)
+        changed = np.flatnonzero(choice.taken != sites.taken)
         if len(changed) == 0:
             return
-        tree = cKDTree(sites[changed])
-        near = tree.sparse_distance_matrix(tree, _TOGETHER * distance)
+        tree = cKDTree(sites.positions[changed])
+        near = tree.sparse_distance_matrix(tree, _TOGETHER * sites.distance)
         _, label = connected_components(near, directed=False)
         size = np.bincount(label)
         for group in np.argsort(-size, kind="stable")[: self.groups]:
-            keep = was.copy()
+            keep = sites.taken.copy()
             keep[changed[label == group]] ^= True
             yield keep
 
     def _above_thresholds(
-        self, sites: NDArray[np.float64], weights: NDArray[np.float64], distance: float
+        self, sites: CandidateSites, weights: NDArray[np.float64]
     ) -> Iterator[NDArray[np.bool_]]:
         """Yield the sites above each threshold; of close ones the heaviest."""
         for threshold in self.thresholds:
             keep = weights > threshold
-            keep[keep] = apart(sites[keep], TOO_CLOSE * distance, weights[keep])
+            keep[keep] = apart(sites.positions[keep], TOO_CLOSE * sites.distance, weights[keep])
             yield keep
 
-    def _one_by_one(
-        self,
-        sites: NDArray[np.float64],
-        choice: Choice,
-        was: NDArray[np.bool_],
-        distance: float,
-    ) -> Iterator[NDArray[np.bool_]]:
+    def _one_by_one(self, sites: CandidateSites, choice: Choice) -> Iterator[NDArray[np.bool_]]:
         """Yield single additions, removals and moves, the cheapest first."""
-        tree = cKDTree(sites)
+        was, tree = sites.taken, cKDTree(sites.positions)
         for i in np.argsort(choice.cost, kind="stable")[: self.singles]:
             keep = was.copy()
             if was[i]:
                 keep[i] = False
             else:
-                keep[tree.query_ball_point(sites[i], TOO_CLOSE * distance)] = False
+                keep[tree.query_ball_point(sites.positions[i], TOO_CLOSE * sites.distance)] = False
                 keep[i] = True
             yield keep
 
-    def _sites(
-        self,
-        problem: Problem,
-        state: State,
-        misfit: PoissonMisfit,
-        factor: StructureFactor,
-        x: NDArray[np.float64],
+    def _candidates(
+        self, problem: Problem, state: State, misfit: PoissonMisfit, x: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return the atoms, then candidates: what the difference map wants, vacant sites."""
-        potential = problem.cluster.potential
+        """Return the places the difference map wants, and vacant sites of the lattice, (m, 3)."""
+        potential = problem.potential
         distance = potential.neighbour_distance
-        difference = difference_map(misfit, factor, problem.comm, x)
+        difference = difference_map(misfit, x)
         surface = on_surface(x, potential.bond_reach)
         depth = max(self.depth, _SIGMAS / np.sqrt(difference.height))
         minima, _ = difference.minima(
@@ -214,13 +196,11 @@ class CompleteAtoms:
             x[surface],
             -depth,
             distance,
-            problem.rng("complete", state.iteration),
+            problem.rng("complete", state.status.iteration),
             self.points * int(surface.sum()),
         )
-        vacant = vacant_sites(x, potential.bond_reach, distance)
-        vacant, _ = problem.cluster.relax_adatoms(x, vacant)
-        candidates = np.concatenate([minima, vacant])
+        candidates = np.concatenate([minima, relaxed_vacant_sites(problem, x)])
         gap = cKDTree(x).query(candidates)[0]
         candidates = candidates[(gap > 0.15 * distance) & (gap < 1.5 * distance)]
         merit = -np.arange(len(candidates), dtype=float)
-        return np.concatenate([x, candidates[apart(candidates, 0.15 * distance, merit)]])
+        return candidates[apart(candidates, 0.15 * distance, merit)]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from prammol.likelihood.difference_map import difference_map
 from prammol.likelihood.quasi_likelihood import honest_misfit
-from prammol.reconstruction.occupancy.site_selection import Sites
+from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.problem import Problem
 from prammol.structure.surface import on_surface
 
@@ -44,18 +44,19 @@ def exchanged(
         Positions [Å]; None if no change helps.
     """
     factor = problem.factor.with_accuracy(_ROUGH)
-    potential = problem.cluster.potential
+    potential = problem.potential
     misfit = honest_misfit(problem.shard, factor, factor.forward(x), len(x), points)
-    distance, reach = potential.neighbour_distance, potential.bond_reach
-    surface = on_surface(x, reach)
-    difference = difference_map(misfit, factor, problem.comm, x)
-    minima, _ = difference.minima(
-        x, x[surface], -_DEPTH, distance, rng, _POINTS * int(surface.sum())
+    surface = on_surface(x, potential.bond_reach)
+    minima, _ = difference_map(misfit, x).minima(
+        x,
+        x[surface],
+        -_DEPTH,
+        potential.neighbour_distance,
+        rng,
+        _POINTS * int(surface.sum()),
     )
     if len(minima) == 0:
         return None
-    sites = np.concatenate([x, minima])
-    was = np.arange(len(sites)) < len(x)
-    every = Sites(misfit, factor, problem.comm, sites, was, distance, reach)
-    choice = every.choose(was, depth=_DEPTH)
-    return None if np.array_equal(choice.taken, was) else sites[choice.taken]
+    sites = CandidateSites.around(misfit, potential, x, minima)
+    taken = sites.choose(sites.taken, depth=_DEPTH).taken
+    return None if np.array_equal(taken, sites.taken) else sites.positions[taken]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -25,8 +25,25 @@ from prammol.phasing.lattice_from_peaks import (
     on_sublattice,
 )
 from prammol.phasing.lattice_shift import shifted_weights
-from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import spare, thinned_grid
+
+
+@dataclass(frozen=True)
+class SiteGuesses:
+    """Sites for :class:`~prammol.reconstruction.stages.default.choose_sites.ChooseSites`.
+
+    Attributes
+    ----------
+    positions : (n, 3) ndarray
+        Sites, of which some hold an atom [Å].
+    occupancies : (k, n) ndarray
+        Guesses between 0 and 1 for each shift of the lattice against the shape, the best first.
+    """
+
+    positions: NDArray[np.float64]
+    occupancies: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -68,13 +85,13 @@ class PhasePatches:
     sublattice: int = 0
 
     def __call__(self, problem: Problem, state: State) -> State:
-        """Return a state with all sites and, for each shift of the lattice, occupancies."""
-        distance = problem.cluster.potential.neighbour_distance
-        phased = self._phase(problem, 1.0 / (self.blur * distance), state.start)
+        """Hand on all sites and, for each shift of the lattice, occupancies (:class:`SiteGuesses`)."""
+        distance = problem.potential.neighbour_distance
+        phased = self._phase(problem, 1.0 / (self.blur * distance), state.status.start)
         waves = Waves(phased, problem.comm)
         peaks = np.array([p.peak for p in phased])
-        lattice = choose_sublattice(peaks, problem.cluster.potential, self.sublattice)
-        rng = problem.rng("synthesise", state.start)
+        lattice = choose_sublattice(peaks, problem.potential, self.sublattice)
+        rng = problem.rng("synthesise", state.status.start)
         sites = synthesise(
             waves,
             peaks,
@@ -87,7 +104,7 @@ class PhasePatches:
         )
         sites = sites[on_sublattice(sites, lattice)]
         weights = shifted_weights(lattice.cell, waves, sites, self.shift_steps)
-        return replace(state, positions=sites + phased[0].centre, occupancies=weights)
+        return state.handing(SiteGuesses(sites + phased[0].centre, np.atleast_2d(weights)))
 
     def _phase(self, problem: Problem, width: float, start: int) -> list[PhasedPatch]:
         """Phase three patches: apart in the support, then in their common envelope."""

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prammol.likelihood.quasi_likelihood import honest_misfit
+from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.occupancy.gibbs_sampling import sample_near
 from prammol.reconstruction.occupancy.low_signal import is_low_signal
 from prammol.reconstruction.occupancy.relaxed_moves import Moves, cheapest_moves, relaxed_costs
-from prammol.reconstruction.occupancy.site_selection import Sites
-from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.rotation_strain import align_strained
 from prammol.reconstruction.stages.default.acceptance import Acceptance
-from prammol.structure.vacant_sites import vacant_sites
+from prammol.reconstruction.state import State
 
 
 @dataclass(frozen=True)
@@ -58,39 +58,33 @@ class ReconsiderAtoms:
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one round; ``selected`` tells whether it changed."""
-        if state.selected or not state.explained:
+        if state.status.selected or not state.verdict.explained:
             return state
         factor = problem.factor.with_accuracy(self.epsilon)
-        x, potential = state.positions, problem.cluster.potential
+        x = state.positions
         omega = factor.forward(x)
         if is_low_signal(problem.shard, factor, omega):
             return state
         misfit = honest_misfit(problem.shard, factor, omega, len(x))
-        x, value = align_strained(misfit, factor, x, x)
-        distance, reach = potential.neighbour_distance, potential.bond_reach
-        vacant, _ = problem.cluster.relax_adatoms(x, vacant_sites(x, reach, distance))
-        sites = np.concatenate([x, vacant])
-        was = np.arange(len(sites)) < len(x)
-        lattice = Sites(misfit, factor, problem.comm, sites, was, distance, reach)
-        choice = lattice.choose(was)
-        one = misfit.cost_of_one(omega, state.scale)
+        x, value = align_strained(misfit, x, x)
+        sites = CandidateSites.beside(problem, misfit, x)
+        was = sites.taken
+        choice = sites.choose(was)
+        one = misfit.cost_of_one(omega, state.model.scale)
         tolerances = (self.force_tolerance, self.final_tolerance)
-        state = replace(state, positions=x)
-        judge = Acceptance(
-            problem, misfit, factor, choice.prior, state, sites, value, one, tolerances
-        )
-        near = lattice.expand(was)
-        rng = problem.rng("sample sets", state.iteration)
-        likely = sample_near(sites, was, near, distance, rng) > 0.5
-        found = judge.first([choice.taken, likely])
+        state = state.moved(x)
+        acceptance = Acceptance(problem, sites, choice.prior, state, value, one, tolerances)
+        near = sites.expand(was)
+        rng = problem.rng("sample sets", state.status.iteration)
+        likely = sample_near(sites, was, near, rng) > 0.5
+        found = acceptance.first([choice.taken, likely])
         if found is None:
-            bonds = lattice.bonds_of(was, near)
-            most = self.within * one
-            moves = cheapest_moves(sites, was, near, bonds, distance, self.moves, most)
-            costs = moves.prior + relaxed_costs(
-                problem, misfit, factor, sites, was, moves.sites, self.force_tolerance
+            bonds = sites.bonds_of(was, near)
+            moves = cheapest_moves(sites, near, bonds, self.moves, self.within * one)
+            relaxed = relaxed_costs(problem, factor, sites, moves.sites, self.force_tolerance)
+            found = acceptance.first(
+                self._sets(was, moves, moves.prior + relaxed, acceptance.gain, self.nearly * one)
             )
-            found = judge.first(self._sets(was, moves, costs, judge.gain, self.nearly * one))
         return state if found is None else found
 
     def _sets(

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.likelihood.poisson import poisson_scale
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
-from prammol.reconstruction.occupancy.site_selection import LEAST
-from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.occupancy.candidate_sites import LEAST_GAIN
+from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.rotation_strain import align_strained
 from prammol.reconstruction.refinement.score_test import misplaced
+from prammol.reconstruction.state import State
+from prammol.reconstruction.verdict import judge
 
-_HALF_AN_ATOM = 0.5
 _AN_ATOM = 1.0
 _LONGEST = 0.25  # move of a single atom [neighbour distances]
 
@@ -59,7 +59,7 @@ class RelaxAndAlign:
         omega = problem.factor.forward(state.positions)
         value, _, _ = PoissonMisfit(problem.shard, problem.factor).field(omega)
         # Moved before anything is relaxed: that is done once then.
-        refined = judged(problem, state, omega, self.significance)
+        refined = self._judged(problem, state, omega)
         found = self._with_atoms_moved(problem, refined, value)
         refined, value = found or self._relaxed(problem, refined)
         for _ in range(self.moves - (found is not None)):
@@ -82,12 +82,12 @@ class RelaxAndAlign:
         if not shift.any():
             return None
         to = state.positions + _short(problem, shift)
-        moved, lower = self._relaxed(problem, replace(state, positions=to))
-        return (moved, lower) if lower <= value - LEAST else None
+        moved, lower = self._relaxed(problem, state.moved(to))
+        return (moved, lower) if lower <= value - LEAST_GAIN else None
 
     def _relaxed(self, problem: Problem, state: State) -> tuple[State, float]:
         """Relax atoms as tightly as is worth it, and judge; also return the misfit."""
-        changing = state.selected or state.iteration == 0
+        changing = state.status.selected or state.status.iteration == 0
         if _far_off(state, self.many) and changing:
             coarse = max(self.coarse_tolerance, self.force_tolerance)
             state, value = self._relaxed_to(problem, state, coarse)
@@ -99,47 +99,23 @@ class RelaxAndAlign:
         """Relax atoms, turn and strain them as the data want, and judge; also return the misfit."""
         misfit = PoissonMisfit(problem.shard, problem.factor)
         y, _, _ = problem.cluster.relax(state.positions, force_tolerance=tolerance)
-        x, value = align_strained(misfit, problem.factor, y, state.positions)
+        x, value = align_strained(misfit, y, state.positions)
         omega = problem.factor.forward(x)
-        return judged(problem, replace(state, positions=x), omega, self.significance), value
+        return self._judged(problem, state.moved(x), omega), value
+
+    def _judged(self, problem: Problem, state: State, omega: NDArray[np.complex128]) -> State:
+        """Return the state with the Poisson scale, and whether it explains the data."""
+        model, verdict = judge(problem, state.model, omega, self.significance)
+        return replace(state, model=model, verdict=verdict)
 
 
 def _far_off(state: State, atoms: float) -> bool:
     """Tell whether the data contradict the object by more than so many atoms' worth."""
-    return not state.explained and state.wrong > atoms
+    return not state.verdict.explained and state.verdict.wrong > atoms
 
 
 def _short(problem: Problem, shift: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return shifts no longer than a small part of the distance of neighbours."""
-    most = _LONGEST * problem.cluster.potential.neighbour_distance
+    most = _LONGEST * problem.potential.neighbour_distance
     length = np.linalg.norm(shift, axis=1, keepdims=True)
     return shift * np.minimum(1.0, most / np.maximum(length, 1e-12))
-
-
-def judged(
-    problem: Problem, state: State, omega: NDArray[np.complex128], significance: float
-) -> State:
-    """Return the state with the Poisson scale, and whether it explains the data.
-
-    Parameters
-    ----------
-    problem : Problem
-    state : State
-    omega : (m,) complex ndarray
-        Its structure factor on this rank's points.
-    significance : float
-        See :class:`RelaxAndAlign`.
-    """
-    shard, valid = problem.shard, problem.shard.valid
-    background = shard.background_at(valid)
-    scale = poisson_scale(shard.counts[valid], omega[valid], problem.comm, background)
-    excess, wrong, sigma = PoissonMisfit(shard, problem.factor).excess(omega, scale)
-    explained = excess < significance
-    return replace(
-        state,
-        scale=scale,
-        excess=excess,
-        wrong=wrong,
-        explained=explained,
-        converged=explained and significance * sigma < _HALF_AN_ATOM,
-    )

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.diffraction.debye_waller import thermal_structure_factor
 from prammol.likelihood.holdout_blocks import HeldOut, hold_out_blocks
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
-from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.curvature import curvature_of_data, curvature_of_energy
 from prammol.reconstruction.refinement.thermal_model import SIGNIFICANT, ThermalModel
 from prammol.reconstruction.stages.default.exchange_atoms import exchanged
-from prammol.reconstruction.stages.default.relax_and_align import judged
+from prammol.reconstruction.state import State
+from prammol.reconstruction.verdict import judge
 from prammol.structure.surface import equivalent_diameter
 
 _LIKELY = 1.0
@@ -67,13 +67,14 @@ class RestrainedRefinement:
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with atoms, positions, displacements and scale refined."""
-        if state.explained or not self.softness:
+        if state.verdict.explained or not self.softness:
             return state
-        rng = problem.rng("settle", state.iteration)
+        iteration = state.status.iteration
+        rng = problem.rng("settle", iteration)
         size = equivalent_diameter(state.positions)
         points = hold_out_blocks(problem.data, problem.shard, size, self.held_out, rng)
-        unit = curvature_of_data(problem, state.scale) / curvature_of_energy(
-            problem.cluster, state.positions, problem.rng("settle curvature", state.iteration)
+        unit = curvature_of_data(problem, state.model.scale) / curvature_of_energy(
+            problem.cluster, state.positions, problem.rng("settle curvature", iteration)
         )
         x = state.positions
         model, start = self._model(problem, x), Pulled(x, np.inf)
@@ -101,15 +102,16 @@ class RestrainedRefinement:
                     found, every, best.ratio * unit, self.iterations, exact
                 )
         motion, present = model.displacements_of_atoms(), model.occupancies_of_atoms()
-        settled = replace(
-            state,
+        refined = replace(
+            state.model,
             positions=found,
             displacements=motion,
-            site_occupancies=present,
+            occupancies=present,
             stiffness=best.ratio * unit,
         )
-        omega = thermal_structure_factor(problem.factor, found, motion, present)
-        return judged(problem, settled, omega, self.significance)
+        omega = refined.structure_factor(problem.factor)
+        refined, verdict = judge(problem, refined, omega, self.significance)
+        return replace(state, model=refined, verdict=verdict)
 
     def _model(self, problem: Problem, x: NDArray[np.float64]) -> ThermalModel:
         return ThermalModel(problem, x, self.debye_waller, self.occupancies)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prammol.likelihood.atom_gains import ROUGH, single_atom_gains
-from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.stages.paper.fit_positions import TrainingPoints
+from prammol.reconstruction.stages.paper.generate_candidates import Candidates
 from prammol.reconstruction.stages.paper.grid_walk import Cell, GridWalk
 from prammol.reconstruction.stages.paper.heldout_likelihood import HeldOutPoints
+from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import coarser, places_in
 
 _SURE = 1000.0  # photons one atom alone scatters into a sample that may decide
@@ -63,10 +66,11 @@ class CrossValidate:
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with the selected atoms and their changes counted."""
         # All positions there are; the object is a set of numbers of them.
-        pool = np.concatenate([state.positions, state.candidates])
+        proposed = state.given(Candidates) or Candidates(np.empty((0, 3)))
+        pool = np.concatenate([state.positions, proposed.positions])
         held = len(state.positions)
         inside = np.arange(len(pool)) < held
-        rng = problem.rng("select", state.iteration)
+        rng = problem.rng("select", state.status.iteration)
         asked = self._asked(problem, state, len(pool), rng)
         gained = 0.0
         for k, (judge, part) in enumerate(asked):
@@ -77,29 +81,24 @@ class CrossValidate:
             if many or not settled:
                 break
         new, lost = int(inside[held:].sum()), int((~inside[:held]).sum())
-        return replace(
-            state,
-            positions=pool[inside],
-            candidates=pool[~inside],
-            added=state.added + new,
-            removed=state.removed + lost,
-            selected=state.selected or new + lost > 0,
-        )
+        if new + lost == 0:
+            return state
+        return state.changed(pool[inside], new, lost).handing(Candidates(pool[~inside]))
 
     def _asked(
         self, problem: Problem, state: State, positions: int, rng: np.random.Generator
     ) -> list[tuple[HeldOutPoints, float]]:
         """Return the points to ask one after the other, and which part of them at a time."""
-        every = HeldOutPoints(problem, held_out(problem, state), state.scale)
+        every = HeldOutPoints(problem, held_out(problem, state), state.model.scale)
         if self.part >= 1:
             return [(every, 1.0)]
         fewer = coarser(problem, rng)
         if fewer is not problem:
             where = places_in(problem.shard, fewer.shard)
-            judge = HeldOutPoints(fewer, every.points[where], state.scale)
+            judge = HeldOutPoints(fewer, every.points[where], state.model.scale)
             return [(judge, 1.0), (every, 1.0)]
         sampled = every.number * self.part
-        if sampled >= positions and state.scale**2 * sampled >= _SURE:
+        if sampled >= positions and state.model.scale**2 * sampled >= _SURE:
             return [(every, self.part), (every, 1.0)]
         return [(every, 1.0)]
 
@@ -158,7 +157,8 @@ class CrossValidate:
 def held_out(problem: Problem, state: State) -> NDArray[np.bool_]:
     """Return which of this rank's points positions weren't fitted to, (m,)."""
     valid = problem.shard.valid
-    return valid if state.training is None else valid & ~state.training
+    training = state.given(TrainingPoints)
+    return valid if training is None else valid & ~training.mask
 
 
 def grid_search(

@@ -10,11 +10,25 @@ from numpy.typing import NDArray
 from prammol.core.errors import InputError
 from prammol.diffraction.dataset import Diffraction, Shard
 from prammol.likelihood.poisson import amplitude_scale, expected_counts, residual_weights
-from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.bfgs import bfgs
+from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import coarser, places_in
 
 _MOST = 0.5  # of the points of a coarser grid, the others are to choose models
+
+
+@dataclass(frozen=True)
+class TrainingPoints:
+    """What positions were just fitted to: not to be used to choose a model.
+
+    Attributes
+    ----------
+    mask : (m,) bool ndarray
+        True for this rank's points that were used.
+    """
+
+    mask: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -37,10 +51,10 @@ class FitPositions:
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with fitted positions, C by Eq. 9, and the points used."""
-        rng = problem.rng("split", state.iteration)
+        rng = problem.rng("split", state.status.iteration)
         asked, fraction = self._asked(problem, rng)
         drawn = training_points(problem.data, asked.shard, fraction, rng)
-        objective = NegativeLogLikelihood(asked, drawn, state.scale)
+        objective = NegativeLogLikelihood(asked, drawn, state.model.scale)
         x = bfgs(objective, state.positions.ravel(), self.iterations).reshape(-1, 3)
         # The same bits on all ranks, also if the ranks are different machines.
         x = problem.comm.bcast(x)
@@ -49,7 +63,8 @@ class FitPositions:
         scale = amplitude_scale(problem.shard.signal[valid], omega[valid], problem.comm)
         training = np.zeros(problem.shard.size, dtype=bool)
         training[places_in(problem.shard, asked.shard)] = drawn
-        return replace(state, positions=x, scale=scale, training=training)
+        model = replace(state.model, positions=x, scale=scale)
+        return replace(state, model=model).handing(TrainingPoints(training))
 
     def _asked(self, problem: Problem, rng: np.random.Generator) -> tuple[Problem, float]:
         """Return the points to draw from, and which part of all is to be drawn to get enough."""

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import Delaunay, QhullError, cKDTree
 
 from prammol.diffraction.support import Support
-from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.state import State
 from prammol.structure.separation import apart
 
 Positions = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Positions proposed for new atoms.
+
+    Attributes
+    ----------
+    positions : (m, 3) ndarray
+        Where they would be [Å].
+    """
+
+    positions: Positions
 
 
 @dataclass(frozen=True)
@@ -55,28 +69,28 @@ class GenerateCandidates:
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with new candidates."""
-        x, unit = state.positions, problem.cluster.potential.neighbour_distance
+        x, unit = state.positions, problem.potential.neighbour_distance
         if len(x) == 0:
-            return replace(state, candidates=np.empty((0, 3)))
-        rng = problem.rng("generate", state.iteration)
+            return state.handing(Candidates(np.empty((0, 3))))
+        rng = problem.rng("generate", state.status.iteration)
         _, forces = problem.cluster.energy_forces(x)
         least = self.distance * unit
         slack, drift = 0.0, None
-        if state.iteration >= self.settle and self.slack > 0:
+        if state.status.iteration >= self.settle and self.slack > 0:
             slack = self.slack * unit
             drift = x.mean(axis=0) - problem.support.centre
-        guests = np.concatenate(
+        adatoms = np.concatenate(
             [
                 circumcentres(x, least, self.gap * unit),
                 along_forces(x, forces, self.force, unit),
                 random_near(x, round(self.random * len(x)), least, self.reach * unit, rng),
             ]
         )
-        guests = filtered(guests, x, least, problem.support, slack, drift)
-        if len(guests):
-            guests, _ = problem.cluster.relax_adatoms(x, guests)
-            guests = filtered(guests, x, least, problem.support, slack, drift)
-        return replace(state, candidates=guests)
+        adatoms = filtered(adatoms, x, least, problem.support, slack, drift)
+        if len(adatoms):
+            adatoms, _ = problem.cluster.relax_adatoms(x, adatoms)
+            adatoms = filtered(adatoms, x, least, problem.support, slack, drift)
+        return state.handing(Candidates(adatoms))
 
 
 def circumcentres(x: Positions, smallest: float, largest: float) -> Positions:
@@ -155,7 +169,7 @@ def random_near(
 
 
 def filtered(
-    guests: Positions,
+    adatoms: Positions,
     x: Positions,
     distance: float,
     support: Support,
@@ -168,7 +182,7 @@ def filtered(
 
     Parameters
     ----------
-    guests : (m, 3) ndarray
+    adatoms : (m, 3) ndarray
         Proposed positions [Å].
     x : (n, 3) ndarray
         Atoms of the object [Å].
@@ -184,16 +198,16 @@ def filtered(
     -------
     (k, 3) ndarray
     """
-    guests = guests[np.isfinite(guests).all(axis=1)]
-    near = near_support(guests, support, slack)
+    adatoms = adatoms[np.isfinite(adatoms).all(axis=1)]
+    near = near_support(adatoms, support, slack)
     if drift is not None:
-        near |= near_support(guests - drift, support, slack)
-    guests = guests[near]
-    if len(guests) == 0:
-        return guests
-    gap, _ = cKDTree(x).query(guests, distance_upper_bound=distance)
-    guests = guests[~(gap < distance)]
-    return guests[apart(guests, distance)]
+        near |= near_support(adatoms - drift, support, slack)
+    adatoms = adatoms[near]
+    if len(adatoms) == 0:
+        return adatoms
+    gap, _ = cKDTree(x).query(adatoms, distance_upper_bound=distance)
+    adatoms = adatoms[~(gap < distance)]
+    return adatoms[apart(adatoms, distance)]
 
 
 def near_support(x: Positions, support: Support, slack: float) -> NDArray[np.bool_]:

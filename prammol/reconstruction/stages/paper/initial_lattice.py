@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from prammol.core.errors import InputError
 from prammol.diffraction.support import Support
 from prammol.likelihood.poisson import amplitude_scale
-from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.model import Model
+from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.state import State
 from prammol.structure.separation import apart
 
 
@@ -35,8 +37,8 @@ class FillLattice:
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with the lattice's atoms, whatever atoms it had."""
-        shift = problem.rng("fill_lattice", state.iteration).random(3)
-        potential = problem.cluster.potential
+        shift = problem.rng("fill_lattice", state.status.iteration).random(3)
+        potential = problem.potential
         basis = potential.lattice.basis
         edge = self.lattice_constant or potential.lattice_constant * 80 / 81
         axes = np.array(self.orientation, dtype=float)
@@ -50,7 +52,7 @@ class FillLattice:
         omega = problem.factor.forward(x)
         valid = problem.shard.valid
         scale = amplitude_scale(problem.shard.signal[valid], omega[valid], problem.comm)
-        return replace(state, positions=x, scale=scale)
+        return replace(state, model=Model(x, scale))
 
 
 def lattice_in_support(
@@ -112,8 +114,8 @@ class FillAtRandom:
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with random atoms, whatever atoms it had."""
-        potential = problem.cluster.potential
-        rng = problem.rng("fill_at_random", state.start)
+        potential = problem.potential
+        rng = problem.rng("fill_at_random", state.status.start)
         support = problem.support
         cell = support.voxel
         capacity = len(support.centres()) * abs(np.linalg.det(cell)) / potential.atomic_volume
@@ -131,4 +133,4 @@ class FillAtRandom:
         omega = problem.factor.forward(x)
         valid = problem.shard.valid
         scale = amplitude_scale(problem.shard.signal[valid], omega[valid], problem.comm)
-        return replace(state, positions=x, scale=scale)
+        return replace(state, model=Model(x, scale))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from prammol.reconstruction.problem import Problem, State
+from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.state import State
 from prammol.structure.separation import apart
 
 
@@ -55,14 +56,12 @@ class RelaxSubset:
             return state
         cluster = problem.cluster
         limit = self.cutoff * cluster.free_tetrahedron_energy()
-        rng = problem.rng("relax", state.iteration)
+        rng = problem.rng("relax", state.status.iteration)
         free = np.zeros(len(x), dtype=bool)
         free[rng.choice(len(x), round(self.fraction * len(x)), replace=False)] = True
         free |= cluster.atom_energies(x) > limit
-        changing = state.added + state.removed > self.many
+        changing = state.status.added + state.status.removed > self.many
         most = min(self.coarse_iterations, self.max_iterations) if changing else self.max_iterations
         x, _, _ = cluster.relax(x, free, self.force_tolerance, most)
         lost = int((~keep).sum())
-        return replace(
-            state, positions=x, removed=state.removed + lost, selected=state.selected or lost > 0
-        )
+        return state.changed(x, removed=lost) if lost else state.moved(x)

@@ -25,36 +25,19 @@ from prammol.core.parallel import Communicator
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.difference_map import difference_map
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.potentials.potential import Potential
+from prammol.reconstruction.occupancy.binary_quadratic import best_flips
 from prammol.reconstruction.occupancy.bond_prior import BondPrior, fit_bonds, scale_free_bonds
+from prammol.reconstruction.problem import Problem
 from prammol.structure.separation import TOO_CLOSE
+from prammol.structure.vacant_sites import vacant_sites
 
 _FORBIDDEN = 1e12
 _FAR = 4.0  # overlaps beyond are left out [neighbour distances]
 _FEWEST = 3  # neighbours of a site that may be taken
 _ROUGH = 1e-4  # accuracy of the overlaps
-LEAST = 1.0  # a log-likelihood ratio that counts
+LEAST_GAIN = 1.0  # a log-likelihood ratio that counts
 _PART = 0.25  # of what a step promised must come true
-
-
-@dataclass(frozen=True)
-class Flips:
-    """The least of a quadratic function that flips found.
-
-    Attributes
-    ----------
-    taken : (n,) bool ndarray
-    cost : (n,) ndarray
-        Of one more flip of each.
-    steps : int
-        Flips and pairs of flips made.
-    gain : float
-        By how much the function fell.
-    """
-
-    taken: NDArray[np.bool_]
-    cost: NDArray[np.float64]
-    steps: int
-    gain: float
 
 
 @dataclass(frozen=True)
@@ -110,49 +93,73 @@ class Expansion:
         return (self.curvature + self.close).tocsr()
 
 
-class Sites:
+class CandidateSites:
     """Sites that may hold an atom, and how the images of their atoms overlap.
 
     Parameters
     ----------
     misfit : PoissonMisfit
-    factor : StructureFactor
-    comm : Communicator
+        Its transform is that of all fields here; all ranks call together.
+    potential : Potential
+        Its neighbour distance and bond reach are the units of length.
     positions : (n, 3) ndarray
-        Where they are [Å].
+        Where the sites are [Å].
     taken : (n,) bool ndarray
-        An object near the others that will be asked about.
-    distance : float
-        Nearest-neighbour distance [Å].
-    reach : float
-        What counts as a neighbour [Å].
-    bond : float, optional
+        Which of them hold an atom now: sets near this one will be asked about.
+    bond_energy : float, optional
         Worth of a bond; learnt from the object if not given.
     """
 
     def __init__(
         self,
         misfit: PoissonMisfit,
-        factor: StructureFactor,
-        comm: Communicator,
+        potential: Potential,
         positions: NDArray[np.float64],
         taken: NDArray[np.bool_],
-        distance: float,
-        reach: float,
-        bond: float | None = None,
+        bond_energy: float | None = None,
     ) -> None:
-        self.positions, self.distance = positions, distance
-        self._bond = bond
-        self._misfit, self._factor, self._comm = misfit, factor, comm
-        omega = factor.forward(positions[taken])
+        self.positions, self.taken, self.potential = positions, taken, potential
+        self.misfit = misfit
+        self.distance = potential.neighbour_distance
+        self._bond = bond_energy
+        omega = misfit.factor.forward(positions[taken])
         self._sharpness = misfit.sharpness(omega, misfit.scale(omega))
-        self._far = _FAR * distance
         self._known = np.zeros(len(positions), dtype=bool)
         self._overlaps = csr_matrix((0, 0))
-        self._close = _pairwise(positions, TOO_CLOSE * distance)
-        self._bonds = _pairwise(positions, reach)
+        self._close = _pairwise(positions, TOO_CLOSE * self.distance)
+        self._bonds = _pairwise(positions, potential.bond_reach)
 
-    def with_bond(self, bond: float) -> Sites:
+    @classmethod
+    def around(
+        cls,
+        misfit: PoissonMisfit,
+        potential: Potential,
+        atoms: NDArray[np.float64],
+        candidates: NDArray[np.float64],
+        bond_energy: float | None = None,
+    ) -> CandidateSites:
+        """Return the sites of atoms, (n, 3) [Å], which come first, and candidates, (m, 3) [Å]."""
+        positions = np.concatenate([atoms, candidates])
+        taken = np.arange(len(positions)) < len(atoms)
+        return cls(misfit, potential, positions, taken, bond_energy)
+
+    @classmethod
+    def beside(
+        cls,
+        problem: Problem,
+        misfit: PoissonMisfit,
+        atoms: NDArray[np.float64],
+        bond_energy: float | None = None,
+    ) -> CandidateSites:
+        """Return atoms, (n, 3) [Å], and the vacant sites of the lattice beside them, relaxed."""
+        vacant = relaxed_vacant_sites(problem, atoms)
+        return cls.around(misfit, problem.potential, atoms, vacant, bond_energy)
+
+    def changes(self, taken: NDArray[np.bool_]) -> tuple[int, int]:
+        """Return how many atoms another set, (n,) bool, adds and removes."""
+        return int((taken & ~self.taken).sum()), int((self.taken & ~taken).sum())
+
+    def with_bond(self, bond: float) -> CandidateSites:
         """Return the same sites with another worth of a bond."""
         other = copy(self)
         other._bond = bond
@@ -179,10 +186,10 @@ class Sites:
             before = near.value + self._energy(taken, near.prior)
             # A step too far for the quadratic function is taken back by half.
             while True:
-                found = best_flips(taken[free], near.slope, every, LEAST, most)
+                found = best_flips(taken[free], near.slope, every, LEAST_GAIN, most)
                 new = taken.copy()
                 new[free] = found.taken
-                value = self._misfit(self.positions[new]).value
+                value = self.misfit(self.positions[new]).value
                 gain = before - value - self._energy(new, near.prior)
                 if found.steps == 0 or gain > _PART * found.gain or found.steps == 1:
                     break
@@ -205,7 +212,7 @@ class Sites:
         depth : float
             As for :meth:`choose`.
         """
-        difference = difference_map(self._misfit, self._factor, self._comm, self.positions[taken])
+        difference = difference_map(self.misfit, self.positions[taken])
         map_ = difference(self.positions)
         bonds = self.without_data(taken, np.abs(map_) > depth)
         free = bonds.free
@@ -270,8 +277,8 @@ class Sites:
             # At a surface a third of all is enough; who asks for others will ask for many.
             self._known[free if not self._known.any() else slice(None)] = True
             sites = self.positions[self._known]
-            rough = self._factor.with_accuracy(_ROUGH)
-            self._overlaps = overlaps(rough, self._sharpness, sites, self._far, self._comm)
+            rough, far = self.misfit.factor.with_accuracy(_ROUGH), _FAR * self.distance
+            self._overlaps = overlaps(rough, self._sharpness, sites, far, self.misfit.comm)
         place = np.cumsum(self._known) - 1
         return self._overlaps[place[free]][:, place[free]]
 
@@ -284,6 +291,14 @@ class Sites:
             return energy
         vacant = ~taken & (self._close @ taken == 0)
         return energy - prior.overcharged(number[vacant], atoms)
+
+
+def relaxed_vacant_sites(problem: Problem, atoms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the vacant lattice sites beside atoms, (n, 3) [Å], each relaxed by itself, (m, 3)."""
+    potential = problem.potential
+    vacant = vacant_sites(atoms, potential.bond_reach, potential.neighbour_distance)
+    relaxed, _ = problem.cluster.relax_adatoms(atoms, vacant)
+    return relaxed
 
 
 def overlaps(
@@ -340,68 +355,3 @@ def _pairwise(sites: NDArray[np.float64], reach: float) -> csr_matrix:
     i, j = cKDTree(sites).query_pairs(reach, output_type="ndarray").T
     rows, columns = np.concatenate([i, j]), np.concatenate([j, i])
     return csr_matrix((np.ones(2 * len(i)), (rows, columns)), shape=(n, n))
-
-
-def best_flips(
-    taken: NDArray[np.bool_],
-    slope: NDArray[np.float64],
-    curvature: csr_matrix,
-    least: float,
-    most: int = 10_000,
-    candidates: int = 300,
-) -> Flips:
-    """Lower a quadratic function of occupancies 0 and 1 by flips and pairs of flips.
-
-    Steepest descent: of all single flips the best; when none helps, of all pairs among the
-    least costly flips the best; until none of these helps either.
-
-    Parameters
-    ----------
-    taken : (n,) bool ndarray
-        Where to start.
-    slope : (n,) ndarray
-        Derivative by each occupancy there.
-    curvature : (n, n) sparse array
-        Second derivatives, symmetric.
-    least : float
-        Smallest gain that counts.
-    most : int
-        Most steps.
-    candidates : int
-        Flips considered for pairs.
-    """
-    taken = taken.copy()
-    g = slope.astype(float).copy()
-    half = 0.5 * curvature.diagonal()
-
-    gain, steps = 0.0, 0
-    while steps < most and len(taken):
-        sign = np.where(taken, -1.0, 1.0)
-        cost = sign * g + half
-        i = int(np.argmin(cost))
-        if cost[i] < -least:
-            gain -= cost[i]
-            steps += 1
-            flip(i, taken, g, curvature)
-            continue
-        few = np.argsort(cost, kind="stable")[:candidates]
-        block = curvature[few][:, few].toarray() * np.outer(sign[few], sign[few])
-        both = cost[few][:, None] + cost[few] + block
-        np.fill_diagonal(both, np.inf)
-        a, b = np.unravel_index(int(np.argmin(both)), both.shape)
-        if not both[a, b] < -least:
-            break
-        gain -= both[a, b]
-        steps += 1
-        flip(int(few[a]), taken, g, curvature)
-        flip(int(few[b]), taken, g, curvature)
-    return Flips(taken, np.where(taken, -1.0, 1.0) * g + half, steps, float(gain))
-
-
-def flip(
-    i: int, taken: NDArray[np.bool_], slope: NDArray[np.float64], curvature: csr_matrix
-) -> None:
-    """Flip one occupancy of a quadratic function in place; the slope, (n,), follows."""
-    row = slice(curvature.indptr[i], curvature.indptr[i + 1])
-    slope[curvature.indices[row]] += (-1.0 if taken[i] else 1.0) * curvature.data[row]
-    taken[i] = not taken[i]

@@ -1,0 +1,63 @@
+"""The object that is compared with the counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.diffraction.debye_waller import thermal_structure_factor
+from prammol.diffraction.structure_factor import StructureFactor
+
+
+def _none() -> NDArray[np.float64]:
+    return np.empty(0)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Atoms, how they move, and how brightly they scatter.
+
+    Attributes
+    ----------
+    positions : (n, 3) ndarray
+        Atoms [Å].
+    scale : float
+        C, the amplitude one atom scatters into one point [sqrt(photons)].
+    displacements : (n,) ndarray
+        Mean square displacement of each atom along one axis [Å^2]; empty if it isn't fitted.
+    occupancies : (n,) ndarray
+        Part of the time each atom is in its place; empty if that isn't fitted.
+    stiffness : float
+        Weight of the energy beside the misfit that gave the positions [1/eV]; infinite at a
+        minimum of the energy.
+    bond_energy : float
+        What one bond is worth as a log-likelihood where single atoms are hardly seen
+        (:mod:`prammol.reconstruction.occupancy.bond_energy`).
+    """
+
+    positions: NDArray[np.float64]
+    scale: float
+    displacements: NDArray[np.float64] = field(default_factory=_none)
+    occupancies: NDArray[np.float64] = field(default_factory=_none)
+    stiffness: float = float("inf")
+    bond_energy: float = 1.0
+
+    def structure_factor(self, factor: StructureFactor) -> NDArray[np.complex128]:
+        """Return Omega on the points of a transform, (m,), averaged over the motion."""
+        return thermal_structure_factor(
+            factor, self.positions, self.displacements, self.occupancies
+        )
+
+    def contiguous(self) -> Model:
+        """Return the model with its arrays in C order, as they come back from a file.
+
+        The last bits of a sum depend on the order in memory, too.
+        """
+        return replace(
+            self,
+            positions=np.ascontiguousarray(self.positions),
+            displacements=np.ascontiguousarray(self.displacements),
+            occupancies=np.ascontiguousarray(self.occupancies),
+        )

@@ -1,0 +1,39 @@
+"""Who is told what a running reconstruction has done."""
+
+from __future__ import annotations
+
+from prammol.reconstruction.history import Record
+from prammol.reconstruction.state import State
+
+
+class Observer:
+    """Told what happens, on all ranks; does nothing unless a method is overridden.
+
+    An exception that a method raises ends the reconstruction.
+    """
+
+    def started(self, stage: str, state: State) -> None:
+        """Hear of a stage of a start, except the last: the name and the state it returned."""
+
+    def iterated(self, state: State, history: list[Record]) -> None:
+        """Hear of an iteration: the state and all records so far, which is enough to resume.
+
+        The first time is after the start, as iteration 0.
+        """
+
+
+class Observers(Observer):
+    """Tells several observers, in order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def started(self, stage: str, state: State) -> None:
+        """Tell all of them."""
+        for observer in self._observers:
+            observer.started(stage, state)
+
+    def iterated(self, state: State, history: list[Record]) -> None:
+        """Tell all of them."""
+        for observer in self._observers:
+            observer.iterated(state, history)

@@ -1,0 +1,64 @@
+"""What the counts say about a model as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.likelihood.poisson import poisson_scale
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.reconstruction.model import Model
+from prammol.reconstruction.problem import Problem
+
+_HALF_AN_ATOM = 0.5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How far the counts contradict a model.
+
+    Attributes
+    ----------
+    excess : float
+        By how many standard deviations the misfit exceeds pure noise; infinite if not known.
+    wrong : float
+        The same excess in missing atoms: how many single ones would cause it; infinite if
+        not known.
+    explained : bool
+        Whether the counts don't contradict the model, though they may not be enough to see a
+        single wrong atom.
+    converged : bool
+        Whether nothing is left to do: the counts don't contradict the model, and would if half
+        an atom were wrong.
+    """
+
+    excess: float = float("inf")
+    wrong: float = float("inf")
+    explained: bool = False
+    converged: bool = False
+
+
+def judge(
+    problem: Problem, model: Model, omega: NDArray[np.complex128], significance: float
+) -> tuple[Model, Verdict]:
+    """Return the model with its Poisson scale (paper Eq. 6), and what the counts say about it.
+
+    Parameters
+    ----------
+    problem : Problem
+    model : Model
+    omega : (m,) complex ndarray
+        Its structure factor on this rank's points.
+    significance : float
+        The model explains the counts if the misfit exceeds what pure noise gives by less than
+        this many standard deviations.
+    """
+    shard, valid = problem.shard, problem.shard.valid
+    background = shard.background_at(valid)
+    scale = poisson_scale(shard.counts[valid], omega[valid], problem.comm, background)
+    excess, wrong, sigma = PoissonMisfit(shard, problem.factor).excess(omega, scale)
+    explained = excess < significance
+    converged = explained and significance * sigma < _HALF_AN_ATOM
+    return replace(model, scale=scale), Verdict(excess, wrong, explained, converged)
