@@ -58,12 +58,10 @@ DIE_AT_FLUSH = """
 # often. A run that lives to the end is put aside and another begun. MPI and LAMMPS are loaded
 # by the forks.
 DIE_ANYTIME = """
-    import os, signal, sys, time
-    import numpy as np, scipy.optimize, scipy.spatial, scipy.stats, ducc0, h5py, pydantic
-    import prammol.cli.settings, prammol.cli.cost_estimate, prammol.io, prammol.reconstruction.presets
-    from prammol.cli.main import run
-    rng, kills, arguments = np.random.default_rng(int(sys.argv[1])), int(sys.argv[2]), sys.argv[3:]
-    killed = ended = 0
+    import os, signal, sys, time import numpy as np, scipy.optimize, scipy.spatial, scipy.stats,
+    ducc0, h5py, pydantic import prammol.cli.settings, prammol.cli.cost_estimate, prammol.io,
+    prammol.reconstruction.presets from prammol.cli.main import run rng, kills, arguments =
+    np.random.default_rng(int(sys.argv[1])), int(sys.argv[2]), sys.argv[3:] killed = ended = 0
     while True:
         child = os.fork()
         if child == 0:

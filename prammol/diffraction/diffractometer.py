@@ -155,8 +155,8 @@ class Diffractometer:
             Rotation R from the frame of the sample into one fixed to the crystal: q = R
             q_sample. Needed if the crystal was mounted anew between scans.
         affine, curved
-            See :func:`prammol.diffraction.curved_patch.patch_of_points`: a patch off an affine grid by more
-            than `affine` steps keeps all its points, or is refused.
+            See :func:`prammol.diffraction.curved_patch.patch_of_points`: a patch off an affine
+            grid by more than `affine` steps keeps all its points, or is refused.
 
         Returns
         -------

@@ -164,26 +164,3 @@ def scale_from_flux(
         msg = f"the flux must be a positive number of photons/um^2, got {flux}"
         raise InputError(msg)
     return float(np.sqrt(flux * counts_per_flux(patches, element, wavelength, polarisation, peaks)))
-
-
-def flux_from_scale(
-    scale: float,
-    patches: Sequence[BraggPatch],
-    element: str,
-    wavelength: float = PAPER_WAVELENGTH,
-    polarisation: float = 1.0,
-    peaks: ArrayLike | None = None,
-) -> float:
-    """Return the time-integrated flux [photons/um^2] that belongs to a scale C.
-
-    The inverse of :func:`scale_from_flux`.
-
-    Raises
-    ------
-    InputError
-        If the scale isn't positive, and as :func:`counts_per_flux`.
-    """
-    if not (np.isfinite(scale) and scale > 0):
-        msg = f"the scale must be positive, got {scale}"
-        raise InputError(msg)
-    return float(scale**2 / counts_per_flux(patches, element, wavelength, polarisation, peaks))

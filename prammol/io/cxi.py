@@ -107,9 +107,9 @@ def write_diffraction(
 def read_diffraction(path: PathLike) -> Diffraction:
     """Read what :func:`write_diffraction` wrote, or a CXI file of the same layout.
 
-    A patch needs ``/entry_k/image_1/data`` and either ``reciprocal_grid/origin`` and ``step``
-    or ``reciprocal_coordinates`` of shape (n1, n2, n3, 3) [1/Å, with 2 pi]: an affine grid
-    to 5 % of a step, or a bent one, :class:`prammol.diffraction.curved_patch.CurvedPatch`. ``mask`` and
+    A patch needs ``/entry_k/image_1/data`` and either ``reciprocal_grid/origin`` and ``step`` or
+    ``reciprocal_coordinates`` of shape (n1, n2, n3, 3) [1/Å, with 2 pi]: an affine grid to 5 % of
+    a step, or a bent one, :class:`prammol.diffraction.curved_patch.CurvedPatch`. ``mask`` and
     ``background`` are optional; the latter is one number or an array as the counts.
 
     Returns

@@ -1,13 +1,14 @@
 """How well atoms explain counts, and what the counts say about each atom.
 
-The Poisson likelihood of the paper (Eqs. 4 to 9), its gradient, the gain of adding or removing
-one atom (Eq. 10), Fisher information, difference map, and the points held out for
-cross-validation. :mod:`prammol.likelihood.quasi_likelihood` widens the errors where the model is incomplete.
+The Poisson likelihood of the paper (Eqs. 4 to 9), its gradient, the gain of adding or removing one
+atom (Eq. 10), Fisher information, difference map, and the points held out for cross-validation.
+:mod:`prammol.likelihood.quasi_likelihood` widens the errors where the model is incomplete.
 """
 
 from __future__ import annotations
 
 from prammol.likelihood.atom_gains import single_atom_gains
+from prammol.likelihood.deviance import deviance, noise_level
 from prammol.likelihood.difference_map import DifferenceMap, difference_map
 from prammol.likelihood.fisher_information import Fisher
 from prammol.likelihood.holdout_blocks import HeldOut, hold_out_blocks, speckles
@@ -18,14 +19,7 @@ from prammol.likelihood.poisson import (
     poisson_scale,
     residual_weights,
 )
-from prammol.likelihood.quasi_likelihood import (
-    Misfit,
-    PoissonMisfit,
-    deviance,
-    honest_misfit,
-    noise_level,
-    peak_window,
-)
+from prammol.likelihood.quasi_likelihood import Misfit, PoissonMisfit, honest_misfit, peak_window
 
 __all__ = [
     "DifferenceMap",

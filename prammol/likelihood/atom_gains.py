@@ -25,7 +25,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.core.parallel import Communicator
+from prammol.diffraction.dataset import Shard
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.poisson import TINY_INTENSITY
 
@@ -34,16 +34,14 @@ ROUGH = 1e-5
 
 
 def single_atom_gains(
+    shard: Shard,
     factor: StructureFactor,
     omega: NDArray[np.complex128],
-    counts: NDArray[np.float64],
     points: NDArray[np.bool_],
     scale: float,
     x: NDArray[np.float64],
     inside: NDArray[np.bool_],
-    comm: Communicator,
     terms: int = 3,
-    background: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Return the change of the log-likelihood if each atom alone were removed or added.
 
@@ -51,12 +49,12 @@ def single_atom_gains(
 
     Parameters
     ----------
+    shard : Shard
+        This rank's points, their photons and background.
     factor : StructureFactor
-        Transform on this rank's points.
+        Transform on them.
     omega : (m,) complex ndarray
         Structure factor of the object there.
-    counts : (m,) ndarray
-        Photons.
     points : (m,) bool ndarray
         Points that count.
     scale : float
@@ -65,19 +63,16 @@ def single_atom_gains(
         Atoms of the object and positions for new ones [Å].
     inside : (n,) bool ndarray
         True for the atoms of the object: they would be removed, the others added.
-    comm : Communicator
-        The ranks that share the points.
     terms : int
         Terms of the series, at least 1.
-    background : (m,) ndarray, optional
-        Expected background [photons].
 
     Returns
     -------
     (n,) ndarray
         Positive where the change is an improvement.
     """
-    photons = np.where(points, counts, 0).astype(np.float32)
+    background = shard.background
+    photons = np.where(points, shard.counts, 0).astype(np.float32)
     wave = omega.astype(np.complex64)
     square = wave.real**2 + wave.imag**2
     tiny = np.float32(TINY_INTENSITY / scale**2)
@@ -103,5 +98,5 @@ def single_atom_gains(
             field -= np.where(points, np.float32(2 * scale**2), np.float32(0)) * wave
         value = factor.adjoint(field, m * x).real
         total -= np.where(inside, value, (-1) ** m * value)
-    total = comm.allreduce(np.append(total, constant))
+    total = shard.comm.allreduce(np.append(total, constant))
     return total[:-1] + total[-1]

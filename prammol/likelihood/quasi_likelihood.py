@@ -15,14 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, xlogy
 
 from prammol.diffraction.dataset import Shard
 from prammol.diffraction.structure_factor import StructureFactor, squared
+from prammol.likelihood.deviance import deviance, noise_level
 
 EXTRA = 0.01  # photons added to data and model, at most
 # Fewer where photons are few: what is added hides what less than that would tell.
@@ -32,7 +31,6 @@ _EXTRA_LEAST = 1e-6
 _CLEAR = 3.0
 _BLOCK = 8192  # points whose intermediate values stay in the cache
 _CLOSE = 1e-6  # last step of Newton for C^2; what is left is about its square
-_LN2 = float(np.log(2.0))
 _FLOORS = np.concatenate([[0.0], np.geomspace(1e-4, 0.5, 24)])
 
 
@@ -61,52 +59,6 @@ def extra_photons(shard: Shard) -> float:
     sums = np.array([shard.counts.sum() - background, shard.valid.sum()], dtype=float)
     signal, points = shard.comm.allreduce(sums)
     return float(np.clip(_EXTRA_PART * signal / max(points, 1.0), _EXTRA_LEAST, EXTRA))
-
-
-def deviance(
-    counts: NDArray[np.float64], expected: NDArray[np.float64], extra: float
-) -> NDArray[np.float64]:
-    """Return each point's share of J, with the weight 1."""
-    more = expected - counts
-    photons = counts + extra
-    # log(1 + t) with all digits where data and model nearly agree: log1p, which takes four times
-    # as long as log2 where they don't.
-    t = more / photons
-    u = 1.0 + t
-    log = np.log2(u)
-    log *= _LN2
-    t -= u - 1.0
-    t /= u
-    log += t
-    log *= photons
-    return np.asarray(more - log)
-
-
-def noise_level(
-    expected: NDArray[np.float64], extra: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and variance of one point's share of J under pure Poisson noise.
-
-    Both tend to 1/2 for many photons and to small values for few; they are
-    interpolated in a table of exact sums over the Poisson distribution.
-    """
-    log_lam, mean, variance = _noise_table(extra)
-    where = np.log(np.clip(expected, 1e-6, None))
-    return np.interp(where, log_lam, mean), np.interp(where, log_lam, variance)
-
-
-@cache
-def _noise_table(
-    extra: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    log_lam = np.linspace(np.log(1e-6), np.log(400.0), 400)
-    lam = np.exp(log_lam)[:, None]
-    counts = np.arange(600.0)[None, :]
-    share = deviance(counts, lam, extra)
-    weight = np.exp(xlogy(counts, lam) - lam - gammaln(counts + 1))
-    mean = np.sum(weight * share, axis=1)
-    variance = np.sum(weight * share**2, axis=1) - mean**2
-    return log_lam, mean, variance
 
 
 def _blocks(points: int) -> Iterator[slice]:

@@ -8,7 +8,7 @@ perfect lattice the paper starts from. The support can come from the counts alon
 from __future__ import annotations
 
 from prammol.phasing.fourier_synthesis import Waves, synthesise
-from prammol.phasing.hio_er import PhasedPatch, phase_patch
+from prammol.phasing.hio_er import MeasuredPatch, PhasedPatch, phase_patch
 from prammol.phasing.lattice_from_peaks import (
     Sublattice,
     choose_sublattice,
@@ -21,6 +21,7 @@ from prammol.phasing.support_agreement import agreement, best_axis_order
 from prammol.phasing.support_from_counts import RetrievedSupport, support_from_data
 
 __all__ = [
+    "MeasuredPatch",
     "PhasedPatch",
     "RetrievedSupport",
     "Sublattice",

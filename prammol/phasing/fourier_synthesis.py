@@ -24,6 +24,10 @@ from prammol.diffraction.support import Support
 from prammol.phasing.hio_er import PhasedPatch, bulk_amplitude
 from prammol.structure.separation import apart
 
+_DENSITY = 8.0  # starting points per spacing cubed
+_MARGIN = 1.75  # how far around the support to start [neighbour distances]
+_STEPS = 8  # of Newton, x -= G^-1 phase
+
 
 class Waves:
     """The waves psi_p(x) of several phased patches, summed over this rank's slabs.
@@ -34,9 +38,18 @@ class Waves:
         All with the same origin.
     comm : Communicator
         The slabs of the patches are shared by its ranks.
+
+    Attributes
+    ----------
+    peaks : (patches, 3) ndarray
+        Bragg vectors [1/Å].
+    centre : (3,) ndarray
+        Origin of the waves [Å].
     """
 
     def __init__(self, phased: Sequence[PhasedPatch], comm: Communicator) -> None:
+        self.peaks = np.array([p.peak for p in phased])
+        self.centre = phased[0].centre
         self._comm = comm
         self._count = len(phased)
         self._parts = []
@@ -56,15 +69,10 @@ class Waves:
 
 def synthesise(
     waves: Waves,
-    peaks: NDArray[np.float64],
     support: Support,
-    centre: NDArray[np.float64],
     neighbour_distance: float,
     rng: np.random.Generator,
     *,
-    density: float = 8.0,
-    margin: float = 1.75,
-    steps: int = 8,
     threshold: float = 0.1,
     spacing: float | None = None,
 ) -> NDArray[np.float64]:
@@ -74,22 +82,12 @@ def synthesise(
     ----------
     waves : Waves
         Waves of three patches with independent Bragg vectors.
-    peaks : (3, 3) ndarray
-        Bragg vectors [1/Å].
     support : Support
         Starting points are drawn in it and around it.
-    centre : (3,) ndarray
-        Origin of the waves [Å].
     neighbour_distance : float
         Nearest-neighbour distance of the metal [Å].
     rng : Generator
         Draws the starting points.
-    density : float
-        Starting points per spacing cubed.
-    margin : float
-        How far around the support to start [neighbour distances].
-    steps : int
-        Newton steps x -= G^-1 phase.
     threshold : float
         Keep sites where the mean amplitude is above this fraction of the bulk's.
     spacing : float, optional
@@ -100,11 +98,11 @@ def synthesise(
     (n, 3) ndarray
         Positions from the waves' origin [Å].
     """
-    inverse = np.linalg.inv(peaks).T
-    reach = margin * neighbour_distance
+    inverse = np.linalg.inv(waves.peaks).T
+    reach = _MARGIN * neighbour_distance
     spacing = spacing or neighbour_distance
-    x = _starts(support, reach, density / spacing**3, rng) - centre
-    for _ in range(steps):
+    x = _starts(support, reach, _DENSITY / spacing**3, rng) - waves.centre
+    for _ in range(_STEPS):
         x = x - np.angle(waves(x)) @ inverse
     size = np.abs(waves(x))
     bulk = bulk_amplitude(size)

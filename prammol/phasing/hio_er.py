@@ -23,7 +23,28 @@ TINY = np.float32(1e-20)
 _SHORT = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class MeasuredPatch:
+    """What is phased: the counts of one patch on an affine grid.
+
+    Attributes
+    ----------
+    patch : BraggPatch
+    peak : (3,) ndarray
+        Scattering vector of the Bragg peak [1/Å].
+    counts : ndarray, shape of the patch
+        Photons without the background.
+    valid : bool ndarray, shape of the patch
+        Where they were measured.
+    """
+
+    patch: BraggPatch
+    peak: NDArray[np.float64]
+    counts: NDArray[np.float64]
+    valid: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
 class PhasedPatch:
     """Complex structure factor of one patch, relative to an origin in real space.
 
@@ -51,19 +72,19 @@ class PhasedPatch:
     noise: float
 
 
-def trimmed(
-    patch: BraggPatch, signal: NDArray[np.float64], valid: NDArray[np.bool_]
-) -> tuple[BraggPatch, NDArray[np.float64], NDArray[np.bool_]]:
-    """Return a patch, its signal and mask without outermost planes that make FFTs slow.
+def trimmed(measured: MeasuredPatch) -> MeasuredPatch:
+    """Return a patch without the outermost planes that make FFTs slow.
 
     Edges of more than `_SHORT` points lose a few where their number has large prime factors: an FFT
     of 139^3 points takes twice as long as one of 135^3.
     """
+    patch = measured.patch
     shape = [n if n <= _SHORT else _smooth(n) for n in patch.shape]
     first = [(n - m) // 2 for n, m in zip(patch.shape, shape, strict=True)]
     part = tuple(slice(f, f + m) for f, m in zip(first, shape, strict=True))
     corner = patch.origin + np.array(first) @ patch.step
-    return BraggPatch(corner, patch.step, shape), signal[part], valid[part]
+    kept = BraggPatch(corner, patch.step, shape)
+    return MeasuredPatch(kept, measured.peak, measured.counts[part], measured.valid[part])
 
 
 def _smooth(n: int) -> int:
@@ -88,10 +109,7 @@ def gaussian_window(
 
 
 def phase_patch(
-    patch: BraggPatch,
-    counts: NDArray[np.float64],
-    valid: NDArray[np.bool_],
-    peak: NDArray[np.float64],
+    measured: MeasuredPatch,
     width: float,
     mask: NDArray[np.bool_],
     centre: NDArray[np.float64],
@@ -103,10 +121,7 @@ def phase_patch(
 
     Parameters
     ----------
-    patch, counts, valid
-        Grid, photons and mask of the detector, arrays of the patch's shape.
-    peak : (3,) ndarray
-        Scattering vector of the Bragg peak [1/Å].
+    measured : MeasuredPatch
     width : float
         Standard deviation of the window [1/Å].
     mask : bool ndarray
@@ -121,9 +136,11 @@ def phase_patch(
     beta : float
         Feedback of HIO.
     """
+    patch, peak = measured.patch, measured.peak
+    counts, valid = measured.counts, measured.valid
     window = gaussian_window(patch, peak, width)
-    measured = np.sqrt(np.where(valid, counts, 0.0)) * window
-    amplitude = np.fft.ifftshift(measured.astype(np.float32))
+    seen = np.sqrt(np.where(valid, counts, 0.0)) * window
+    amplitude = np.fft.ifftshift(seen.astype(np.float32))
     known = np.fft.ifftshift(valid)
     inside = np.fft.ifftshift(mask)
     wave = np.fft.ifftshift(start).astype(np.complex64)
@@ -196,7 +213,10 @@ def envelope_mask(
 
 
 def bulk_amplitude(size: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return each wave's amplitude in the bulk: the median of the upper half above a third."""
+    """Return each wave's amplitude in the bulk, (patches,).
+
+    The 0.6 quantile of those above a third of the largest.
+    """
     strong = size > size.max(axis=0) / 3
     columns = zip(size.T, strong.T, strict=True)
     return np.array([np.quantile(column[s], 0.6) for column, s in columns])

@@ -8,16 +8,8 @@ other, their mean amplitude says where the crystal is.
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import io
-import os
-import tempfile
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,20 +19,11 @@ from prammol.core.errors import DataError, InputError
 from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.support import Support, support_above
+from prammol.phasing.cohere import filled_gaps, phase_from, require_cohere
 from prammol.phasing.hio_er import bulk_amplitude
 
 FloatArray = NDArray[np.float64]
 
-# Shrink-wrap's blur in voxels, from coarse to fine (Marchesini et al. 2003), and what
-# is done at each; the support is renewed at the start of every block of ER.
-_ROUNDS = (
-    (2.0, "2*(20*ER.SW+80*HIO)+20*ER"),
-    (1.0, "2*(20*ER.SW+80*HIO)+20*ER"),
-    (0.7, "20*ER.SW+60*HIO+40*ER"),
-)
-# Behind gaps, short rounds more, since what is in the gaps is renewed after each.
-_GAPS = ((0.7, "20*ER.SW+20*HIO+20*ER"),) * 8
-_SHRINK = 0.1  # of the largest blurred amplitude
 _LOOSE = 0.05  # of the bulk's amplitude: the shape lent to a patch that got stuck
 _STUCK = 2.0  # times the misfit of the best patch
 _AUTOCORRELATION = 0.04  # of its maximum: where the object overlaps its shifted self
@@ -119,7 +102,7 @@ def support_from_data(
     DataError
         If a patch saw nothing, or the object fills the whole field of view.
     """
-    _require_cohere()
+    require_cohere()
     if starts < 1 or not 0 < threshold < 1:
         msg = (
             f"phase retrieval needs at least 1 start and a threshold between 0 and 1, "
@@ -205,12 +188,12 @@ def retrieve_shape(
     spectrum = np.fft.ifftshift(measured)
     known = np.fft.ifftshift(np.asarray(valid, dtype=bool))
     if inside is None:
-        inside = _first_support(_filled(spectrum, known), known, name)
+        inside = _first_support(filled_gaps(spectrum, known), known, name)
     trials = []
     for start in range(starts):
         turns = np.random.default_rng([*seed, start]).random(patch.shape)
-        wave = _filled(spectrum, known) * np.exp(2j * np.pi * turns)
-        trials.append(_phase(wave, spectrum, known, inside))
+        wave = filled_gaps(spectrum, known) * np.exp(2j * np.pi * turns)
+        trials.append(phase_from(wave, spectrum, known, inside))
     errors = tuple(error for error, _ in trials)
     amplitude = trials[int(np.argmin(errors))][1]
     return Shape(patch, _centred(amplitude), errors)
@@ -257,92 +240,10 @@ def _first_support(spectrum: FloatArray, known: NDArray[np.bool_], name: str) ->
     return inside
 
 
-def _phase(
-    wave: NDArray[np.complex128],
-    spectrum: FloatArray,
-    known: NDArray[np.bool_],
-    inside: NDArray[np.bool_],
-) -> tuple[float, FloatArray]:
-    """Return error and modulus after all rounds from one start."""
-    rounds = _ROUNDS if known.all() else _ROUNDS + _GAPS
-    spectrum = _filled(spectrum, known)
-    image = np.fft.fftn(wave, norm="forward") * inside
-    for sigma, sequence in rounds:
-        image, inside = _cohere(spectrum, image, inside, sigma, sequence)
-        model = np.abs(np.fft.ifftn(image * inside, norm="forward"))
-        weight = float((model[known] ** 2).sum())
-        scale = float((model * spectrum)[known].sum()) / max(weight, 1e-300)
-        spectrum = np.where(known, spectrum, scale * model)
-        image = scale * image
-    misfit = np.linalg.norm((scale * model - spectrum)[known])
-    return float(misfit / np.linalg.norm(spectrum[known])), np.abs(image * inside)
-
-
-def _cohere(
-    spectrum: FloatArray,
-    image: NDArray[np.complex128],
-    inside: NDArray[np.bool_],
-    sigma: float,
-    sequence: str,
-) -> tuple[NDArray[np.complex128], NDArray[np.bool_]]:
-    """Run a sequence of cohere from an image and a support.
-
-    It reads both from files. Continuing from an image of ours is also the only way to
-    a reproducible start: its own is seeded by the clock.
-    """
-    # cohere imports matplotlib.pyplot, which may look for a screen
-    os.environ.setdefault("MPLBACKEND", "Agg")
-    quiet = io.StringIO()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        contextlib.redirect_stdout(quiet),
-        warnings.catch_warnings(),
-        np.errstate(all="ignore"),
-    ):
-        warnings.simplefilter("ignore")
-        import cohere_core.controller.phasing as cohere
-
-        data = Path(folder, "data.npy")
-        np.save(data, np.fft.fftshift(spectrum))
-        np.save(Path(folder, "image.npy"), image)
-        np.save(Path(folder, "support.npy"), inside.astype(int))
-        settings: dict[str, Any] = {
-            "algorithm_sequence": sequence,
-            "shrink_wrap_trigger": [1, 20],
-            "shrink_wrap_type": "GAUSS",
-            "shrink_wrap_threshold": _SHRINK,
-            "shrink_wrap_gauss_sigma": sigma,
-            "hio_beta": 0.9,
-            "init_guess": "continue",
-            "continue_dir": folder,
-        }
-        work = cohere.create_rec(settings, str(data), "np", -1, debug=True)
-        work.iterate()
-    return np.asarray(work.get_image()), np.asarray(work.get_support(), dtype=bool)
-
-
-def _filled(spectrum: FloatArray, known: NDArray[np.bool_]) -> FloatArray:
-    """Return amplitudes with the gaps filled by a weighted mean of what is around."""
-    if known.all():
-        return spectrum
-    near = ndimage.gaussian_filter(np.where(known, spectrum, 0.0), 1.0, mode="wrap")
-    weight = ndimage.gaussian_filter(known.astype(float), 1.0, mode="wrap")
-    return np.where(known, spectrum, near / np.maximum(weight, 1e-3))
-
-
 def _projections(inside: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """Return for each axis which of its planes hold something."""
     axes = range(inside.ndim)
     return [np.asarray(inside.any(axis=tuple(a for a in axes if a != axis))) for axis in axes]
-
-
-def _require_cohere() -> None:
-    if importlib.util.find_spec("cohere_core") is None:
-        msg = (
-            "phase retrieval needs the package cohere_core, which isn't installed; "
-            "pip install 'prammol[phasing]' brings it"
-        )
-        raise InputError(msg)
 
 
 def _centred(amplitude: FloatArray) -> FloatArray:

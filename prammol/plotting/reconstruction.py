@@ -131,55 +131,6 @@ def plot_reconstruction(
         _save(figure, path, force)
 
 
-def plot_diffraction(data: Diffraction, path: PathLike, *, force: bool = False) -> None:
-    """Draw the three central slices of every patch, photons on a logarithmic scale.
-
-    Parameters
-    ----------
-    data : Diffraction
-        What to draw; points without a weight are hatched grey.
-    path : path
-        Picture to write; png, pdf or svg by its suffix.
-    force : bool
-        Whether an existing file may be replaced.
-
-    Raises
-    ------
-    InputError
-        If the suffix is unknown.
-    OutputExistsError
-        If the file exists and ``force`` is False.
-    """
-    _format(path)
-    require_absent(path, force)
-    top = max(float(c[v].max(initial=0)) for c, v in zip(data.counts, data.valid, strict=True))
-    norm = LogNorm(vmin=min(0.8, top / 10), vmax=top)
-    colours = mpl.colormaps["magma"].with_extremes(bad="#B8BCC4", under="black")
-    n = len(data.patches)
-    with mpl.rc_context(_STYLE | {"axes.spines.top": True, "axes.spines.right": True}):
-        figure = Figure(figsize=(9.5, 2.75 * n + 0.4), layout="compressed")
-        FigureCanvasAgg(figure)
-        grid = figure.subplots(n, 3, squeeze=False)
-        image: Any = None
-        for row, k in zip(grid, range(n), strict=True):
-            patch = data.patches[k]
-            seen = np.where(data.valid[k], data.counts[k], 0)
-            peak = np.unravel_index(int(seen.argmax()), patch.shape)
-            q = patch.origin + np.array(peak) @ patch.step
-            for axis, axes in enumerate(row):
-                image = _draw_slice(axes, data, k, peak, axis, norm, colours)
-            place = ", ".join(f"{v:.2f}" for v in q)
-            row[0].set_title(
-                f"patch {k + 1}, brightest at ({place}) Å$^{{-1}}$, {seen.sum():.3g} photons",
-                loc="left",
-            )
-        figure.colorbar(image, ax=grid, label="photons per point", aspect=30, extend="min")
-        _save(figure, path, force)
-
-
-# Slices of atoms
-
-
 def _draw_compared(
     figure: Any,
     grid: NDArray[Any],

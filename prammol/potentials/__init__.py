@@ -1,8 +1,8 @@
 """Interatomic potentials and LAMMPS: energies, forces, relaxation, molecular dynamics.
 
-The paper's "physics": the energy keeps the structure physical between likelihood steps
-(paper, Methods, "Molecular dynamics"; aluminium of Mishin et al. 1999). :mod:`prammol.potentials.lammps` is the
-only module that knows LAMMPS.
+The paper's "physics": the energy keeps the structure physical between likelihood steps (paper,
+Methods, "Molecular dynamics"; aluminium of Mishin et al. 1999). Only
+:mod:`prammol.potentials.lammps` and the two modules beside it know LAMMPS.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 from prammol.potentials.adatoms import relax_adatoms
 from prammol.potentials.choose import choose_potential
 from prammol.potentials.equilibrium_lattice import Bulk, bulk_at_rest
-from prammol.potentials.lammps import Cluster, PeriodicCrystal
+from prammol.potentials.lammps import Cluster
+from prammol.potentials.periodic_crystal import PeriodicCrystal
 from prammol.potentials.potential import Potential, aluminium
 
 __all__ = [

@@ -13,7 +13,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from prammol.core.errors import PotentialError, SimulationError
-from prammol.potentials.lammps import PeriodicCrystal, said
+from prammol.potentials.lammps_process import said
+from prammol.potentials.periodic_crystal import PeriodicCrystal
 from prammol.potentials.potential import Potential
 from prammol.structure.lattices import LATTICES
 

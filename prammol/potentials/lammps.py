@@ -1,15 +1,13 @@
-"""Molecular dynamics: energies, forces and relaxation by LAMMPS.
+"""Free clusters of atoms in LAMMPS: energies, forces, relaxation, molecular dynamics.
 
-The only module that knows LAMMPS. Metal units: Å, eV, ps, K. Free clusters in vacuum,
-where all ranks of the communicator call every method together and all get the
-same bits back; and the perfect crystal without surfaces.
+Metal units: Å, eV, ps, K. All ranks of the communicator call every method together and all
+get the same bits back.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,23 +16,17 @@ from scipy.spatial import cKDTree
 from prammol.core.errors import SimulationError
 from prammol.core.parallel import Communicator
 from prammol.potentials.adatoms import relax_adatoms
+from prammol.potentials.lammps_process import run_command, start_lammps
 from prammol.potentials.potential import Potential
 
 _double_pointer = ctypes.POINTER(ctypes.c_double)
 _SKIN = 0.8  # of the neighbour lists [Å]; with 2 a step takes a fifth longer
 _DAMPING = 0.1  # time of the Nose-Hoover thermostat [ps]
 _MARGIN = 15.0
-_CELLS = 2  # of a periodic crystal, along each axis
 # A minimiser that ends early because rounding stops its line search has smaller forces; one
 # that is stuck on a potential with a step in it has not [eV/Å].
 _AT_REST = 1e-3
 _OVERLAP = 0.5  # Å
-# What LAMMPS says -> what can be done about it.
-_HINTS = {
-    "Lost atoms": "atoms overlap, the time step is too long or the temperature too high",
-    "Non-numeric": "atoms overlap, or the potential has no finite value there",
-    "Failed to allocate": "the potential's tables or the box are too large for the memory",
-}
 
 
 class Cluster:
@@ -61,7 +53,7 @@ class Cluster:
     def __init__(self, potential: Potential, comm: Communicator | None = None) -> None:
         self.potential = potential
         self.comm = comm or Communicator()
-        self._lmp = _start(self.comm.mpi)
+        self._lmp = start_lammps(self.comm.mpi)
         self._count = -1
         self._cutoff: float | None = None
         self._last = np.zeros((0, 3))
@@ -171,14 +163,14 @@ class Cluster:
     def relax_adatoms(
         self,
         host: NDArray[np.float64],
-        guests: NDArray[np.float64],
+        adatoms: NDArray[np.float64],
         force_tolerance: float = 1e-3,
         max_iterations: int = 200,
         margin: float = 1.5,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Minimise each guest atom as if it were alone in the fixed host.
+        """Minimise each adatom atom as if it were alone in the fixed host.
 
-        Guests share a force evaluation only when they can't feel each other: at
+        Adatoms share a force evaluation only when they can't feel each other: at
         least twice the cutoff plus twice the margin apart. One that travels
         farther than the margin goes on in another group.
 
@@ -186,23 +178,23 @@ class Cluster:
         ----------
         host : (n, 3) ndarray
             Atoms that don't move [Å].
-        guests : (m, 3) ndarray
-            Start of each guest [Å].
+        adatoms : (m, 3) ndarray
+            Start of each adatom [Å].
         force_tolerance : float
-            A guest is done when the norm of its force is below this [eV/Å].
+            A adatom is done when the norm of its force is below this [eV/Å].
         max_iterations : int
-            Most steps of one guest.
+            Most steps of one adatom.
         margin : float
-            Farthest way of a guest before the guests are grouped again [Å].
+            Farthest way of a adatom before the adatoms are grouped again [Å].
 
         Returns
         -------
         positions : (m, 3) ndarray
-            Guests at rest, or where they were when their steps ran out [Å].
+            Adatoms at rest, or where they were when their steps ran out [Å].
         energies : (m,) ndarray
-            Energy of the host with this one guest less that of the host [eV].
+            Energy of the host with this one adatom less that of the host [eV].
         """
-        return relax_adatoms(self, host, guests, force_tolerance, max_iterations, margin)
+        return relax_adatoms(self, host, adatoms, force_tolerance, max_iterations, margin)
 
     def free_tetrahedron_energy(self) -> float:
         """Return the energy per atom of a relaxed tetrahedron of 4 atoms in vacuum [eV].
@@ -371,81 +363,7 @@ class Cluster:
 
     def _command(self, text: str) -> None:
         try:
-            _run(self._lmp, text)
+            run_command(self._lmp, text)
         except SimulationError:
             self._count = -1
             raise
-
-
-class PeriodicCrystal:
-    """A perfect crystal without surfaces, on this process alone; a context manager.
-
-    Parameters
-    ----------
-    potential : Potential
-        The interatomic potential.
-    structure : str
-        ``"fcc"`` or ``"bcc"``; the potential's own isn't used.
-
-    Raises
-    ------
-    SimulationError
-        If LAMMPS refuses the potential.
-    """
-
-    def __init__(self, potential: Potential, structure: str) -> None:
-        self._lmp = _start(None)
-        self._edge = 4.0
-        try:
-            for command in (
-                "units metal",
-                "atom_style atomic",
-                f"lattice {structure} {self._edge}",
-                f"region box block {f'0 {_CELLS} ' * 3}",
-                "create_box 1 box",
-                "create_atoms 1 box",
-                f"mass 1 {potential.mass}",
-                *potential.commands(),
-            ):
-                _run(self._lmp, command)
-        except SimulationError:
-            self._lmp.close()
-            raise
-
-    def __enter__(self) -> PeriodicCrystal:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._lmp.close()
-
-    def energy(self, edge: float) -> float:
-        """Return the energy per atom [eV] with cubic cells of an edge [Å]."""
-        final = " ".join(f"{axis} final 0 {_CELLS * float(edge)!r}" for axis in "xyz")
-        _run(self._lmp, f"change_box all {final} remap units box")
-        _run(self._lmp, "run 0 post no")
-        return float(self._lmp.get_thermo("pe")) / float(self._lmp.get_natoms())
-
-
-def _start(mpi: Any) -> Any:
-    """Start a silent LAMMPS on a communicator of mpi4py; on this process alone if it is None."""
-    from mpi4py import MPI  # isort: skip  (must be loaded before LAMMPS)
-    from lammps import lammps
-
-    arguments = ["-screen", "none", "-log", "none", "-nocite", "-suffix", "opt"]
-    return lammps(cmdargs=arguments, comm=MPI.COMM_SELF if mpi is None else mpi)
-
-
-def _run(lmp: Any, text: str) -> None:
-    try:
-        lmp.command(text)
-    except Exception as err:
-        msg = f"LAMMPS stopped at {text[:60]!r}: {said(err)}"
-        raise SimulationError(msg) from err
-
-
-def said(error: BaseException) -> str:
-    """Return what LAMMPS said, on one line and without its source file, and what to do."""
-    first = str(error).partition("For more information")[0].partition("(src/")[0]
-    text = " ".join(first.split()).removeprefix("ERROR: ").rstrip(".")
-    hints = [hint for start, hint in _HINTS.items() if start in text]
-    return f"{text} ({hints[0]})" if hints else text

@@ -84,7 +84,8 @@ def require_finite(state: State, record: Record) -> None:
         raise DataError(msg)
     if not all(np.isfinite([record["log_likelihood"], state.model.scale, record["energy"]])):
         msg = (
-            f"{after} the log-likelihood is {record['log_likelihood']:g} and C is {state.model.scale:g}, "
-            f"they should be finite; look for points with impossible counts and mask them"
+            f"{after} the log-likelihood is {record['log_likelihood']:g} and C is "
+            f"{state.model.scale:g}, they should be finite; look for points with impossible "
+            f"counts and mask them"
         )
         raise SimulationError(msg)

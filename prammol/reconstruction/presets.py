@@ -76,7 +76,8 @@ class Preset:
         isn't a matter of which atoms exist. After one such iteration stages try what is cheap
         only. 0 for never.
     error_bars : bool
-        Whether :func:`prammol.reconstruction.uncertainty.per_atom.error_bars` are written beside the atoms.
+        Whether :func:`prammol.reconstruction.uncertainty.per_atom.error_bars` are written beside
+        the atoms.
     """
 
     name: str

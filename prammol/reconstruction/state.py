@@ -6,7 +6,7 @@ the new state. A preset is a list of stages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -62,8 +62,8 @@ class State:
     """
 
     model: Model
-    verdict: Verdict = Verdict()
-    status: LoopStatus = LoopStatus()
+    verdict: Verdict = field(default_factory=Verdict)
+    status: LoopStatus = field(default_factory=LoopStatus)
     handed: tuple[object, ...] = ()
 
     @classmethod

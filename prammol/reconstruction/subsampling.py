@@ -17,6 +17,7 @@ from prammol.diffraction.bragg_patch import BraggPatch, shard
 from prammol.diffraction.curved_patch import CurvedPatch
 from prammol.diffraction.dataset import Diffraction, Shard
 from prammol.diffraction.structure_factor import StructureFactor
+from prammol.phasing.hio_er import MeasuredPatch
 from prammol.reconstruction.problem import Problem
 
 _FILLED = 0.8  # part of the period of the coarser grid that the support may fill
@@ -55,17 +56,18 @@ def places_in(whole: Shard, part: Shard) -> NDArray[np.intp]:
     return np.searchsorted(whole.global_index, part.global_index)
 
 
-def thinned_grid(
-    data: Diffraction, k: int, steps: list[Steps] | None
-) -> tuple[BraggPatch, NDArray[np.float64], NDArray[np.bool_]]:
-    """Return patch k (0 is the first), its signal and mask, with no points to spare.
+def thinned_grid(data: Diffraction, k: int, steps: list[Steps] | None) -> MeasuredPatch:
+    """Return patch k (0 is the first) with no points to spare.
 
-    On an affine grid, for phase retrieval, as :meth:`prammol.diffraction.dataset.Diffraction.gridded`;
-    `steps` are those of :func:`spare`.
+    On an affine grid, for phase retrieval, as
+    :meth:`prammol.diffraction.dataset.Diffraction.gridded`; `steps` are those of :func:`spare`.
     """
     patch, signal, valid = data.gridded(k)
     left, part = thinned(patch, steps[k]) if steps else (None, ())
-    return (patch, signal, valid) if left is None else (left, signal[part], valid[part])
+    peak = data.peaks()[k]
+    if left is None:
+        return MeasuredPatch(patch, peak, signal, valid)
+    return MeasuredPatch(left, peak, signal[part], valid[part])
 
 
 def spare(problem: Problem) -> list[Steps] | None:

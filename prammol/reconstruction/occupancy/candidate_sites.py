@@ -4,11 +4,11 @@ Near an object the misfit is a quadratic function of the occupancies,
 
     J(w + d) = J(w) + sum_i g_i d_i + 1/2 sum_ij H_ij d_i d_j,
 
-g from the difference map, H_ij = 2 C^2 sum_q s cos(q.(x_i - x_j)) the overlap of the
-images of two atoms (Gauss-Newton; the other half of the sum has random phases). The patches
-around a few Bragg peaks don't resolve neighbouring sites, so flips must be weighed together:
-a flip changes g of its neighbourhood, and pairs of flips are tried where single ones don't
-help. A prior of bonds (:class:`~prammol.reconstruction.occupancy.bond_prior.BondPrior`) is of the same form.
+g from the difference map, H_ij = 2 C^2 sum_q s cos(q.(x_i - x_j)) the overlap of the images of two
+atoms (Gauss-Newton; the other half of the sum has random phases). The patches around a few Bragg
+peaks don't resolve neighbouring sites, so flips must be weighed together: a flip changes g of its
+neighbourhood, and pairs of flips are tried where single ones don't help. A prior of bonds
+(:class:`~prammol.reconstruction.occupancy.bond_prior.BondPrior`) is of the same form.
 """
 
 from __future__ import annotations

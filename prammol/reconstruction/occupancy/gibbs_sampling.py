@@ -1,16 +1,14 @@
 """How sure it is that each atom exists: sampling of the sets of sites.
 
-Near the object found, misfit and prior of bonds are a quadratic function E of the
-occupancies (:mod:`prammol.reconstruction.occupancy.site_selection`), and sets of sites have the probability exp(-E). It is
-sampled by a Markov chain in continuous time (Bortz, Kalos, Lebowitz, J. Comput. Phys. 17, 10
-(1975)) whose moves are flips of single sites and exchanges between neighbours, with the
-rates of a heat bath, 1 / (1 + exp(change of E)): no time is spent on moves that aren't made,
+Near the object found, misfit and prior of bonds are a quadratic function E of the occupancies
+(:mod:`prammol.reconstruction.occupancy.site_selection`), and sets of sites have the probability
+exp(-E). It is sampled by a Markov chain in continuous time (Bortz, Kalos, Lebowitz, J. Comput.
+Phys. 17, 10 (1975)) whose moves are flips of single sites and exchanges between neighbours, with
+the rates of a heat bath, 1 / (1 + exp(change of E)): no time is spent on moves that aren't made,
 so a sharp distribution costs nothing.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,26 +20,6 @@ from prammol.reconstruction.occupancy.binary_quadratic import flip
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites, Expansion
 
 _EXCHANGE = 1.5  # atoms exchange sites so close [neighbour distances]
-
-
-@dataclass(frozen=True)
-class Samples:
-    """What the chain saw.
-
-    Attributes
-    ----------
-    occupied : (m,) ndarray
-        Part of the time that each site was taken.
-    mean, spread : float
-        Of the number of sites that were taken.
-    moves : int
-        Moves made.
-    """
-
-    occupied: NDArray[np.float64]
-    mean: float
-    spread: float
-    moves: int
 
 
 def sample_near(
@@ -64,8 +42,7 @@ def sample_near(
     out = taken.astype(float)
     if len(near.free):
         pairs = exchanges(sites.positions[near.free], sites.distance)
-        samples = sample_sets(taken[near.free], near.slope, near.every, pairs, rng)
-        out[near.free] = samples.occupied
+        out[near.free] = sample_sets(taken[near.free], near.slope, near.every, pairs, rng)
     return out
 
 
@@ -90,8 +67,8 @@ def sample_sets(
     rng: np.random.Generator,
     duration: float = 200.0,
     most: int = 50_000,
-) -> Samples:
-    """Sample sets of sites whose logarithm of probability is minus a quadratic function.
+) -> NDArray[np.float64]:
+    """Return how often sites are taken in sets with the probability exp(-E), E quadratic.
 
     Parameters
     ----------
@@ -108,15 +85,20 @@ def sample_sets(
         Length of the chain: each move is considered so often on average.
     most : int
         Most moves; the chain is shorter then.
+
+    Returns
+    -------
+    (m,) ndarray
+        Part of the time that each site was taken.
     """
     taken, g = taken.copy(), slope.astype(float).copy()
     half = 0.5 * curvature.diagonal()
     i, j = neighbours.T.reshape(2, -1)
     between = np.asarray(curvature[i, j]).ravel() if len(i) else np.empty(0)
-    time = last = square = mean = 0.0
+    time = 0.0
     since = np.zeros(len(taken))  # when each site changed last
     occupied = np.zeros(len(taken))
-    number, moves = int(taken.sum()), 0
+    moves = 0
     while time < duration and moves < most:
         sign = np.where(taken, -1.0, 1.0)
         cost = sign * g + half
@@ -124,21 +106,17 @@ def sample_sets(
         exchange = np.where(taken[i] != taken[j], expit(between - cost[i] - cost[j]), 0.0)
         total = np.cumsum(np.concatenate([rates, exchange]))
         wait = rng.exponential(1.0 / max(total[-1], 1e-300))
-        last, time = time, min(time + wait, duration)
-        mean += number * (time - last)
-        square += number**2 * (time - last)
+        time = min(time + wait, duration)
         if time >= duration:
             break
         k = int(np.searchsorted(total, rng.random() * total[-1], side="right"))
         for site in (k,) if k < len(taken) else (i[k - len(taken)], j[k - len(taken)]):
             occupied[site] += taken[site] * (time - since[site])
             since[site] = time
-            number += -1 if taken[site] else 1
             flip(site, taken, g, curvature)
         moves += 1
     occupied += taken * (time - since)
-    mean, square = mean / time, square / time
-    return Samples(occupied / time, mean, float(np.sqrt(max(square - mean**2, 0.0))), moves)
+    return occupied / time
 
 
 def heat_bath(

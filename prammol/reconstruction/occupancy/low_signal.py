@@ -1,10 +1,10 @@
 """Faint crystals: so few photons that single atoms are hardly seen.
 
-One missing atom raises the misfit by C^2 N_hkl. Where that is small, greedy changes of the set
-of atoms get stuck: each follows the noise, and phases away from the Bragg peaks are those of a
-wrong surface. Sets are sampled instead (:mod:`prammol.reconstruction.stages.default.anneal`), and what a bond is worth
-is learnt from the samples (:mod:`prammol.reconstruction.occupancy.bond_energy`): learnt from the best object, which it had
-made smooth itself, it grew without end.
+One missing atom raises the misfit by C^2 N_hkl. Where that is small, greedy changes of the set of
+atoms get stuck: each follows the noise, and phases away from the Bragg peaks are those of a wrong
+surface. Sets are sampled instead (:mod:`prammol.reconstruction.stages.default.anneal`), and what a
+bond is worth is learnt from the samples (:mod:`prammol.reconstruction.occupancy.bond_energy`):
+learnt from the best object, which it had made smooth itself, it grew without end.
 """
 
 import numpy as np

@@ -43,9 +43,9 @@ def align_strained(
 ) -> tuple[NDArray[np.float64], float]:
     """Turn an object about its centre and, where the data insist, strain it evenly.
 
-    Gauss-Newton on the three angles, or all nine elements of the map, and the scale; a step
-    that doesn't lower the misfit isn't taken. A warm crystal is larger than the minimum of its energy, and so is one whose
-    potential has another lattice constant.
+    Gauss-Newton on the three angles, or all nine elements of the map, and the scale; a step that
+    doesn't lower the misfit isn't taken. A warm crystal is larger than the minimum of its energy,
+    and so is one whose potential has another lattice constant.
 
     Parameters
     ----------

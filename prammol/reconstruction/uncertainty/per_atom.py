@@ -37,8 +37,9 @@ def error_bars(problem: Problem, model: Model, iteration: int) -> dict[str, NDAr
     -------
     dict
         ``position_sigma``, (n, 3) [Å], and ``position_sigma_data``, (n,) [Å], as in
-        :class:`~prammol.reconstruction.uncertainty.positions.Uncertainty`, the first with what doubtful atoms do to the
-        others; ``occupancy_confidence``, (n,), the probability that the atom exists.
+        :class:`~prammol.reconstruction.uncertainty.positions.Uncertainty`, the first with what
+        doubtful atoms do to the others; ``occupancy_confidence``, (n,), the probability that the
+        atom exists.
     """
     misfit = misfit_of(problem, model)
     sure = position_uncertainty(problem, model, iteration, misfit.weight)

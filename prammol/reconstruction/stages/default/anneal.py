@@ -24,14 +24,15 @@ class Anneal:
 
     Simulated annealing (Kirkpatrick et al., Science 220, 671 (1983)) of the occupancies of the
     surface and of two layers of vacant sites around it, one pass per iteration. The misfit is
-    expanded anew at each temperature, which here divides misfit and prior of bonds together;
-    at 1, where a pass ends, sets come as often as they are likely. The sites taken more often
-    than not are kept: fewer of them are wrong than of the likeliest set, which is too smooth
-    (Marroquin, Mitter and Poggio, J. Am. Stat. Assoc. 82, 76 (1987)). They are relaxed; a hot
-    pass that raised the misfit is taken back: it has shifted a layer. In each pass more is
-    learnt of what a bond is worth (:mod:`prammol.reconstruction.occupancy.bond_energy`); the last passes sample at 1 with
-    that. While the surface still has to move bonds are worth less: with the right worth it
-    freezes where it is. Does nothing to a crystal that isn't faint (:mod:`prammol.reconstruction.occupancy.low_signal`).
+    expanded anew at each temperature, which here divides misfit and prior of bonds together; at 1,
+    where a pass ends, sets come as often as they are likely. The sites taken more often than not
+    are kept: fewer of them are wrong than of the likeliest set, which is too smooth (Marroquin,
+    Mitter and Poggio, J. Am. Stat. Assoc. 82, 76 (1987)). They are relaxed; a hot pass that raised
+    the misfit is taken back: it has shifted a layer. In each pass more is learnt of what a bond is
+    worth (:mod:`prammol.reconstruction.occupancy.bond_energy`); the last passes sample at 1 with
+    that. While the surface still has to move bonds are worth less: with the right worth it freezes
+    where it is. Does nothing to a crystal that isn't faint
+    (:mod:`prammol.reconstruction.occupancy.low_signal`).
 
     Attributes
     ----------
@@ -53,7 +54,8 @@ class Anneal:
     considered : int
         How often a flip of each site is considered at each temperature.
     floor : float
-        Relative error allowed to the model's amplitude, see :class:`~prammol.likelihood.quasi_likelihood.PoissonMisfit`.
+        Relative error allowed to the model's amplitude, see
+        :class:`~prammol.likelihood.quasi_likelihood.PoissonMisfit`.
     force_tolerance : float
         Relaxation stops when the norm of all forces is below this [eV/Å].
     epsilon : float

@@ -85,18 +85,15 @@ class PhasePatches:
     sublattice: int = 0
 
     def __call__(self, problem: Problem, state: State) -> State:
-        """Hand on all sites and, for each shift of the lattice, occupancies (:class:`SiteGuesses`)."""
+        """Hand on all sites and, for each shift of the lattice, :class:`SiteGuesses`."""
         distance = problem.potential.neighbour_distance
         phased = self._phase(problem, 1.0 / (self.blur * distance), state.status.start)
         waves = Waves(phased, problem.comm)
-        peaks = np.array([p.peak for p in phased])
-        lattice = choose_sublattice(peaks, problem.potential, self.sublattice)
+        lattice = choose_sublattice(waves.peaks, problem.potential, self.sublattice)
         rng = problem.rng("synthesise", state.status.start)
         sites = synthesise(
             waves,
-            peaks,
             problem.support,
-            phased[0].centre,
             distance,
             rng,
             threshold=self.threshold,
@@ -104,7 +101,7 @@ class PhasePatches:
         )
         sites = sites[on_sublattice(sites, lattice)]
         weights = shifted_weights(lattice.cell, waves, sites, self.shift_steps)
-        return state.handing(SiteGuesses(sites + phased[0].centre, np.atleast_2d(weights)))
+        return state.handing(SiteGuesses(sites + waves.centre, np.atleast_2d(weights)))
 
     def _phase(self, problem: Problem, width: float, start: int) -> list[PhasedPatch]:
         """Phase three patches: apart in the support, then in their common envelope."""
@@ -113,17 +110,17 @@ class PhasePatches:
         chosen = independent_patches(peaks, [float(c.max()) for c in data.counts])
         centre = problem.support.centre
         steps = spare(problem)
-        grids = {k: trimmed(*thinned_grid(data, k, steps)) for k in chosen}
-        masks = {k: support_mask(grids[k][0], problem.support, centre) for k in chosen}
+        grids = {k: trimmed(thinned_grid(data, k, steps)) for k in chosen}
+        masks = {k: support_mask(grids[k].patch, problem.support, centre) for k in chosen}
 
         def run(
             k: int, mask: NDArray[np.bool_], wave: NDArray[np.complex64], iterations: int
         ) -> PhasedPatch:
-            return phase_patch(*grids[k], peaks[k], width, mask, centre, wave, iterations)
+            return phase_patch(grids[k], width, mask, centre, wave, iterations)
 
         def first(k: int, attempt: int) -> PhasedPatch:
             rng = problem.rng(f"phase patch {k}", start + 1000 * attempt)
-            turns = rng.random(grids[k][0].shape)
+            turns = rng.random(grids[k].patch.shape)
             wave = np.exp(2j * np.pi * turns).astype(np.complex64)
             return run(k, masks[k], wave, self.iterations)
 
@@ -135,7 +132,7 @@ class PhasePatches:
         waves = Waves([phased[k] for k in chosen], Communicator())
 
         def second(k: int) -> PhasedPatch:
-            mask = envelope_mask(waves, grids[k][0], masks[k], self.envelope)
+            mask = envelope_mask(waves, grids[k].patch, masks[k], self.envelope)
             return run(k, mask, phased[k].field, self.iterations // 2)
 
         phased = _spread(chosen, second, problem.comm)

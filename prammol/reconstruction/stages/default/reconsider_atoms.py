@@ -24,12 +24,13 @@ class ReconsiderAtoms:
     """Put in or take out the atoms that are in doubt, their neighbours relaxed.
 
     With fewer than some 3e17 photons/um^2 for 5000 atoms the data don't contradict an object of
-    which a few atoms are wrong, though they prefer another. When the stages before found
-    nothing, sets of the atoms and the vacant sites of the lattice alone are tried: with minima
-    of the difference map among them the best set at fixed positions may collapse when it is
-    relaxed. First the best set, and that of all sites that are taken in most samples; then
-    single flips and pairs, each with its surroundings relaxed (:mod:`prammol.reconstruction.occupancy.relaxed_moves`).
-    What gains in misfit and prior of bonds once all atoms are relaxed is kept.
+    which a few atoms are wrong, though they prefer another. When the stages before found nothing,
+    sets of the atoms and the vacant sites of the lattice alone are tried: with minima of the
+    difference map among them the best set at fixed positions may collapse when it is relaxed.
+    First the best set, and that of all sites that are taken in most samples; then single flips and
+    pairs, each with its surroundings relaxed
+    (:mod:`prammol.reconstruction.occupancy.relaxed_moves`). What gains in misfit and prior of
+    bonds once all atoms are relaxed is kept.
 
     Does nothing to a faint crystal, where the best set would follow the noise.
 

@@ -24,15 +24,14 @@ _LIKELY = 1.0
 class RestrainedRefinement:
     """Refine positions by likelihood plus energy, and thermal motion by Debye-Waller factors.
 
-    The minimum of the energy is where the atoms are if the potential is right and the
-    crystal cold. Blocks of points are held out (:mod:`prammol.likelihood.holdout_blocks`); on the others
-    misfit + k * energy is minimised with smaller and smaller k while the misfit of the
-    held-out points falls. With each k atoms are looked for that the data put where the energy
-    has no minimum. This is done for atoms at rest and, if these don't explain the data, for
-    atoms that move thermally and of which those at the surface may be away for a part of the
-    time; the held-out points choose. Then all points are used with the best k. If no k is
-    better than the minimum of the energy, nothing moves. Neither does it where that minimum
-    explains the data.
+    The minimum of the energy is where the atoms are if the potential is right and the crystal
+    cold. Blocks of points are held out (:mod:`prammol.likelihood.holdout_blocks`); on the others
+    misfit + k * energy is minimised with smaller and smaller k while the misfit of the held-out
+    points falls. With each k atoms are looked for that the data put where the energy has no
+    minimum. This is done for atoms at rest and, if these don't explain the data, for atoms that
+    move thermally and of which those at the surface may be away for a part of the time; the
+    held-out points choose. Then all points are used with the best k. If no k is better than the
+    minimum of the energy, nothing moves. Neither does it where that minimum explains the data.
 
     Attributes
     ----------

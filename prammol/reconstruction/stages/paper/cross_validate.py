@@ -34,17 +34,17 @@ class CrossValidate:
     again until nothing changes. C is held.
 
     The first walks, with hundreds of changes, ask no more points than tell the shape
-    (:mod:`prammol.reconstruction.subsampling`), by a random one of their grids. Where no points are to
-    spare they ask a sample, a new one each, if one atom scatters a thousand photons into it; what
-    they change is then kept if the likelihood of all points grows. When these walks changed hardly
-    anything, all points are asked. Otherwise, and as soon as walks gain hardly anything, the
-    iteration is left: the positions are to follow first.
+    (:mod:`prammol.reconstruction.subsampling`), by a random one of their grids. Where no points
+    are to spare they ask a sample, a new one each, if one atom scatters a thousand photons into
+    it; what they change is then kept if the likelihood of all points grows. When these walks
+    changed hardly anything, all points are asked. Otherwise, and as soon as walks gain hardly
+    anything, the iteration is left: the positions are to follow first.
 
     Attributes
     ----------
     terms : int
-        Terms of the series that ranks the atoms (:mod:`prammol.likelihood.atom_gains`); one is enough until
-        nothing changes.
+        Terms of the series that ranks the atoms (:mod:`prammol.likelihood.atom_gains`); one is
+        enough until nothing changes.
     tolerance : float
         Smallest improvement to take, in units of the photons one atom alone
         scatters into the points; it only has to exceed the rounding of the sums.
@@ -124,9 +124,8 @@ class CrossValidate:
         omega = factor.forward(pool[inside])
         for _ in range(self.max_rounds):
             gains = single_atom_gains(
-                rough, omega, problem.shard.counts, judge.points, judge.scale, pool, inside,
-                problem.comm, terms, problem.shard.background,
-            )  # fmt: skip
+                problem.shard, rough, omega, judge.points, judge.scale, pool, inside, terms
+            )
             order = np.argsort(-gains, kind="stable")
             leave, enter = order[inside[order]], order[~inside[order]]
             votes = judge.sample(omega, part, rng) if part < 1 else judge.points

@@ -35,8 +35,9 @@ class TrainingPoints:
 class FitPositions:
     """Fit all coordinates to a random small part of the points, then C to all (Algorithm 1, 2-5).
 
-    Where patches have points to spare (:mod:`prammol.reconstruction.subsampling`), the random points are of one
-    coarser grid, another in each iteration: as many points, by smaller transforms.
+    Where patches have points to spare (:mod:`prammol.reconstruction.subsampling`), the random
+    points are of one coarser grid, another in each iteration: as many points, by smaller
+    transforms.
 
     Attributes
     ----------
