@@ -23,11 +23,11 @@ from provenance import ROOT, read_rows
 
 COMMIT = re.compile(r"unknown|(<=)?[0-9a-f]{7,40}(\.\.[0-9a-f]{7,40})?(-dirty)?")
 DATE = re.compile(r"unknown|\d{4}-\d\d-\d\d")
-FOLDERS = {"tables": "docs/results", "superseded": "docs/notebook/data"}
+FOLDERS = {"tables": "docs/results", "kept": "docs/notebook/data"}
 RESULTS, NOTEBOOK = FOLDERS.values()
 IMAGES = "docs/images"
 SUFFIXES = (".png", ".svg", ".gif", ".pdf")
-NEEDED = {"tables": {"what", "made_by", "program"}, "superseded": {"what", "made_by"}}
+NEEDED = {"tables": {"what", "made_by", "program"}, "kept": {"what", "made_by", "instead"}}
 
 HEAD = """\
 ---
@@ -52,7 +52,7 @@ columns say where it comes from:
 `...` stands for what isn't known |
 
 What isn't known is `unknown`. *Program* is **present** where nothing that the numbers depend on
-has changed since; else it says what has. Superseded tables are in the
+has changed since; else it says what has. Earlier and smaller tables are in the
 [notebook](../notebook/data/README.md).
 
 ## Tables
@@ -76,12 +76,12 @@ SHARED = """
 |---|---|---|
 """
 README = """\
-# Superseded tables
+# Tables that no result rests on
 
-Columns that aren't explained here, and what `commit`, `date` and `command` say, are explained
-with [the results](../../results/index.md).
+Early or small runs, kept for the notebook. Columns that aren't explained here, and what
+`commit`, `date` and `command` say, are explained with [the results](../../results/index.md).
 
-| table | what | rows | superseded by | made by | picture |
+| table | what | rows | instead of it | made by | picture |
 |---|---|---|---|---|---|
 """
 DRAWN = """
@@ -195,14 +195,14 @@ def readme() -> str:
     """Return docs/notebook/data/README.md."""
     about = known()
     text = HEAD + README
-    for name, entry in about["superseded"].items():
-        what = (entry["what"], _rows(NOTEBOOK, name), entry["superseded_by"], _maker(entry))
+    for name, entry in about["kept"].items():
+        what = (entry["what"], _rows(NOTEBOOK, name), entry["instead"], _maker(entry))
         text += _row(_link(f"{name}.csv"), *what, _link(entry.get("picture", "")))
     text += DRAWN
     for path, picture in about["pictures"].items():
         if path.startswith(NOTEBOOK):
             text += _row(_link(Path(path).name), picture["what"], _maker(picture))
-    for name, entry in about["superseded"].items():
+    for name, entry in about["kept"].items():
         if "columns" in entry:
             text += f"\n## {name}\n\n{_columns(NOTEBOOK, name, entry)}"
     return text
