@@ -24,7 +24,7 @@ LIBRARY_TESTS := $(addprefix tests/test_,$(addsuffix .py,environment cli io md m
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-mpi test-slow test-slurm test-load test-oldest test-newest \
-  test-libraries fuzz smoke check format bench clean
+  test-libraries fuzz smoke check format bench results-index clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -88,6 +88,9 @@ format: $(READY_DEV)  ## put the sources into the common format
 
 bench: $(READY_BENCH)  ## time, error and memory beside dynasor, LAMMPS, ducc0 and finufft
 	$(BIN)/python benchmarks/side_by_side.py
+
+results-index: $(READY)  ## the list of tables and pictures, docs/results/index.md
+	$(BIN)/python benchmarks/results_index.py
 
 clean:  ## remove the environment and caches, keep results/
 	rm -rf $(VENV) .venv-oldest .venv-newest .pytest_cache .ruff_cache .mypy_cache build dist *.egg-info

@@ -4,10 +4,10 @@
     cd results
     python ../benchmarks/calibration.py samples/vacancy.xyz flux/*/trial-* -o calibration
 
-writes calibration.csv, one row per trial, and calibration.png: (a) the part of all coordinates
-within k standard deviations against that of a Gaussian; (b) of sites called occupied with some
-probability, the part that is. The bars of these trials are computed afresh from counts and
-atoms. Others, such as those of atoms that the data moved, are read from the file:
+This makes docs/results/calibration.csv, one row per trial, and calibration.png: (a) the part of
+all coordinates within k standard deviations against that of a Gaussian; (b) of sites called
+occupied with some probability, the part that is. The bars of these trials are computed afresh
+from counts and atoms. Others, such as those of atoms that the data moved, are read from the file:
 
     --stored "300 K" temperature/300K/mean.xyz temperature/300K/trial-*
 """
@@ -15,13 +15,13 @@ atoms. Others, such as those of atoms that the data moved, are read from the fil
 from __future__ import annotations
 
 import argparse
-import csv
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from provenance import provenance, write_rows
 from scipy.spatial import cKDTree
 from scipy.stats import norm
 
@@ -169,10 +169,8 @@ def main() -> None:
         if ratios:
             inside = within(np.concatenate(ratios))
             print(f"{label}: {len(ratios)} trials, within 68 and 95 %: {np.round(inside, 3)}")
-    with open(f"{options.output}.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    fields = list(dict.fromkeys(name for row in rows for name in row))
+    write_rows(f"{options.output}.csv", rows, provenance(), fields)
     draw(
         {label: np.concatenate(ratios) for label, ratios in groups.items() if ratios},
         np.concatenate(probabilities),

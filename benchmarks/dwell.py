@@ -7,20 +7,20 @@ A temperature of the study, run with the configuration of the workflow:
     python ../benchmarks/dwell.py samples/bulk-large.xyz temperature/700K -o dwell-700K.csv
 
 The trajectory is run again, by its seed, and checked against the mean positions of the first
-run. How often is an atom within half a neighbours' distance of each site? Written for each
-trial: for its extra atoms, a part of those that have a partner, vacant sites beside the object,
-and the mean positions of missing atoms.
+run. How often is an atom within half a neighbours' distance of each site? The table,
+docs/results/dwell-700K.csv, has for each trial its extra atoms, a part of those that have a
+partner, vacant sites beside the object, and the mean positions of missing atoms. No picture.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from provenance import provenance, write_rows
 from scipy.spatial import cKDTree
 
 from prammol.evaluation.trajectory_statistics import Motion, hops
@@ -127,10 +127,7 @@ def main() -> None:
     ends = np.cumsum([len(g[2]) for g in groups])[:-1]
     parts = (np.split(v / dwell.snapshots, ends) for v in (dwell.occupied, dwell.by_hopping))
     rows = [row_of(g[0], g[1], *p) for g, *p in zip(groups, *parts, strict=True)]
-    with open(options.output, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(options.output, rows, provenance())
     for row in rows:
         print(*row.values())
 

@@ -3,18 +3,18 @@
     python benchmarks/growth.py --whole 10000 30000 100000 --kernel 10000 100000 1000000 \\
         -o growth.csv --figure growth.png
 
-Bulk crystals at 1e20 photons/um^2 and a 5 Å support of the truth. The patches keep their
-extent in reciprocal space, and have so many points that the crystal is sampled like the
-paper's: 50 along each edge for 4679 atoms, in proportion to the edge of the crystal. Each size
-is measured in a process of its own, or with --ranks in so many. *kernel* is one likelihood
-with its gradient and the gain of removing each atom, once each, on a shaken lattice. Rows are
-added to the table as they are measured; those it has already aren't measured again.
+This makes docs/results/growth.csv and growth.png. Bulk crystals at 1e20 photons/um^2 and a 5 Å
+support of the truth. The patches keep their extent in reciprocal space, and have so many points
+that the crystal is sampled like the paper's: 50 along each edge for 4679 atoms, in proportion to
+the edge of the crystal. Each size is measured in a process of its own, or with --ranks in so many.
+*kernel* is one likelihood with its gradient and the gain of removing each atom, once each, on a
+shaken lattice. Rows are added to the table as they are measured; those it has already aren't
+measured again.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import subprocess
 import sys
@@ -26,6 +26,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from provenance import provenance, read_rows, write_rows
 
 from prammol.__main__ import set_threads
 from prammol.core.memory import keep_freed_memory, resident_mib
@@ -175,22 +176,19 @@ def main() -> None:
         return
     if options.output is None:
         parser.error("name the table: -o FILE.csv")
+    origin = provenance()
     rows: list[dict[str, str]] = []
     if options.output.exists():
-        with options.output.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_rows(options.output)
     known = {(r["what"], int(r["atoms"]), int(r["ranks"])) for r in rows}
     for what, sizes in (("kernel", options.kernel), ("whole", options.whole)):
         for atoms in sizes:
             if (what, atoms, options.ranks) in known:
                 continue
             row = measured(what, atoms, options.ranks, options.seed)
-            rows.append({k: str(row.get(k, "")) for k in FIELDS})
+            rows.append({k: str(row.get(k, "")) for k in FIELDS} | origin)
             print(rows[-1], flush=True)
-            with options.output.open("w", newline="") as file:
-                writer = csv.DictWriter(file, FIELDS)
-                writer.writeheader()
-                writer.writerows(rows)
+            write_rows(options.output, rows, origin, FIELDS)
     if options.figure:
         draw(rows, options.figure)
 

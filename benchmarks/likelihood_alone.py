@@ -4,17 +4,17 @@
 
 Each folder has diffraction.h5 and reconstruction.h5. The misfit alone is minimised by L-BFGS
 from the atoms of the reconstruction, and once from the true ones; rows after 0, 50, 300 and 600
-iterations.
+iterations. This makes docs/results/likelihood-alone.csv; no picture.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from provenance import provenance, write_rows
 
 from prammol.core.parallel import Communicator
 from prammol.diffraction.support import Support
@@ -74,10 +74,7 @@ def main() -> None:
     rows = [
         row for k, folder in enumerate(options.folders) for row in examine(folder, truth, k == 0)
     ]
-    with open(options.output, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(options.output, rows, provenance())
 
 
 if __name__ == "__main__":

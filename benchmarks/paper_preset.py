@@ -1,8 +1,11 @@
 """How preset paper converges on a known crystal: a table and a picture (paper Fig. 5).
 
     prammol crystal vacancy -o vacancy.xyz
-    python benchmarks/paper_preset.py vacancy.xyz --flux 1e20 --seed 1 -o convergence.csv
+    python benchmarks/paper_preset.py vacancy.xyz --flux 1e20 --seed 1 \\
+        -o paper-preset-convergence.csv --figure paper-preset-convergence.png
 
+This makes docs/results/paper-preset-convergence.csv and .png; with ``--preset paper-random``, for
+each seed, the rows of docs/results/paper-random-convergence.csv.
 The start is the paper's: a 5 Å coarse-grained support of the truth, filled with fcc of
 a = 4.0 Å at a random place. The seed is that of the noise and of the reconstruction.
 Seconds are processor seconds of the reconstruction (rank 0's); comparing with the truth
@@ -12,7 +15,6 @@ isn't counted.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from provenance import provenance, write_rows
 
 from prammol.core.parallel import world
 from prammol.diffraction.support import support_from_truth
@@ -49,6 +52,7 @@ def main() -> None:
     options = parser.parse_args()
 
     comm = world()
+    origin = provenance(ranks=comm.size)
     truth = read_atoms(options.truth)
     data = simulate(truth, options.flux, options.seed)
     rows: list[dict[str, Any]] = []
@@ -69,7 +73,7 @@ def main() -> None:
             )
         rows.append(row)
         if comm.is_root:
-            write(options.output, rows)
+            write_rows(options.output, rows, origin)
         aside += time.process_time() - now
 
     begin = time.process_time()
@@ -96,14 +100,6 @@ def main() -> None:
         )
         if options.figure:
             draw(options.figure, rows, len(truth), data.meta["scale"])
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the table."""
-    with path.open("w", newline="") as handle:
-        table = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
 
 
 def draw(path: Path, rows: list[dict[str, Any]], atoms: int, scale: float) -> None:

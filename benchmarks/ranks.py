@@ -2,17 +2,17 @@
 
     OMP_NUM_THREADS=1 python benchmarks/ranks.py --atoms 4679 30000 100000 -o ranks.csv
 
-Nothing here runs on a network. For each number of ranks the share of the slowest rank is
-measured in one process: one likelihood with its gradient on its slabs alone, all atoms included.
-The sums it needs are counted, and cost `2 log2(ranks)` messages each (a reduction and a
-broadcast along a tree) at the latency and bandwidth given. LAMMPS isn't in it. --count adds
-how often and how much a reconstruction of the vacancy crystal communicates, by iteration.
+This makes docs/results/ranks.csv; no picture. Nothing here runs on a network. For each number of
+ranks the share of the slowest rank is measured in one process: one likelihood with its gradient on
+its slabs alone, all atoms included. The sums it needs are counted, and cost `2 log2(ranks)`
+messages each (a reduction and a broadcast along a tree) at the latency and bandwidth given. LAMMPS
+isn't in it. --count adds how often and how much a reconstruction of the vacancy crystal
+communicates, by iteration.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from math import ceil, log2
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from growth import EPSILON, FLUX, patches_for, shaken_ball
 from numpy.typing import NDArray
+from provenance import provenance, write_rows
 
 from prammol.core.memory import keep_freed_memory
 from prammol.core.parallel import Communicator
@@ -115,10 +116,7 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()  # as a reconstruction does
     rows = [row for n in options.atoms for row in model(n, options.latency, options.bandwidth)]
-    with options.output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(options.output, rows, provenance())
     if options.count:
         count()
 

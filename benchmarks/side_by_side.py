@@ -2,6 +2,7 @@
 
     python benchmarks/side_by_side.py --cases 4679x50 100000x50 -o side-by-side.csv
 
+This makes docs/results/side-by-side.csv (``make bench``); no picture.
 Each case is a number of atoms and the points along each edge of the paper's three patches.
 Every contestant (contestants.py) has a process of its own for each task; they take turns,
 one thread each. Seconds are the shortest of all turns, of processor time, so that other
@@ -14,7 +15,6 @@ the process, its libraries and the data being loaded already.
 from __future__ import annotations
 
 import argparse
-import csv
 import multiprocessing
 import os
 import sys
@@ -29,6 +29,7 @@ import extended_sum
 import memory
 import numpy as np
 from contestants import CONTESTANTS, AbsentError, Problem
+from provenance import provenance, write_rows
 
 import prammol
 from prammol.core.parallel import Communicator
@@ -231,6 +232,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=list(CONTESTANTS), choices=CONTESTANTS)
     parser.add_argument("-o", "--output", type=Path, default="results/bench/side-by-side.csv")
     options = parser.parse_args()
+    origin = provenance()
     if np.finfo(np.longdouble).eps > 1e-18:
         print("no extended precision here: errors below 1e-13 mean nothing", file=sys.stderr)
     for variable in THREADS:
@@ -243,12 +245,8 @@ def main() -> None:
         print(table(done), verdicts(done), sep="\n", flush=True)
         rows += done
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    with options.output.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        for row in rows:
-            numbers = {k: f"{v:.4g}" for k, v in row.items() if isinstance(v, float)}
-            writer.writerow(row | numbers)
+    short = [row | {k: f"{v:.4g}" for k, v in row.items() if isinstance(v, float)} for row in rows]
+    write_rows(options.output, short, origin, COLUMNS)
 
 
 if __name__ == "__main__":

@@ -341,6 +341,24 @@ def test_tables_keep_numbers_and_what_is_unknown(tmp_path):
     table = [{"condition": "bulk", "value": None, "mae_pm": 0.25, "converged": False}]
     write_table(tmp_path / "t.csv", table)
     assert read_table(tmp_path / "t.csv") == table
+    numbers = [{"value": 1e13, "commit": "1234567"}, {"value": 2e13, "commit": "12e4567"}]
+    write_table(tmp_path / "t.csv", numbers)
+    assert read_table(tmp_path / "t.csv") == numbers
+
+
+@pytest.mark.usefixtures("scripts")
+def test_a_table_says_of_older_trials_what_is_known(monkeypatch):
+    import tables
+
+    monkeypatch.setattr(tables, "commit", lambda: "1234567")
+    made = {"date": "2026-01-31T10:00:00+00:00"}
+    command = "snakemake results/flux/trials.csv"
+    row = tables.origin_of("results/flux/trials.csv", made)
+    assert row == {"commit": "<=1234567", "date": "2026-01-31", "command": command}
+    row = tables.origin_of("results/flux/trials.csv", made | {"commit": "7654321"})
+    assert row["commit"] == "7654321"
+    assert tables.origin_of("x", {})["date"] == "unknown"
+    assert tables.origin_of("results/flux/bounds.csv")["commit"] == "1234567"
 
 
 @pytest.mark.usefixtures("scripts")

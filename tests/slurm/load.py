@@ -6,13 +6,13 @@ Brings up a SLURM of two nodes with four slots each, queues all trials at once w
 slurm-one-rank, and kills reconstructions while they run: scancel, SIGKILL, the time limit, and
 once a whole node. Nobody helps. In the end every trial has to have a result, and the killed ones
 the atoms of an unbroken run. FOLDER gets the results, load.csv (every start of a trial),
-load.json (the sums) and load.png. Needs root and, on two cores, most of an hour.
+load.json (the sums) and load.png; docs/results/load.csv and load.png are such ones. Needs root
+and, on two cores, most of an hour.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import subprocess
 import sys
@@ -25,12 +25,14 @@ from typing import Any
 import numpy as np
 import yaml
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from accounts import FIELDS, starts, sums
 from cluster import OF_TESTS, ClusterError, UnsuitableError, alone, down, up
 from killer import Killer
 from load_figure import draw
+from provenance import provenance, write_rows
 
 ROOT = Path(__file__).parents[2]
 NODES, CPUS = 2, 4
@@ -138,16 +140,9 @@ def same_atoms(folder: Path, trial: str) -> bool:
     return np.array_equal(whole.atoms.positions, found.atoms.positions)
 
 
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the starts of all trials."""
-    with path.open("w", newline="") as file:
-        table = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-
-
 def load(folder: Path, conditions: int, seed: int, part: float) -> bool:
     """Do all of it; return whether every trial is there and as it should be."""
+    origin = provenance()
     with (folder / "prepare.log").open("w") as log, redirect_stdout(log):
         trials = prepare(folder, conditions)
     killer = Killer(OF_TESTS, folder, seed, part, f"n{NODES}", len(trials) // 2)
@@ -160,7 +155,7 @@ def load(folder: Path, conditions: int, seed: int, part: float) -> bool:
             rows = starts(killer.kills)
         finally:
             down(OF_TESTS)
-    write_csv(folder / "load.csv", rows)
+    write_rows(folder / "load.csv", rows, origin, FIELDS)
     found = sums(folder, trials, SETTINGS["max_iterations"], killer.kills, rows)
     killed = sorted({str(k["trial"]) for k in killer.kills})
     same = Counter(same_atoms(folder, trial) for trial in killed)

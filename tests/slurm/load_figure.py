@@ -1,4 +1,4 @@
-"""Draws load.csv: trials waiting, running and done over time, and the kills."""
+"""Draws load.csv as load.png: trials waiting, running and done over time, and the kills."""
 
 from __future__ import annotations
 

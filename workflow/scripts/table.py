@@ -1,9 +1,11 @@
-"""One row per trial of a study."""
+"""One row per trial of a study: docs/results/flux.csv and others are such tables."""
 
 import json
 from pathlib import Path
 
-from tables import COLUMNS, logged, trial_row, write_table
+from tables import COLUMNS, logged, origin_of, trial_row, write_table
+
+from prammol.io import read_reconstruction
 
 
 def main(job) -> None:
@@ -15,7 +17,10 @@ def main(job) -> None:
     rows = []
     for path in job.input.trials:
         condition = together[Path(path).parts[-3]]
-        rows.append(trial_row(path, condition["resolution_angstrom"], job.params.trials))
+        result = Path(path).with_name("reconstruction.h5")
+        made = read_reconstruction(result).provenance if result.exists() else {}
+        row = trial_row(path, condition["resolution_angstrom"], job.params.trials)
+        rows.append({**row, **origin_of(job.output[0], made)})
     write_table(job.output[0], rows, COLUMNS)
 
 

@@ -1,4 +1,8 @@
-"""Tables of trials, read and written as CSV, and the log of a script."""
+"""Tables of trials, read and written as CSV, and the log of a script.
+
+A table of trials says of each where it comes from (benchmarks/provenance.py), so that
+docs/results can hold a copy of it.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,15 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from prammol.evaluation.metrics import NUMBERS
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from provenance import COLUMNS as ORIGIN
+from provenance import UNKNOWN, commit
 
 Row = dict[str, Any]
 
@@ -34,6 +43,7 @@ COLUMNS = (
     "resolution_of_condition_angstrom",
     "resolution_of_scattering_angstrom",
     "trials_planned",
+    *ORIGIN,
 )
 
 
@@ -58,6 +68,27 @@ def value_of(condition: str) -> float | None:
         return float(condition.removesuffix("K"))
     except ValueError:
         return None
+
+
+def origin_of(target: str, made: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Return commit, date and command of what the workflow makes.
+
+    Parameters
+    ----------
+    target : str
+        The file to ask snakemake for.
+    made : mapping, optional
+        What an older file that it is made of says of itself: its date, and its commit if it
+        knows. Otherwise the program that made it is this one or one before.
+    """
+    now = commit()
+    if made is None:
+        here = {"commit": now, "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+    else:
+        older = now if now == UNKNOWN else f"<={now}"
+        date = str(made.get("date", UNKNOWN))[: len("2000-01-01")]
+        here = {"commit": str(made.get("commit", older)), "date": date}
+    return {**here, "command": f"snakemake {target}"}
 
 
 def trial_row(path: str, resolution: float | None, planned: int) -> Row:
@@ -87,7 +118,10 @@ def write_table(path: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[
 def read_table(path: str) -> list[Row]:
     """Read what :func:`write_table` wrote: numbers as float, nothing as None."""
     with open(path, newline="", encoding="utf-8") as file:
-        return [{k: _value(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        return [
+            {k: v if k in ORIGIN else _value(v) for k, v in row.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 def _value(text: str) -> Any:

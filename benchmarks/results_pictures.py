@@ -1,0 +1,65 @@
+"""Draw the pictures of docs/results that need their tables only, by the scripts that drew them.
+
+    python benchmarks/results_pictures.py
+
+This makes flux.png, temperature-2fs.png, growth.png and load.png in docs/results again. The others
+need files of the runs: their scripts are named in docs/results/index.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import growth
+import matplotlib as mpl
+from provenance import ROOT, read_rows
+
+sys.path.append(str(ROOT / "workflow" / "scripts"))
+sys.path.append(str(ROOT / "tests" / "slurm"))
+from drawing import STYLE
+from load_figure import draw as draw_load
+from sweep import SWEEPS, figure
+from tables import read_table
+
+RESULTS = ROOT / "docs" / "results"
+TRIALS = 100  # of the temperature study
+
+
+def flux(folder: Path) -> None:
+    """Draw errors, resolution and wrong atoms against the flux, bounds and preset paper beside."""
+    tables = (read_table(str(RESULTS / f"flux{what}.csv")) for what in ("", "-bounds", "-paper"))
+    save(*tables, path=folder / "flux.png")
+
+
+def temperature(folder: Path) -> None:
+    """Draw the same against the temperature."""
+    rows = read_table(str(RESULTS / "temperature-2fs.csv"))
+    named = {"study": "temperature", "resolution_of_condition_angstrom": None}
+    rows = [
+        {**r, **named, "value": r["temperature_kelvin"], "trials_planned": TRIALS} for r in rows
+    ]
+    save(rows, path=folder / "temperature-2fs.png", sweep="temperature")
+
+
+def save(*tables: list[dict[str, Any]], path: Path, sweep: str = "flux") -> None:
+    """Draw a sweep as the workflow does."""
+    drawn = figure(tables[0], SWEEPS[sweep], *tables[1:])
+    with mpl.rc_context(STYLE):
+        drawn.savefig(path, dpi=200, metadata={"Software": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS, help="folder [docs/results]")
+    folder = parser.parse_args().output
+    flux(folder)
+    temperature(folder)
+    growth.draw(read_rows(RESULTS / "growth.csv"), folder / "growth.png")
+    draw_load(RESULTS / "load.csv", folder / "load.png")
+
+
+if __name__ == "__main__":
+    main()
