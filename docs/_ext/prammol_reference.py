@@ -124,7 +124,7 @@ def settings_in(text: str) -> tuple[str, list[tuple[str, str, str, str]]]:
         match = _SETTING.match(line)
         if match:
             value, end = json.JSONDecoder().raw_decode(match[2])
-            found.append([match[1], json.dumps(value), match[2][end:].strip(), ""])
+            found.append([match[1], written(value), match[2][end:].strip(), ""])
         elif found:
             found[-1][3] = f"{found[-1][3]} {line.strip()}".strip()
         else:
@@ -133,6 +133,11 @@ def settings_in(text: str) -> tuple[str, list[tuple[str, str, str, str]]]:
         msg = "'prammol presets' prints no settings in the form 'name = value unit'"
         raise ValueError(msg)
     return "\n".join(head).strip(), [(a, b, c, d) for a, b, c, d in found]
+
+
+def written(value: Any) -> str:
+    """Return a value as a user writes it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 class Schema(Directive):
@@ -177,9 +182,14 @@ def keys_of(schema: Any, path: Path, prefix: str = "") -> Iterator[tuple[str, st
     for name, (raw, home) in properties.items():
         own, own_home = resolved(raw, home)
         full = f"{prefix}{name}"
-        default = "" if own.get("default") in (None, {}, []) else json.dumps(own["default"])
+        default = "" if own.get("default") in (None, {}, []) else written(own["default"])
         if not (own.get("properties") and not own.get("description")):
-            yield full, default, type_of(own, own_home), " ".join(own.get("description", "").split())
+            yield (
+                full,
+                default,
+                type_of(own, own_home),
+                " ".join(own.get("description", "").split()),
+            )
         yield from keys_of(own, own_home, f"{full}: ")
         named = own.get("additionalProperties")
         if isinstance(named, dict):
