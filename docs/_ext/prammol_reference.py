@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _SETTING = re.compile(r"^  ([a-z_]+(?:\.[a-z_]+)?) = (.*)$")
 _ROLE = re.compile(r":[\w:]+:`~?([^`]+)`")
 _CODE = re.compile(r"`([^`]+)`")
+_COMMAND = re.compile(r'"(prammol [^"]+)"')
 _UNIT = re.compile(r"\s*\[[^\]]*\]")
 
 
@@ -54,8 +55,8 @@ def literal(text: str) -> nodes.literal_block:
 
 
 def prose(text: str) -> nodes.paragraph:
-    """Return a paragraph in which roles and backticks of reStructuredText are code."""
-    text = _ROLE.sub(r"`\1`", text.replace("``", "`"))
+    """Return a paragraph in which roles, backticks and quoted commands are code."""
+    text = _COMMAND.sub(r"`\1`", _ROLE.sub(r"`\1`", text.replace("``", "`")))
     paragraph = nodes.paragraph()
     for number, part in enumerate(_CODE.split(text)):
         if part:
@@ -69,7 +70,7 @@ def table(
     """Return a table whose first two columns are code."""
     out = nodes.table()
     if title:
-        out += nodes.title("", "", nodes.literal(title, title))
+        out += nodes.title("", title)
     group = nodes.tgroup(cols=len(head))
     group += [nodes.colspec(colwidth=width) for width in widths]
     group += nodes.thead("", nodes.row("", *(nodes.entry("", prose(h)) for h in head)))
