@@ -1,4 +1,4 @@
-"""The tutorial docs/tutorials/own-data.md, block by block, on a file of scans that is written here."""
+"""docs/tutorials/own-data.md, block by block, on a file of scans that is written here."""
 
 from __future__ import annotations
 
