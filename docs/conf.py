@@ -1,8 +1,13 @@
 """Configuration of the documentation, built by ``make docs``."""
 
+import sys
 import warnings
+from pathlib import Path
 
 import prammol
+
+# Directives that write the reference from the program itself.
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "prammol"
 author = "The prammol developers"
@@ -12,13 +17,14 @@ html_title = f"prammol {version}"
 extensions = [
     "myst_parser",
     "numpydoc",
+    "prammol_reference",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "gallery"]
+exclude_patterns = ["_build", "_ext", "gallery"]
 # What is written as code in running text stays code: no default role, no guessing.
 nitpicky = False
 
