@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "prammol"
 author = "The prammol developers"
+copyright = author  # noqa: A001  (Sphinx's name)
 version = release = prammol.__version__
 html_title = f"prammol {version}"
 
@@ -39,6 +40,8 @@ autosummary_generate = True
 numpydoc_show_class_members = False
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#00568f", "color-brand-content": "#0072b2"},
     "dark_css_variables": {"color-brand-primary": "#7cc4f0", "color-brand-content": "#7cc4f0"},
@@ -64,7 +67,8 @@ sphinx_gallery_conf = {
     "capture_repr": (),
     "download_all_examples": False,
     "image_srcset": ["2x"],
-    "min_reported_time": 1,
+    # Run times would make each build differ from the one before.
+    "min_reported_time": 1e9,
     "remove_config_comments": True,
     "show_signature": False,
     "thumbnail_size": (400, 280),

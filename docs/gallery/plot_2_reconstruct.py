@@ -64,4 +64,5 @@ plt.show()
 # gives, in standard deviations: below five, the atoms explain the counts.
 
 for record in result.history:
-    print(record["iteration"], record["atoms"], "atoms, excess", round(record.get("excess", 0), 1))
+    print(f"iteration {record['iteration']}: {record['atoms']} atoms,", end=" ")
+    print(f"excess {record['excess']:.1f}")

@@ -12,7 +12,7 @@ import numpy as np
 import prammol
 
 truth = prammol.make_crystal("bulk", atoms=600, seed=5)
-data = prammol.simulate(truth, flux=1e17, seed=1, patches=prammol.paper_patches(points=40))
+data = prammol.simulate(truth, flux=1e18, seed=1, patches=prammol.paper_patches(points=40))
 support = prammol.support_from_truth(truth, resolution=5.0)
 result = prammol.reconstruct(data, support, seed=1)
 
