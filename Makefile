@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 READY_BENCH := $(VENV)/.ready-bench
+READY_DOCS := $(VENV)/.ready-docs
 
 # One thread per process unless asked otherwise: OMP_NUM_THREADS=4 make demo
 export OMP_NUM_THREADS ?= 1
@@ -24,7 +25,7 @@ LIBRARY_TESTS := $(addprefix tests/test_,$(addsuffix .py,environment cli io md m
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-mpi test-slow test-slurm test-load test-oldest test-newest \
-  test-libraries fuzz smoke check format bench results-index clean
+  test-libraries fuzz smoke check format bench results-index docs docs-links clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -92,8 +93,16 @@ bench: $(READY_BENCH)  ## time, error and memory beside dynasor, LAMMPS, ducc0 a
 results-index: $(READY)  ## the list of tables and pictures, docs/results/index.md
 	$(BIN)/python benchmarks/results_index.py
 
+docs: $(READY_DOCS)  ## the documentation, examples run, in docs/_build/html; warnings are errors
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+docs-links: $(READY_DOCS)  ## whether the links that leave the documentation work; needs the internet
+	$(BIN)/python -m sphinx -W --keep-going -b linkcheck -D plot_gallery=0 \
+	  docs docs/_build/linkcheck
+
 clean:  ## remove the environment and caches, keep results/
-	rm -rf $(VENV) .venv-oldest .venv-newest .pytest_cache .ruff_cache .mypy_cache build dist *.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-newest .pytest_cache .ruff_cache .mypy_cache build dist *.egg-info \
+	  docs/_build docs/auto_gallery docs/sg_execution_times.rst
 	find prammol tests benchmarks -name __pycache__ -type d -exec rm -rf {} +
 
 $(BIN)/python:
@@ -107,6 +116,10 @@ $(READY): pyproject.toml | $(BIN)/python
 
 $(READY_DEV): pyproject.toml | $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,workflow,dev]'
+	@touch $@
+
+$(READY_DOCS): pyproject.toml | $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	@touch $@
 
 $(READY_BENCH): pyproject.toml | $(READY)

@@ -1,5 +1,5 @@
 # The studies of the paper, from crystals to figures. `snakemake -n` lists what would be
-# done; config/README.md says what can be changed, docs/workflow.md how to run it.
+# done; config/README.md says what can be changed, docs/tutorials/first-sweep.md how to run it.
 import os
 import sys
 from pathlib import Path

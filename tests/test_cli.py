@@ -69,15 +69,23 @@ def test_every_verb_explains_itself(prammol, verb):
     assert f"  prammol {verb}" in done.stdout.partition("example")[2]
 
 
+def pages():
+    """README and the pages of the documentation that say how things are done."""
+    folders = ("tutorials", "how-to", "reference", "explanation")
+    return [ROOT / "README.md", *(p for f in folders for p in ROOT.glob(f"docs/{f}/**/*.md"))]
+
+
 def commands_in(text):
-    """The prammol command lines in a text, without comments."""
+    """The prammol command lines in a text, without comments: indented, after $, in sh blocks."""
     text = text.replace("\\\n", " ")
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    text += "".join("\n" + re.sub("^", "  ", block, flags=re.MULTILINE) for block in blocks)
     found = re.findall(r"^(?: {2,}|\$ )(?:mpiexec -n \d+ )?prammol (\w.*)$", text, re.MULTILINE)
     return [shlex.split(line, comments=True) for line in found if "..." not in line]
 
 
 def test_every_command_of_the_documentation_is_one():
-    texts = [HELP + EPILOG, *(p.read_text() for p in [ROOT / "README.md", *ROOT.glob("docs/*.md")])]
+    texts = [HELP + EPILOG, *(page.read_text() for page in pages())]
     texts += [import_module(f"prammol.cli.commands.{verb}").EXAMPLES for verb in VERBS]
     lines = [line for text in texts for line in commands_in(text)]
     assert len(lines) > 30

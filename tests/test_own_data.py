@@ -1,4 +1,4 @@
-"""The tutorial docs/own-data.md, block by block, on a file of scans that is written here."""
+"""docs/tutorials/own-data.md, block by block, on a file of scans that is written here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from prammol.io import read_diffraction, read_reconstruction
 from prammol.simulation.samples import make_crystal
 from prammol.structure.atoms import Atoms
 
-PAGE = Path(__file__).parent.parent / "docs" / "own-data.md"
+PAGE = Path(__file__).parent.parent / "docs" / "tutorials" / "own-data.md"
 SHAPE = (26, 26, 24)
 
 
