@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import shlex
 import subprocess
 import sys
 from copy import deepcopy
@@ -270,6 +271,23 @@ def test_what_is_not_configured_is_the_default_of_the_command_line(tmp_path):
     assert f" --preset {reconstruct.preset} " in ran.stdout + ran.stderr
     resolution = inspect.signature(support_from_truth).parameters["resolution"].default
     assert f" --resolution {resolution} " in ran.stdout + ran.stderr
+
+
+def test_the_film_is_of_the_trial_itself(tmp_path):
+    """Its reconstruction has all options of the trial's, those of another metal included."""
+    potential = {"file": "W_zhou.eam.alloy", "mass": 183.8}
+    arguments = configured(tmp_path, samples__vacancy__potential=potential)
+    targets = [TRIAL.replace("metrics.json", name) for name in ("metrics.json", "trajectory.xyz")]
+    ran = snakemake(tmp_path, "-n", "-p", *targets, *arguments)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    commands = re.findall(r"-m prammol (reconstruct .*?) > ", ran.stdout + ran.stderr)
+    parser = build_parser()
+    trial, film = (vars(parser.parse_args(shlex.split(c))) for c in sorted(commands, key=len))
+    assert trial["potential"] == "W_zhou.eam.alloy"
+    assert trial["set"] == ["max_iterations=1", "patience=5"]
+    assert film["trajectory"] is not None
+    differ = {name for name in trial if trial[name] != film[name]}
+    assert differ == {"output", "trajectory", "resume"}
 
 
 def test_a_default_is_written_down_once():
