@@ -44,7 +44,7 @@ rule trajectory:
 rule draw_film:
     input:
         trajectory=example_trajectory,
-        crystal=example_crystal,
+        crystal=example_truth,
     output:
         # Snakemake's report shows no GIF.
         png=report(
