@@ -64,7 +64,7 @@ def slurm(request):
 
 def profile(folder, name="slurm", ranks=2, **changes):
     """A profile as somebody would edit it: other ranks, less memory, status asked more often."""
-    settings = yaml.safe_load((ROOT / "profiles" / name / "config.v8+.yaml").read_text())
+    settings = yaml.safe_load((ROOT / "profiles" / name / "config.v9+.yaml").read_text())
     for rule in settings.get("set-threads", {}):
         settings["set-threads"][rule] = settings["set-resources"][rule]["tasks"] = ranks
     settings["retries"] = 1
@@ -73,7 +73,7 @@ def profile(folder, name="slurm", ranks=2, **changes):
     settings["default-resources"].update(mem_mb=500, **changes)
     path = folder / f"profile-{name}"
     path.mkdir(exist_ok=True)
-    (path / "config.v8+.yaml").write_text(yaml.safe_dump(settings))
+    (path / "config.v9+.yaml").write_text(yaml.safe_dump(settings))
     return path
 
 

@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import shlex
 import subprocess
 import sys
 from copy import deepcopy
@@ -19,6 +20,7 @@ from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.photon_flux import scale_from_flux
 from prammol.diffraction.support import support_from_truth
 from prammol.reconstruction.presets import PRESETS
+from prammol.simulation.averages import innermost_patches
 from prammol.structure.atoms import Atoms
 
 ROOT = Path(__file__).parent.parent
@@ -272,6 +274,43 @@ def test_what_is_not_configured_is_the_default_of_the_command_line(tmp_path):
     assert f" --resolution {resolution} " in ran.stdout + ran.stderr
 
 
+def test_the_film_is_of_the_trial_itself(tmp_path):
+    """Its reconstruction has all options of the trial's, those of another metal included."""
+    potential = {"file": "W_zhou.eam.alloy", "mass": 183.8}
+    arguments = configured(tmp_path, samples__vacancy__potential=potential)
+    targets = [TRIAL.replace("metrics.json", name) for name in ("metrics.json", "trajectory.xyz")]
+    ran = snakemake(tmp_path, "-n", "-p", *targets, *arguments)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    commands = re.findall(r"-m prammol (reconstruct .*?) > ", ran.stdout + ran.stderr)
+    parser = build_parser()
+    trial, film = (vars(parser.parse_args(shlex.split(c))) for c in sorted(commands, key=len))
+    assert trial["potential"] == "W_zhou.eam.alloy"
+    assert trial["set"] == ["max_iterations=1", "patience=5"]
+    assert film["trajectory"] is not None
+    differ = {name for name in trial if trial[name] != film[name]}
+    assert differ == {"output", "trajectory", "resume"}
+
+
+def test_the_film_of_a_warm_trial_shows_distances_from_the_mean_positions(tmp_path):
+    arguments = configured(
+        tmp_path, studies__temperature=deepcopy(HOT), figures__example="temperature/300K/trial-01"
+    )
+    ran = snakemake(tmp_path, "-n", "results/figures/film.png", *arguments)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    needs = re.search(r"Film of a reconstruction\n(.*)", ran.stdout + ran.stderr)[1]
+    assert "results/temperature/300K/mean.xyz" in needs
+    assert "results/samples" not in needs
+
+
+def test_the_catalogue_of_workflows_is_told_what_the_rules_offer():
+    said = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    rules = "".join(p.read_text() for p in [ROOT / "Snakefile", *ROOT.glob("workflow/rules/*.smk")])
+    offered = said["software-stack-deployment"]
+    assert offered["conda"] == bool(re.search(r"^ +conda:$", rules, re.MULTILINE))
+    containers = bool(re.search(r"^ *(container|containerized):", rules, re.MULTILINE))
+    assert offered["apptainer"] == offered["apptainer+conda"] == containers
+
+
 def test_a_default_is_written_down_once():
     schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
     study = schema["properties"]["studies"]["additionalProperties"]
@@ -332,6 +371,17 @@ def test_a_figure_says_how_many_trials_are_missing():
 
     assert not any("are missing" in t for t in texts(rows([100, 200])))
     assert "4 trials of this study are missing" in texts(rows([100, 200], planned=10))
+
+
+@pytest.mark.usefixtures("scripts")
+@pytest.mark.parametrize(("structure", "name"), [("fcc", r"\bar{1}11"), ("bcc", "011")])
+def test_bragg_peaks_are_named_by_their_indices(structure, name):
+    from fig3 import figure, peak_name
+
+    patches = innermost_patches(Atoms([[0.0] * 3], "Al", info={"structure": structure}), 6)
+    data = Diffraction(patches, [np.ones(p.shape) for p in patches])
+    assert peak_name(patches[0]) == name
+    assert any(f"(${name}$)" in t.get_text() for t in figure(data).findobj(Text))
 
 
 @pytest.mark.usefixtures("scripts")

@@ -68,14 +68,14 @@ def study(conditions: int) -> dict[str, Any]:
 
 def profile(folder: Path, jobs: int) -> Path:
     """Write slurm-one-rank as somebody would edit it: all jobs at once, status asked more often."""
-    settings = yaml.safe_load((ROOT / "profiles/slurm-one-rank/config.v8+.yaml").read_text())
+    settings = yaml.safe_load((ROOT / "profiles/slurm-one-rank/config.v9+.yaml").read_text())
     settings["jobs"] = jobs
     settings["slurm-init-seconds-before-status-checks"] = 10
     settings["default-resources"].update(mem_mb=500, slurm_partition="both")
     settings["set-resources"]["reconstruct"]["mem_mb"] = 500
     path = folder / "profile"
     path.mkdir(exist_ok=True)
-    (path / "config.v8+.yaml").write_text(yaml.safe_dump(settings))
+    (path / "config.v9+.yaml").write_text(yaml.safe_dump(settings))
     return path
 
 

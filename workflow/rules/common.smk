@@ -87,9 +87,13 @@ def sample_file(wildcards):
 
 def truth_file(wildcards):
     """What a trial is compared with: the crystal, or its mean over a trajectory."""
-    if wildcards.study in studies_of_kind("temperature"):
-        return f"results/{wildcards.study}/{wildcards.condition}/mean.xyz"
-    return sample_file(wildcards)
+    return truth_of(wildcards.study, wildcards.condition)
+
+
+def truth_of(study, condition):
+    if study in studies_of_kind("temperature"):
+        return f"results/{study}/{condition}/mean.xyz"
+    return f"results/samples/{config['studies'][study].get('sample', condition)}.xyz"
 
 
 def scattering_file(wildcards):

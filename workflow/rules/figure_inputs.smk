@@ -18,9 +18,10 @@ def example_trajectory(wildcards):
     return example(wildcards, "trajectory.xyz")
 
 
-def example_crystal(wildcards):
+def example_truth(wildcards):
+    """What that trial is compared with."""
     study, condition, _ = config["figures"]["example"].split("/")
-    return f"results/samples/{config['studies'][study].get('sample', condition)}.xyz"
+    return truth_of(study, condition)
 
 
 def first_trials(study, chosen):

@@ -114,7 +114,7 @@ rule draw_fig4:
 rule draw_fig5:
     input:
         result=example_result,
-        crystal=example_crystal,
+        crystal=example_truth,
     output:
         png=report(
             "results/figures/fig5.png",

@@ -26,6 +26,7 @@ rule trajectory:
     params:
         preset=lookup(dpath="studies/{study}/preset", within=config),
         settings=settings_of,
+        potential=potential_of,
         seed=seed_of_reconstruction,
     message:
         "Trajectory on {resources.tasks} ranks: {wildcards.study} {wildcards.condition},"
@@ -34,6 +35,7 @@ rule trajectory:
         'export OMP_NUM_THREADS=1 PRAMMOL_RANKS={resources.tasks}; launch="{resources.mpi}";'
         " ${{launch:+$launch -n {resources.tasks}}} python -m prammol reconstruct {input.diffraction}"
         " --support {input.support} --preset {params.preset} {params.settings}"
+        " {params.potential}"
         " --seed {params.seed} -o {output.others}/reconstruction.h5"
         " --trajectory {output.trajectory} --force > {log} 2>&1"
         " || [ $? -eq 3 ]"
@@ -42,7 +44,7 @@ rule trajectory:
 rule draw_film:
     input:
         trajectory=example_trajectory,
-        crystal=example_crystal,
+        crystal=example_truth,
     output:
         # Snakemake's report shows no GIF.
         png=report(

@@ -9,6 +9,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from tables import logged
 
+from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.dataset import Diffraction
 from prammol.io import read_diffraction
 
@@ -25,6 +26,16 @@ def middle_planes(data: Diffraction) -> list[tuple[int, np.ndarray, np.ndarray]]
         q = patch.origin + np.stack([i, j, np.full_like(i, third)], axis=-1) @ patch.step
         planes.append((k + 1, counts[:, :, third], q))
     return planes
+
+
+def peak_name(patch: BraggPatch) -> str:
+    """Return the indices of the peak in the middle of a patch, as mathematical text.
+
+    It is one of the innermost peaks of a cubic structure: they are 0, 1 or -1.
+    """
+    q = patch.origin + (np.array(patch.shape) - 1) / 2 @ patch.step
+    indices = np.round(q / np.abs(q).max()).astype(int)
+    return "".join(str(i) if i >= 0 else rf"\bar{{{-i}}}" for i in indices)
 
 
 def figure(data: Diffraction) -> Figure:
@@ -46,8 +57,7 @@ def figure(data: Diffraction) -> Figure:
                 rasterized=True,
             )
             axes.set(aspect="equal", xlabel="q$_x$ (Å$^{-1}$)", ylabel="q$_y$ (Å$^{-1}$)")
-            middle = q.mean(axis=(0, 1))
-            peak = "".join("1" if v > 0 else r"\bar{1}" for v in middle)
+            peak = peak_name(data.patches[number - 1])
             letter(axes, f"{'abc'[number - 1] if number < 4 else number}   (${peak}$)")
         figure.colorbar(image, ax=list(panels), label="photons per point", extend="min", pad=0.01)
     return figure
