@@ -18,7 +18,7 @@ from prammol.scattering import StructureFactor
 from prammol.support import Support
 
 # Fitted to the resident memory of runs with 4679 atoms and 375 000 points on 1, 2 and 4
-# ranks, rounded up; docs/performance.md has the numbers.
+# ranks, rounded up; docs/explanation/parallel.md has the sum.
 BASE_BYTES = 130e6  # Python, numpy, LAMMPS and MPI before any data
 BYTES_PER_POINT = 250  # counts, mask, indices, q, and the complex fields that stages hold
 BYTES_PER_GRID_POINT = 8 * 16  # a NUFFT grid, twice as fine along each axis
