@@ -1,8 +1,8 @@
 """How well atoms explain counts, and what the counts say about each atom.
 
-The Poisson likelihood of the paper (Eqs. 4 to 9), its gradient, the gain of adding or removing one
-atom (Eq. 10), Fisher information, difference map, and the points held out for cross-validation.
-:mod:`prammol.likelihood.quasi_likelihood` widens the errors where the model is incomplete.
+The Poisson likelihood of the paper (Eqs. 4 to 9), its gradient, the gain of adding or removing
+one atom (Eq. 10), Fisher information, difference map, and the points held out for
+cross-validation. :mod:`prammol.likelihood.quasi_likelihood` widens the errors where the model is incomplete.
 """
 
 from __future__ import annotations

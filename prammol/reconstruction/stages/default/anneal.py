@@ -14,12 +14,21 @@ from prammol.reconstruction.occupancy.gibbs_sampling import swept
 from prammol.reconstruction.occupancy.low_signal import low_gain_per_atom
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.rotation_strain import align_strained
+from prammol.reconstruction.setting_kinds import (
+    Accuracy,
+    AtLeastOne,
+    Checked,
+    Count,
+    NonNegative,
+    Positive,
+    Whole,
+)
 from prammol.reconstruction.state import State
 from prammol.structure.vacant_sites import vacant_sites
 
 
 @dataclass(frozen=True)
-class Anneal:
+class Anneal(Checked):
     """Leave the local optima of a crystal whose single atoms are hardly seen.
 
     Simulated annealing (Kirkpatrick et al., Science 220, 671 (1983)) of the occupancies of the
@@ -62,17 +71,17 @@ class Anneal:
         Accuracy of the Fourier transforms.
     """
 
-    passes: int = 5
-    more: int = 2
-    bond: float = 1.0
-    sweeps: int = 30
-    hot: float = 5.0
-    held: float = 0.2
-    counted: int = 20
-    considered: int = 5
-    floor: float = 0.05
-    force_tolerance: float = 1e-2
-    epsilon: float = 1e-5
+    passes: Whole = 5
+    more: Whole = 2
+    bond: NonNegative = 1.0
+    sweeps: Count = 30
+    hot: AtLeastOne = 5.0
+    held: NonNegative = 0.2
+    counted: Count = 20
+    considered: Count = 5
+    floor: NonNegative = 0.05
+    force_tolerance: Positive = 1e-2
+    epsilon: Accuracy = 1e-5
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one pass."""

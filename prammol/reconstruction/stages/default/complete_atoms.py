@@ -23,6 +23,15 @@ from prammol.reconstruction.occupancy.low_signal import is_low_signal
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.restrained_fit import restrained_fit
 from prammol.reconstruction.refinement.rotation_strain import align_strained
+from prammol.reconstruction.setting_kinds import (
+    Accuracy,
+    Checked,
+    Count,
+    NonNegative,
+    Parts,
+    Positive,
+    Whole,
+)
 from prammol.reconstruction.stages.default.acceptance import Acceptance
 from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import coarser
@@ -35,7 +44,7 @@ _TOGETHER = 3.0  # changes closer than this hang together [neighbour distances]
 
 
 @dataclass(frozen=True)
-class CompleteAtoms:
+class CompleteAtoms(Checked):
     """Add what the data and the bonds want, remove what they deny.
 
     Vacant sites of the lattice beside the object and minima of the difference map become
@@ -84,19 +93,19 @@ class CompleteAtoms:
         (:mod:`prammol.reconstruction.subsampling`), and all if these change nothing.
     """
 
-    depth: float = 0.2
-    groups: int = 8
-    thresholds: tuple[float, ...] = (0.5, 0.35, 0.65, 0.2, 0.8)
-    iterations: int = 15
-    singles: int = 16
-    nearly: float = 0.25
-    pulls: int = 30
-    stiffness: float = 100.0
-    points: int = 40
-    force_tolerance: float = 1e-2
-    final_tolerance: float = 1e-4
-    epsilon: float = 1e-5
-    many: float = 10.0
+    depth: Positive = 0.2
+    groups: Whole = 8
+    thresholds: Parts = (0.5, 0.35, 0.65, 0.2, 0.8)
+    iterations: Whole = 15
+    singles: Whole = 16
+    nearly: NonNegative = 0.25
+    pulls: Whole = 30
+    stiffness: NonNegative = 100.0
+    points: Count = 40
+    force_tolerance: Positive = 1e-2
+    final_tolerance: Positive = 1e-4
+    epsilon: Accuracy = 1e-5
+    many: NonNegative = 10.0
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one round; ``selected`` tells whether it changed."""

@@ -15,12 +15,13 @@ from prammol.reconstruction.occupancy.low_signal import is_low_signal
 from prammol.reconstruction.occupancy.relaxed_moves import Moves, cheapest_moves, relaxed_costs
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.rotation_strain import align_strained
+from prammol.reconstruction.setting_kinds import Accuracy, Checked, NonNegative, Positive, Whole
 from prammol.reconstruction.stages.default.acceptance import Acceptance
 from prammol.reconstruction.state import State
 
 
 @dataclass(frozen=True)
-class ReconsiderAtoms:
+class ReconsiderAtoms(Checked):
     """Put in or take out the atoms that are in doubt, their neighbours relaxed.
 
     With fewer than some 3e17 photons/um^2 for 5000 atoms the data don't contradict an object of
@@ -49,13 +50,13 @@ class ReconsiderAtoms:
         As for :class:`~prammol.reconstruction.stages.default.complete_atoms.CompleteAtoms`.
     """
 
-    moves: int = 48
-    within: float = 0.8
-    tried: int = 8
-    nearly: float = 0.25
-    force_tolerance: float = 1e-2
-    final_tolerance: float = 1e-4
-    epsilon: float = 1e-5
+    moves: Whole = 48
+    within: NonNegative = 0.8
+    tried: Whole = 8
+    nearly: NonNegative = 0.25
+    force_tolerance: Positive = 1e-2
+    final_tolerance: Positive = 1e-4
+    epsilon: Accuracy = 1e-5
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one round; ``selected`` tells whether it changed."""

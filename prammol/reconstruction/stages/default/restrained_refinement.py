@@ -12,6 +12,7 @@ from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.curvature import curvature_of_data, curvature_of_energy
 from prammol.reconstruction.refinement.thermal_model import SIGNIFICANT, ThermalModel
+from prammol.reconstruction.setting_kinds import Checked, Positive, Positives, SmallerPart, Whole
 from prammol.reconstruction.stages.default.exchange_atoms import exchanged
 from prammol.reconstruction.state import State
 from prammol.reconstruction.verdict import judge
@@ -21,7 +22,7 @@ _LIKELY = 1.0
 
 
 @dataclass(frozen=True)
-class RestrainedRefinement:
+class RestrainedRefinement(Checked):
     """Refine positions by likelihood plus energy, and thermal motion by Debye-Waller factors.
 
     The minimum of the energy is where the atoms are if the potential is right and the crystal
@@ -55,14 +56,14 @@ class RestrainedRefinement:
         As in :class:`~prammol.reconstruction.stages.default.relax_and_align.RelaxAndAlign`.
     """
 
-    softness: tuple[float, ...] = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001)
-    held_out: float = 0.1
-    iterations: int = 30
-    mends: int = 3
-    rounds: int = 2
+    softness: Positives = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001)
+    held_out: SmallerPart = 0.1
+    iterations: Whole = 30
+    mends: Whole = 3
+    rounds: Whole = 2
     debye_waller: bool = True
     occupancies: bool = True
-    significance: float = 5.0
+    significance: Positive = 5.0
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with atoms, positions, displacements and scale refined."""
