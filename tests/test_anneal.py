@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from small_crystal import fcc_ball, make_problem, simulate
+from states import altered, state_of
 
 from prammol.core.parallel import Communicator
 from prammol.diffraction.dataset import local_shard
@@ -16,7 +15,6 @@ from prammol.evaluation.metrics import evaluate
 from prammol.potentials.lammps import Cluster
 from prammol.potentials.potential import aluminium
 from prammol.reconstruction.occupancy.low_signal import is_low_signal
-from prammol.reconstruction.problem import State
 from prammol.reconstruction.stages.default.anneal import Anneal
 from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
 from prammol.reconstruction.stages.default.relax_and_align import RelaxAndAlign
@@ -53,10 +51,10 @@ def wrong(state, x):
 
 
 def run(problem, stage, iterations):
-    state = RelaxAndAlign()(problem, State(lopsided(), FAINT))
+    state = RelaxAndAlign()(problem, state_of(lopsided(), FAINT))
     for k in range(iterations):
         state = RelaxAndAlign()(
-            problem, stage(problem, replace(state, selected=False, iteration=k))
+            problem, stage(problem, altered(state, selected=False, iteration=k))
         )
     return state
 
@@ -76,16 +74,16 @@ def test_annealing_leaves_where_flips_are_stuck(ball, seed, monkeypatch):
 
 def test_only_faint_crystals_are_annealed_and_only_for_some_iterations(ball):
     """One atom of many photons is worth hundreds."""
-    state = State(lopsided(), 1.0)
+    state = state_of(lopsided(), 1.0)
     assert Anneal()(problem_of(ball, 1, scale=1.9), state) is state
     problem = problem_of(ball, 1)
     stage = Anneal(passes=2, more=1)
-    late = replace(state, iteration=3)
+    late = altered(state, iteration=3)
     assert stage(problem, late) is late
     once, again = stage(problem, state), stage(problem, state)
-    assert once.selected
+    assert once.status.selected
     assert np.array_equal(once.positions, again.positions)
-    other = stage(problem, replace(state, iteration=1))
+    other = stage(problem, altered(state, iteration=1))
     assert once.positions.shape != other.positions.shape or not np.array_equal(
         once.positions, other.positions
     )
@@ -95,11 +93,11 @@ def test_the_worth_of_a_bond_is_learnt_hot_and_used_cold(ball):
     """Hot passes take their own."""
     problem = problem_of(ball, 1)
     stage = Anneal(passes=1, more=1)
-    few, many = (State(lopsided(), FAINT, bond=bond) for bond in (0.5, 3.0))
+    few, many = (state_of(lopsided(), FAINT, bond_energy=bond) for bond in (0.5, 3.0))
     hot = [stage(problem, state) for state in (few, many)]
     assert np.array_equal(hot[0].positions, hot[1].positions)
-    assert few.bond < hot[0].bond <= 2 * few.bond
-    cold = [stage(problem, replace(state, iteration=1)) for state in (few, many)]
+    assert few.model.bond_energy < hot[0].model.bond_energy <= 2 * few.model.bond_energy
+    cold = [stage(problem, altered(state, iteration=1)) for state in (few, many)]
     assert cold[0].positions.shape != cold[1].positions.shape
 
 
@@ -110,18 +108,18 @@ def test_sites_taken_more_often_than_not_are_wrong_less_often_than_one_sample(ba
         problem = problem_of(ball, seed, scale=FAINT / 3**0.5)
         for counted in found:
             stage = Anneal(passes=0, more=1, sweeps=5, counted=counted)
-            state = stage(problem, State(ball, FAINT / 3**0.5))
+            state = stage(problem, state_of(ball, FAINT / 3**0.5))
             found[counted] += wrong(state, ball)
     assert found[30] < 0.8 * found[1]
 
 
 def test_flips_leave_a_faint_crystal_alone(ball):
-    state = State(lopsided(), FAINT)
+    state = state_of(lopsided(), FAINT)
     assert CompleteAtoms()(problem_of(ball, 1), state) is state
 
 
 def test_what_was_annealed_is_left_alone_until_it_is_refined(ball):
-    state = replace(State(lopsided(), FAINT), selected=True)
+    state = state_of(lopsided(), FAINT, selected=True)
     assert CompleteAtoms()(problem_of(ball, 1), state) is state
 
 
@@ -141,10 +139,10 @@ def test_a_hot_pass_that_raised_the_misfit_is_taken_back(ball):
     problem = problem_of(ball, 1, scale)
     stage = Anneal(passes=2, more=1, hot=50.0, sweeps=3, counted=1, considered=1)
     first, second, last = (
-        stage(problem, State(ball, scale, iteration=k, bond=2.0)) for k in range(3)
+        stage(problem, state_of(ball, scale, iteration=k, bond_energy=2.0)) for k in range(3)
     )
     assert wrong(first, ball) > 10
     assert np.array_equal(second.positions, ball)
-    assert second.selected
-    assert second.bond != 2.0
+    assert second.status.selected
+    assert second.model.bond_energy != 2.0
     assert not np.array_equal(last.positions, ball)

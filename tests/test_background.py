@@ -254,10 +254,8 @@ def test_ranking_by_the_series(case):
         held[j] = not held[j]
         exact.append(likelihood(x[held]) - base)
     for terms, tolerance in ((3, 0.1), (40, 2e-3)):
-        got = single_atom_gains(
-            factor, factor.forward(x[inside]), shard.counts, shard.valid, SCALE, x, inside,
-            SERIAL, terms, shard.background,
-        )  # fmt: skip
+        omega = factor.forward(x[inside])
+        got = single_atom_gains(shard, factor, omega, shard.valid, SCALE, x, inside, terms)
         assert_allclose(got, exact, atol=tolerance * np.abs(exact).max())
 
 

@@ -9,8 +9,8 @@ from small_crystal import fcc_ball, make_problem, simulate
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.potentials.potential import aluminium
 from prammol.reconstruction.occupancy.bond_energy import learnt_bond
+from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.occupancy.gibbs_sampling import swept
-from prammol.reconstruction.occupancy.site_selection import Sites
 from prammol.structure.vacant_sites import vacant_sites
 
 DISTANCE, REACH = aluminium().neighbour_distance, aluminium().bond_reach
@@ -42,8 +42,7 @@ class Crystal:
         shard, factor = self.problem.shard, self.problem.factor
         scale = PoissonMisfit(shard, factor).scale(factor.forward(self.x[self.taken]))
         misfit = PoissonMisfit(shard, factor, floor=0.05, incoherent=scale**2 * self.taken.sum())
-        comm = self.problem.comm
-        return Sites(misfit, factor, comm, self.x, self.taken, DISTANCE, REACH, bond)
+        return CandidateSites(misfit, aluminium(), self.x, self.taken, bond)
 
     def learnt(self, bond, rng):
         return learnt_bond(self.sites(bond), self.taken, bond, rng, CONSIDERED)
@@ -55,7 +54,7 @@ def drawn(lattice, bond, seed, scale=SEEN):
     rng = np.random.default_rng(seed)
     sites = Crystal(x, taken, SEEN, seed).sites(bond)
     for _ in range(40):
-        taken = swept(x, taken, sites.without_data(taken), DISTANCE, rng, CONSIDERED)
+        taken = swept(sites, taken, sites.without_data(taken), rng, CONSIDERED)
     return Crystal(x, taken, scale, seed)
 
 

@@ -284,7 +284,7 @@ RECORD = {
 def test_progress_prints_a_line_and_writes_json(tmp_path):
     stream = io.StringIO()
     with Progress(tmp_path / "p.jsonl", stream=stream) as progress:
-        progress(RECORD)
+        progress.show(RECORD)
         # before the end: it can be watched
         assert json.loads((tmp_path / "p.jsonl").read_text())["atoms"] == 4679
     header, row = stream.getvalue().splitlines()
@@ -300,7 +300,7 @@ def test_progress_draws_a_bar_on_a_terminal(tmp_path):
 
     stream = Terminal()
     with Progress(None, stream=stream) as progress:
-        progress(RECORD)
+        progress.show(RECORD)
     assert "4679" in stream.getvalue()
     assert "\x1b[" in stream.getvalue()
 
@@ -308,7 +308,7 @@ def test_progress_draws_a_bar_on_a_terminal(tmp_path):
 def test_progress_of_other_ranks_is_silent(tmp_path):
     stream = io.StringIO()
     with Progress(tmp_path / "p.jsonl", active=False, stream=stream) as progress:
-        progress(RECORD)
+        progress.show(RECORD)
     assert stream.getvalue() == ""
     assert list(tmp_path.iterdir()) == []
 

@@ -15,13 +15,15 @@ from prammol.core.parallel import Communicator
 from prammol.diffraction.dataset import local_shard
 from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.potentials.potential import aluminium
+from prammol.reconstruction.occupancy.binary_quadratic import best_flips
 from prammol.reconstruction.occupancy.bond_prior import fit_bonds, scale_free_bonds
-from prammol.reconstruction.occupancy.site_selection import Sites, best_flips, overlaps
+from prammol.reconstruction.occupancy.candidate_sites import CandidateSites, overlaps
 from prammol.structure.vacant_sites import vacant_sites
 
 COMM = Communicator()
-DISTANCE = 2.864
-REACH = 1.22 * DISTANCE
+ALUMINIUM = aluminium()
+DISTANCE, REACH = ALUMINIUM.neighbour_distance, ALUMINIUM.bond_reach
 
 
 def quadratic(rng, n, strength):
@@ -84,7 +86,7 @@ def test_the_quadratic_function_has_the_overlaps_to_four_digits():
     factor = StructureFactor(shard.patches, 1e-9)
     misfit = PoissonMisfit(shard, factor)
     taken = np.arange(len(x)) > 0
-    sites = Sites(misfit, factor, COMM, x, taken, DISTANCE, REACH)
+    sites = CandidateSites(misfit, ALUMINIUM, x, taken)
     near = sites.expand(taken, depth=0.2)
     omega = factor.forward(x[taken])
     s = misfit.sharpness(omega, misfit.scale(omega))
@@ -110,7 +112,7 @@ def test_a_damaged_surface_is_mended(scale, seed):
     damaged = true.copy()
     damaged[rng.choice(np.flatnonzero(true & (number < 9)), 12, replace=False)] = False
     damaged[rng.choice(np.flatnonzero(~true), 12, replace=False)] = True
-    sites = Sites(misfit, factor, COMM, positions, damaged, DISTANCE, REACH)
+    sites = CandidateSites(misfit, ALUMINIUM, positions, damaged)
     found = sites.choose(damaged, passes=6)
     assert (found.taken != true).sum() <= (0 if scale > 1 else 2)
     assert found.prior.strength > 0
@@ -126,7 +128,7 @@ def test_atoms_are_moved_not_doubled():
     true = np.arange(len(positions)) < len(x)
     taken = true.copy()
     taken[rim], taken[len(x) :] = False, True
-    sites = Sites(PoissonMisfit(shard, factor), factor, COMM, positions, taken, DISTANCE, REACH)
+    sites = CandidateSites(PoissonMisfit(shard, factor), ALUMINIUM, positions, taken)
     assert np.array_equal(sites.choose(taken, passes=4).taken, true)
 
 

@@ -28,15 +28,16 @@ PLACES = {
     ],
     "reconstruction": [
         "entry_1/result_1/positions", "entry_1/result_1/element", "entry_1/result_1/info",
-        "entry_1/result_1/columns/energy", "entry_1/result_1/frames/atoms",
+        "entry_1/result_1/columns/energy",
         "entry_1/process_1/results/seed", "entry_1/process_1/results/converged",
         "entry_1/process_1/results/history/iteration", "entry_1/process_1/results/history/stages",
         "entry_1/process_1/settings", "entry_1/process_1/results",
     ],
     "checkpoint": [
         f"entry_1/checkpoint/{name}"
-        for name in ("positions", "occupancies", "scale", "state", "history", "notes", "format",
-                     "checksum", "candidates", "displacements", "identity", "run")
+        for name in ("positions", "occupancies", "scale", "verdict", "status", "history", "notes",
+                     "format", "checksum", "stiffness", "bond_energy", "displacements",
+                     "identity", "run")
     ],
     "object": [
         "entry_1/image_1/data", "entry_1/image_1/support", "entry_1/image_1/data_space",

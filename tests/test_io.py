@@ -108,7 +108,6 @@ def result(atoms) -> Reconstruction:
         preset="paper",
         settings={"fit_positions.fraction": np.float64(0.005), "stop": {"patience": 100}},
         provenance={"command": "prammol reconstruct"},
-        frames=[RNG.normal(size=(n, 3)) for n in (5, 7, 6)],
     )
 
 
@@ -408,18 +407,14 @@ def test_reconstruction_round_trip(tmp_path, result):
     for name in "scale converged reason wall_s core_s ranks seed preset provenance".split():
         assert getattr(back, name) == getattr(result, name)
         assert type(getattr(back, name)) is type(getattr(result, name))
-    assert len(back.frames) == 3
-    for a, b in zip(back.frames, result.frames, strict=True):
-        np.testing.assert_array_equal(a, b)
     assert back.iterations == 3
 
 
-def test_reconstruction_without_history_or_frames(tmp_path, atoms):
+def test_reconstruction_without_history(tmp_path, atoms):
     write_reconstruction(tmp_path / "r.h5", Reconstruction(atoms=atoms, scale=1.0))
     back = read_reconstruction(tmp_path / "r.h5")
     assert back.history == []
     assert back.iterations == 0
-    assert len(back.frames) == 0
     np.testing.assert_array_equal(back.atoms.columns["surface"], atoms.columns["surface"])
 
 
@@ -442,7 +437,6 @@ def test_llk_is_where_pynx_puts_it(tmp_path, result):
         ("result_1/positions", None, "positions is missing"),
         ("result_1/columns/energy", np.ones(4), "energy"),
         ("result_1/element", None, "element is missing"),
-        ("result_1/frames/atoms", [1, 2, 3], "add up"),
         ("process_1/results/scale", None, "scale is missing"),
         ("process_1/results/history/atoms", np.ones(2), "differ in length"),
     ],

@@ -14,7 +14,7 @@ from prammol.evaluation.metrics import against_scattering, evaluate
 from prammol.io import read_reconstruction, write_reconstruction
 from prammol.io.mean_scattering import read_mean_scattering, write_mean_scattering
 from prammol.potentials.potential import aluminium
-from prammol.reconstruction.problem import State
+from prammol.reconstruction.model import Model
 from prammol.reconstruction.result import Reconstruction
 from prammol.reconstruction.uncertainty.mean_density import mean_density
 from prammol.structure.atoms import Atoms
@@ -38,11 +38,11 @@ def hopping_crystal(part=0.4, number=12):
     return x, vacant, occupied
 
 
-def density_of(x, data, site_occupancies):
+def density_of(x, data, occupancies):
     problem = make_problem(data, x=x, cluster=True)
-    state = State(x, 1.9, displacements=np.full(len(x), U), site_occupancies=site_occupancies)
+    model = Model(x, 1.9, np.full(len(x), U), occupancies)
     try:
-        return mean_density(problem, state)
+        return mean_density(problem, model, 0)
     finally:
         problem.cluster.close()
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 from small_crystal import make_problem, relaxed_ball, simulate
+from states import state_of
 
 from prammol.likelihood.fisher_information import Fisher
 from prammol.potentials.lammps import Cluster
-from prammol.reconstruction.problem import State
 from prammol.reconstruction.refinement.score_test import misplaced
 from prammol.reconstruction.stages.default.relax_and_align import RelaxAndAlign
 from prammol.simulation.counts import simulate as simulate_crystal
@@ -72,7 +72,7 @@ def test_atoms_are_moved_as_often_as_allowed(moves, monkeypatch):
 
     monkeypatch.setattr("prammol.reconstruction.stages.default.relax_and_align.misplaced", told)
     stage = RelaxAndAlign(force_tolerance=1e9, moves=moves)
-    stage(problem, State(truth - np.sum(shifts, axis=0), 0.1))
+    stage(problem, state_of(truth - np.sum(shifts, axis=0), 0.1))
     assert len(left) == 3 - moves
 
 
@@ -94,28 +94,28 @@ def tolerances(monkeypatch):
 def test_atoms_are_relaxed_tightly_once_none_is_missing(tolerances):
     truth = relaxed_ball(8.5)
     problem = make_problem(simulate(truth, points=24), x=truth, cluster=True)
-    rough = RelaxAndAlign()(problem, State(truth[5:] + 0.01, 1.9))
+    rough = RelaxAndAlign()(problem, state_of(truth[5:] + 0.01, 1.9))
     assert tolerances == [1e-4]
-    assert rough.wrong > 1
-    assert not rough.explained
-    tight = RelaxAndAlign(moves=0)(problem, State(truth + 0.01, 1.9))
+    assert rough.verdict.wrong > 1
+    assert not rough.verdict.explained
+    tight = RelaxAndAlign(moves=0)(problem, state_of(truth + 0.01, 1.9))
     assert tolerances == [1e-4, 1e-4, 1e-6]
-    assert tight.converged
+    assert tight.verdict.converged
     _, forces = problem.cluster.energy_forces(tight.positions)
     assert np.linalg.norm(forces) < 2e-6
     tolerances.clear()
-    poor = RelaxAndAlign()(problem, State(truth[25:], 1.9))
-    assert poor.wrong > 10
+    poor = RelaxAndAlign()(problem, state_of(truth[25:], 1.9))
+    assert poor.verdict.wrong > 10
     assert tolerances == [1e-2]
     tolerances.clear()
-    settled = State(truth[25:], 1.9, iteration=3)  # nothing was selected: as good as it gets
+    settled = state_of(truth[25:], 1.9, iteration=3)  # nothing was selected: as good as it gets
     RelaxAndAlign()(problem, settled)
     assert tolerances == [1e-4]
     # Only loose atoms off: nearly right once they are relaxed.
     tolerances.clear()
     shaken = truth + np.random.default_rng(1).normal(0, 0.1, truth.shape)
-    right = RelaxAndAlign()(problem, State(shaken, 1.9))
-    assert right.converged
+    right = RelaxAndAlign()(problem, state_of(shaken, 1.9))
+    assert right.verdict.converged
     assert tolerances == [1e-2, 1e-4, 1e-6]
     problem.cluster.close()
 
@@ -130,9 +130,9 @@ def test_atoms_are_relaxed_tightly_after_the_last_move(tolerances, monkeypatch):
         "prammol.reconstruction.stages.default.relax_and_align.misplaced", lambda *_: told.pop(0)
     )
     monkeypatch.setattr(
-        "prammol.reconstruction.stages.default.relax_and_align.LEAST", -1e9
+        "prammol.reconstruction.stages.default.relax_and_align.LEAST_GAIN", -1e9
     )  # any move is a gain
-    RelaxAndAlign()(problem, State(truth, 1.9))
+    RelaxAndAlign()(problem, state_of(truth, 1.9))
     assert not told
     assert tolerances == [1e-4, 1e-6]
     problem.cluster.close()
@@ -150,13 +150,13 @@ def test_a_surface_atom_in_the_wrong_hollow_is_moved(flux):
     x = truth.copy()
     x[j] += [0.094, -0.062, 0.223]
     scale = data.meta["scale"]
-    left = RelaxAndAlign(moves=0)(problem, State(x, scale))
-    found = RelaxAndAlign()(problem, State(x, scale))
+    left = RelaxAndAlign(moves=0)(problem, state_of(x, scale))
+    found = RelaxAndAlign()(problem, state_of(x, scale))
     problem.cluster.close()
     # The misfit of all points doesn't tell, or says that it isn't a whole atom.
-    assert left.explained == (flux < 1e18)
-    assert left.wrong < 0.5
+    assert left.verdict.explained == (flux < 1e18)
+    assert left.verdict.wrong < 0.5
     assert 0.2 < np.linalg.norm(left.positions - truth, axis=1).max() < 0.3
     assert np.linalg.norm(found.positions - truth, axis=1).max() < 0.005
-    assert found.converged
-    assert found.excess < left.excess
+    assert found.verdict.converged
+    assert found.verdict.excess < left.verdict.excess

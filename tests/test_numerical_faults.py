@@ -1,12 +1,13 @@
 """Numbers that can't be right: reported with what to do, never a silent wrong answer."""
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import h5py
 import numpy as np
 import pytest
 from small_crystal import fcc_ball, make_problem, relaxed_ball, simulate
+from states import altered, state_of
 
 from prammol.cli.commands.reconstruct import NOT_CONVERGED
 from prammol.core.errors import DataError, InputError, PotentialError, SimulationError
@@ -24,6 +25,7 @@ from prammol.potentials.lammps import Cluster
 from prammol.potentials.potential import Potential, aluminium
 from prammol.potentials.table_checks import check_table
 from prammol.reconstruction.loop import reconstruct
+from prammol.reconstruction.observer import Observer
 from prammol.reconstruction.presets import Preset
 from prammol.simulation.counts import simulate as simulate_counts
 from prammol.structure.atoms import Atoms
@@ -106,7 +108,7 @@ class Found:
 
     def __call__(self, problem, state):
         x = fcc_ball(self.radius)
-        return replace(state, positions=x, scale=self.scale, excess=self.excess, converged=True)
+        return altered(state, positions=x, scale=self.scale, excess=self.excess, converged=True)
 
 
 def found(data, stage, **options):
@@ -149,8 +151,13 @@ def test_no_scale_fits_atoms_that_scatter_nothing(scale):
 )
 def test_a_run_that_ends_in_nothing_or_in_nan_is_an_error(data, stage, error, text):
     kept = []
+
+    class Keeps(Observer):
+        def iterated(self, state, history):
+            kept.append(state)
+
     with pytest.raises(error, match=text):
-        found(data, stage, on_state=lambda *state: kept.append(state))
+        found(data, stage, observer=Keeps())
     assert not kept
 
 
@@ -208,7 +215,6 @@ def test_a_crystal_without_minimum_is_no_crystal(monkeypatch):
 
 def test_a_stage_whose_minimiser_ran_out_is_judged_by_the_data(data):
     """Refine takes no word of the minimiser: atoms that aren't at rest don't explain the data."""
-    from prammol.reconstruction.problem import State
     from prammol.reconstruction.stages.default.relax_and_align import RelaxAndAlign
 
     x = relaxed_ball()
@@ -217,10 +223,10 @@ def test_a_stage_whose_minimiser_ran_out_is_judged_by_the_data(data):
     off = x + np.random.default_rng(1).normal(0, 0.3, x.shape)
     relax = problem.cluster.relax
     problem.cluster.relax = lambda y, **options: relax(y, **options, max_iterations=2)
-    state = RelaxAndAlign()(problem, State(off, 1.9))
+    state = RelaxAndAlign()(problem, state_of(off, 1.9))
     problem.cluster.close()
-    assert not state.explained
-    assert not state.converged
+    assert not state.verdict.explained
+    assert not state.verdict.converged
 
 
 # -- potentials ---------------------------------------------------------------

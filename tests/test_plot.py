@@ -7,9 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from prammol.core.errors import InputError, OutputExistsError
-from prammol.diffraction.bragg_patch import BraggPatch
-from prammol.diffraction.dataset import Diffraction
-from prammol.plotting.reconstruction import plot_diffraction, plot_reconstruction, slice_centre
+from prammol.plotting.reconstruction import plot_reconstruction, slice_centre
 from prammol.reconstruction.result import Reconstruction
 from prammol.structure.atoms import Atoms
 
@@ -78,60 +76,6 @@ def test_slices_go_through_an_atom_if_there_is_no_vacancy():
     assert np.linalg.norm(centre - x.mean(axis=0)) < A / 2
 
 
-def diffraction() -> Diffraction:
-    patches, counts, valid = [], [], []
-    for skew in (0.0, 0.02):
-        shape = (7, 8, 9)
-        step = np.eye(3) * 0.05 + skew * np.eye(3, k=1)
-        patches.append(BraggPatch([1, 1, 1], step, shape))
-        counts.append(RNG.poisson(30, shape).astype(float))
-        counts[-1][3, 4, 5] = 5e5
-        valid.append(RNG.random(shape) < 0.9)
-        valid[-1][3, 4, 5] = True
-    counts[0][~valid[0]] = np.nan
-    return Diffraction(patches, counts, valid)
-
-
-def test_diffraction_picture(tmp_path):
-    data = diffraction()
-    plot_diffraction(data, tmp_path / "d.png")
-    assert drawn(tmp_path / "d.png")
-    plot_diffraction(data, tmp_path / "d.svg")
-    text = (tmp_path / "d.svg").read_text()
-    q = ", ".join(f"{v:.2f}" for v in data.peaks()[0])
-    assert f"patch 1, brightest at ({q})" in text
-    assert "photons per point" in text
-
-
-def test_diffraction_slices_show_the_right_plane(tmp_path, monkeypatch):
-    """The picture's array is the plane through the peak, rows upwards the second axis named."""
-    data = diffraction()
-    seen = []
-    imshow = __import__("matplotlib.axes", fromlist=["Axes"]).Axes.imshow
-
-    def spy(axes, array, **options):
-        image = imshow(axes, array, **options)
-        seen.append((axes, array, options["extent"]))
-        return image
-
-    monkeypatch.setattr("matplotlib.axes.Axes.imshow", spy)
-    plot_diffraction(data, tmp_path / "d.png")
-    counts, peak, step = data.counts[1], (3, 4, 5), data.patches[1].step
-    for axes, array, extent in seen[3:]:
-        right, up = (
-            int(label[len("along grid axis ")]) - 1
-            for label in (axes.get_xlabel(), axes.get_ylabel())
-        )
-        assert array.shape == (counts.shape[up], counts.shape[right])
-        at = list(peak)
-        at[right], at[up] = peak[right] - 2, peak[up] - 1
-        if data.valid[1][tuple(at)]:
-            assert array[at[up], at[right]] == counts[tuple(at)]
-        width = counts.shape[right] * np.linalg.norm(step[right])
-        assert extent[1] - extent[0] == pytest.approx(width)
-        assert array.max() == 5e5
-
-
 def test_refusals(tmp_path, truth):
     result = Reconstruction(truth, 1.0)
     with pytest.raises(InputError, match=r"\.png"):
@@ -141,6 +85,4 @@ def test_refusals(tmp_path, truth):
     (tmp_path / "p.png").write_text("precious")
     with pytest.raises(OutputExistsError):
         plot_reconstruction(result, tmp_path / "p.png")
-    with pytest.raises(OutputExistsError):
-        plot_diffraction(diffraction(), tmp_path / "p.png")
     assert (tmp_path / "p.png").read_text() == "precious"

@@ -7,9 +7,11 @@ import pytest
 
 from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import cubic_patch
+from prammol.diffraction.dataset import Shard
 from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
 from prammol.likelihood.atom_gains import single_atom_gains
 
+COMM = Communicator()
 SCALE = 0.7
 PEAKS = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
 
@@ -42,11 +44,19 @@ def brute_force(factor, omega, counts, points, x, inside):
     return np.array([likelihood(c) for c in changed]) - likelihood(omega)
 
 
+def gains(factor, omega, counts, *arguments, **options):
+    """Those of a crystal without background."""
+    valid = np.ones(len(counts), dtype=bool)
+    index = np.arange(len(counts))
+    shard = Shard(factor.patches, 0 * index, index, counts, valid, None, len(counts), COMM)
+    return single_atom_gains(shard, factor, omega, *arguments, **options)
+
+
 def test_three_terms_rank_like_brute_force(factor, crystal):
     x, inside, counts, points = crystal
     omega = direct_structure_factor(factor.q, x[inside])
     exact = brute_force(factor, omega, counts, points, x, inside)
-    fast = single_atom_gains(factor, omega, counts, points, SCALE, x, inside, Communicator())
+    fast = gains(factor, omega, counts, points, SCALE, x, inside)
     for part in (inside, ~inside):
         assert np.corrcoef(fast[part], exact[part])[0, 1] > 0.999
         assert np.abs(fast - exact)[part].max() < 0.15 * exact[part].std()
@@ -57,33 +67,28 @@ def test_series_converges_on_weak_and_on_strong_points(factor, crystal, rng, low
     x, inside, counts, points = crystal
     omega = rng.uniform(low, high, factor.size) * np.exp(2j * np.pi * rng.random(factor.size))
     exact = brute_force(factor, omega, counts, points, x, inside)
-    fast = single_atom_gains(
-        factor, omega, counts, points, SCALE, x, inside, Communicator(), terms=25
-    )
+    fast = gains(factor, omega, counts, points, SCALE, x, inside, terms=25)
     np.testing.assert_allclose(fast, exact, rtol=2e-4, atol=2e-5 * np.abs(exact).max())
 
 
 def test_points_that_do_not_count_have_no_weight(factor, crystal):
     x, inside, counts, points = crystal
     omega = direct_structure_factor(factor.q, x[inside])
-    arguments = (points, SCALE, x, inside, Communicator())
+    arguments = (points, SCALE, x, inside)
     wrong = np.where(points, counts, 1e5)
     np.testing.assert_array_equal(
-        single_atom_gains(factor, omega, wrong, *arguments),
-        single_atom_gains(factor, omega, counts, *arguments),
+        gains(factor, omega, wrong, *arguments),
+        gains(factor, omega, counts, *arguments),
     )
 
 
 def test_gains_of_the_parts_of_two_ranks_add_up(crystal, factor):
     x, inside, counts, points = crystal
     omega = direct_structure_factor(factor.q, x[inside])
-    comm = Communicator()
-    whole = single_atom_gains(factor, omega, counts, points, SCALE, x, inside, comm)
+    whole = gains(factor, omega, counts, points, SCALE, x, inside)
     cut = factor.patches[0].size
     parts = np.zeros(len(x))
     for patches, part in ((factor.patches[:1], slice(cut)), (factor.patches[1:], slice(cut, None))):
         local = StructureFactor(patches)
-        parts += single_atom_gains(
-            local, omega[part], counts[part], points[part], SCALE, x, inside, comm
-        )
+        parts += gains(local, omega[part], counts[part], points[part], SCALE, x, inside)
     np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-5 * np.abs(whole).max())

@@ -9,14 +9,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from small_crystal import relaxed_ball, simulate
+from states import state_of
 
 from prammol.core.errors import DataError, InputError
 from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.diffraction.support import support_from_truth
 from prammol.evaluation.metrics import evaluate
 from prammol.reconstruction.loop import reconstruct
+from prammol.reconstruction.observer import Observer
 from prammol.reconstruction.presets import get_preset
-from prammol.reconstruction.problem import State
 from prammol.structure.atoms import Atoms
 
 SCALE = 1.9
@@ -82,13 +83,14 @@ def test_resumed_run_is_the_unbroken_run(result, data, support):
     class KilledError(Exception):
         pass
 
-    def die(state, history):
-        if state.iteration == 2:
-            saved.append((state, [dict(r) for r in history]))
-            raise KilledError
+    class Dies(Observer):
+        def iterated(self, state, history):
+            if state.status.iteration == 2:
+                saved.append((state, [dict(r) for r in history]))
+                raise KilledError
 
     with pytest.raises(KilledError):
-        reconstruct(data, support, preset="paper", seed=1, on_state=die)
+        reconstruct(data, support, preset="paper", seed=1, observer=Dies())
     again = reconstruct(
         data, support, preset="paper", seed=1, settings={"max_iterations": 4}, resume=saved[0]
     )
@@ -100,21 +102,25 @@ def test_resumed_run_is_the_unbroken_run(result, data, support):
 
 
 def test_it_stops_when_no_model_was_selected(data, support, truth):
-    start = (State(truth.copy(), SCALE), [{"iteration": 0, "selected": False}])
+    start = (state_of(truth.copy(), SCALE), [{"iteration": 0, "selected": False}])
     done = reconstruct(data, support, preset="paper", settings={"patience": 2}, resume=start)
     assert (done.reason, done.converged, done.iterations) == ("patience", True, 2)
     assert len(done.atoms) == len(truth)
 
 
-def test_own_preset_and_callback(data, support):
-    seen = []
+def test_own_preset_and_observer(data, support):
+    seen, objects = [], []
+
+    class Notes(Observer):
+        def iterated(self, state, history):
+            seen.append(history[-1])
+            objects.append(state.positions)
+
     plan = replace(get_preset("paper"), name="mine", max_iterations=1)
-    result = reconstruct(
-        data, support, preset=plan, seed=3, on_iteration=seen.append, keep_frames=True
-    )
+    result = reconstruct(data, support, preset=plan, seed=3, observer=Notes())
     assert seen == list(result.history)
-    assert [len(f) for f in result.frames] == [r["atoms"] for r in result.history]
-    np.testing.assert_array_equal(result.frames[-1], result.atoms.positions)
+    assert [len(x) for x in objects] == [r["atoms"] for r in result.history]
+    np.testing.assert_array_equal(objects[-1], result.atoms.positions)
     assert (result.preset, result.seed, result.ranks) == ("mine", 3, 1)
     assert result.settings["fit_positions.fraction"] == 0.005
 
@@ -138,6 +144,7 @@ from prammol.core.parallel import world
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.reconstruction.loop import reconstruct
+from prammol.reconstruction.observer import Observer
 from prammol.diffraction.support import Support
 
 saved = np.load("data.npz")

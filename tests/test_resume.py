@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import mpiexec, run
+from states import altered, state_of
 
 from prammol.cli.commands.checkpointing import Checkpointing, fresh
 from prammol.cli.sigterm import Termination
@@ -33,8 +34,8 @@ from prammol.io.checkpoint import (
 )
 from prammol.potentials.potential import aluminium
 from prammol.reconstruction.loop import reconstruct
+from prammol.reconstruction.observer import Observer
 from prammol.reconstruction.presets import get_preset
-from prammol.reconstruction.problem import State
 from prammol.simulation.counts import simulate
 from prammol.simulation.samples import make_crystal
 
@@ -58,10 +59,13 @@ DIE_AT_FLUSH = """
 # often. A run that lives to the end is put aside and another begun. MPI and LAMMPS are loaded
 # by the forks.
 DIE_ANYTIME = """
-    import os, signal, sys, time import numpy as np, scipy.optimize, scipy.spatial, scipy.stats,
-    ducc0, h5py, pydantic import prammol.cli.settings, prammol.cli.cost_estimate, prammol.io,
-    prammol.reconstruction.presets from prammol.cli.main import run rng, kills, arguments =
-    np.random.default_rng(int(sys.argv[1])), int(sys.argv[2]), sys.argv[3:] killed = ended = 0
+    import os, signal, sys, time
+    import numpy as np, scipy.optimize, scipy.spatial, scipy.stats, ducc0, h5py, pydantic
+    import prammol.cli.settings, prammol.cli.cost_estimate, prammol.io
+    import prammol.reconstruction.presets
+    from prammol.cli.main import run
+    rng, kills, arguments = np.random.default_rng(int(sys.argv[1])), int(sys.argv[2]), sys.argv[3:]
+    killed = ended = 0
     while True:
         child = os.fork()
         if child == 0:
@@ -84,12 +88,12 @@ DIE_ANYTIME = """
 # The command line; every checkpoint is also kept as "<iteration>.<file name>".
 KEEP_ALL = """
     import os, shutil, sys
-    import prammol.cli.commands.checkpointing as keeper
-    write = keeper.write_checkpoint
+    import prammol.cli.commands.checkpointing as checkpointing
+    write = checkpointing.write_checkpoint
     def kept(path, saved, force=False):
         write(path, saved, force)
-        shutil.copy(path, path.with_name(f"{saved.state.iteration}.{path.name}"))
-    keeper.write_checkpoint = kept
+        shutil.copy(path, path.with_name(f"{saved.state.status.iteration}.{path.name}"))
+    checkpointing.write_checkpoint = kept
     from prammol.cli.main import run
     sys.exit(run(sys.argv[1:]))
 """
@@ -148,19 +152,19 @@ def put_checkpoint(whole: Path, folder: Path, iteration: int = 2) -> Path:
 
 @pytest.fixture
 def saved(rng):
-    state = State(
-        positions=rng.normal(size=(7, 3)),
-        scale=0.1 + 0.2,
-        occupancies=rng.random((2, 7)),
+    state = state_of(
+        rng.normal(size=(7, 3)),
+        0.1 + 0.2,
+        displacements=rng.random(7),
+        occupancies=rng.random(7),
+        stiffness=1.0 / 3.0,
+        bond_energy=0.7,
         excess=float("inf"),
+        converged=True,
         iteration=5,
         selected=True,
         added=3,
         removed=1,
-        candidates=rng.normal(size=(4, 3)),
-        displacements=rng.random(7),
-        site_occupancies=rng.random(7),
-        converged=True,
     )
     history = [{"iteration": i, "selected": bool(i % 2), "energy": -0.1 * i} for i in range(6)]
     return Checkpoint(state, history, {"seed": "1"}, "me", True, [2, 3], 4, 1.5, 6.25)
@@ -169,11 +173,12 @@ def saved(rng):
 def test_reading_gives_back_what_was_written_to_the_bit(saved, tmp_path):
     write_checkpoint(tmp_path / "c.h5", saved)
     found = read_checkpoint(tmp_path / "c.h5")
-    arrays = ("positions", "occupancies", "candidates", "displacements", "site_occupancies")
+    arrays = ("positions", "occupancies", "displacements")
     for name in arrays:
-        np.testing.assert_array_equal(getattr(found.state, name), getattr(saved.state, name))
+        ours, theirs = (getattr(made.state.model, name) for made in (found, saved))
+        np.testing.assert_array_equal(ours, theirs)
     none = dict.fromkeys(arrays)
-    assert replace(found.state, **none) == replace(saved.state, **none)
+    assert altered(found.state, **none) == altered(saved.state, **none)
     assert replace(found, state=None) == replace(saved, state=None)
 
 
@@ -212,13 +217,14 @@ def test_truncated_checkpoint_is_one_sentence(saved, tmp_path, part):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("format", 99, "format 99, expected 6"),
+        ("format", 99, "format 99, expected 7"),
         ("positions", np.zeros((3, 2)), r"shape \(3, 2\), expected \(n, 3\)"),
         ("positions", np.full((3, 3), np.nan), "aren't finite"),
         ("history", "[]", "damaged"),
         ("history", "{", "damaged"),
         ("history", '[{"iteration": 4}]', "history doesn't end at its state"),
-        ("state", '{"iteration": 5, "more": 1}', "damaged"),
+        ("status", '{"iteration": 5, "more": 1}', "damaged"),
+        ("verdict", '{"wrong": 0.0}', "damaged"),
         ("notes", "[1]", "damaged"),
         ("occupancies", None, "occupancies is missing"),
         ("scale", None, "scale is missing"),
@@ -348,7 +354,7 @@ def test_killed_while_writing(small, whole, tmp_path, flush, iteration):
                cwd=tmp_path)  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr
     left = tmp_path / "r.checkpoint.h5"
-    assert read_checkpoint(left).state.iteration == iteration
+    assert read_checkpoint(left).state.status.iteration == iteration
     command = [sys.executable, "-m", "prammol", *arguments(small, "r.h5", "--resume")]
     done = run(command, cwd=tmp_path)
     assert done.returncode == 3, done.stderr
@@ -391,7 +397,7 @@ def test_sigterm_ends_after_the_iteration(small, whole, tmp_path):
     command = [sys.executable, "-m", "prammol"]
     process = ended_by_sigterm([*command, *arguments(small)], tmp_path)
     assert process.returncode == 143
-    last = read_checkpoint(tmp_path / "r.checkpoint.h5").state.iteration
+    last = read_checkpoint(tmp_path / "r.checkpoint.h5").state.status.iteration
     assert last < ITERATIONS
     assert process.said.splitlines()[-1] == (
         f"prammol: ended by SIGTERM after iteration {last}, --resume continues from r.checkpoint.h5"
@@ -412,7 +418,7 @@ def test_two_ranks_one_killed_then_all_ended_by_sigterm(small, tmp_path):
     # Only rank 0 writes, so only rank 0 dies.
     done = run([*two, script(tmp_path, DIE_AT_FLUSH), 3, *arguments(small)], cwd=tmp_path)
     assert done.returncode not in (0, 3)
-    assert read_checkpoint(tmp_path / "r.checkpoint.h5").state.iteration == 0
+    assert read_checkpoint(tmp_path / "r.checkpoint.h5").state.status.iteration == 0
     again = [*two, "-m", "prammol", *arguments(small, "r.h5", "--resume")]
     assert ended_by_sigterm(again, tmp_path).returncode == 143
     assert read_checkpoint(tmp_path / "r.checkpoint.h5").ranks == 2
@@ -427,10 +433,12 @@ def test_default_preset_resumed_is_the_unbroken_run(tmp_path):
     data = simulate(truth, flux=1e20, seed=1, patches=paper_patches(32))
     support = support_from_truth(truth)
 
-    def keep(state, history):
-        write_checkpoint(tmp_path / f"{state.iteration}.h5", Checkpoint(state, history, {}))
+    class Keeps(Observer):
+        def iterated(self, state, history):
+            path = tmp_path / f"{state.status.iteration}.h5"
+            write_checkpoint(path, Checkpoint(state, history, {}))
 
-    unbroken = reconstruct(data, support, seed=1, on_state=keep)
+    unbroken = reconstruct(data, support, seed=1, observer=Keeps())
     assert unbroken.iterations >= 1
     saved = read_checkpoint(tmp_path / "0.h5")
     resumed = reconstruct(data, support, seed=1, resume=(saved.state, saved.history))
@@ -494,9 +502,9 @@ def test_a_run_whose_checkpoint_was_taken_over_ends(whole, tmp_path):
     new = Checkpointing(path, read_checkpoint(path), comm, Termination(comm))
     new.begin()
     with pytest.raises(InputError, match="another run writes it now, this one ends"):
-        old(saved.state, saved.history)
-    new(saved.state, saved.history)
+        old.iterated(saved.state, saved.history)
+    new.iterated(saved.state, saved.history)
     # A run that starts afresh doesn't replace what has appeared since.
     third = Checkpointing(path, fresh(saved.identity, False), comm, Termination(comm))
     with pytest.raises(OutputExistsError):
-        third(saved.state, saved.history)
+        third.iterated(saved.state, saved.history)

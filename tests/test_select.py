@@ -8,13 +8,14 @@ from itertools import product
 import numpy as np
 import pytest
 from small_crystal import box, fcc_ball, make_problem, simulate
+from states import altered, state_of
 
 from prammol.diffraction.bragg_patch import cubic_patch
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.plane_waves import PlaneWaves
 from prammol.diffraction.structure_factor import direct_structure_factor
-from prammol.reconstruction.problem import State
 from prammol.reconstruction.stages.paper.cross_validate import CrossValidate, grid_search
+from prammol.reconstruction.stages.paper.generate_candidates import Candidates
 from prammol.reconstruction.stages.paper.grid_walk import GridWalk
 from prammol.reconstruction.stages.paper.heldout_likelihood import HeldOutPoints
 
@@ -185,7 +186,7 @@ def wrong_ball(rng, support):
     problem = make_problem(simulate(x, points=30), support)
     rng.shuffle(x)
     wrong = x[:25] + rng.normal(0, 0.8, (25, 3))
-    return x, problem, State(np.concatenate([x[40:], wrong]), 1.9, candidates=x[:40])
+    return x, problem, state_of(np.concatenate([x[40:], wrong]), 1.9, candidates=x[:40])
 
 
 @pytest.mark.parametrize("support", [box(60.0), box(18.0)], ids=["samples", "thinned"])
@@ -195,8 +196,8 @@ def test_few_points_change_nothing_of_what_the_walks_end_at(rng, asked, support)
     after = CrossValidate(little=0.0)(problem, state)
     assert asked[0] < 0.2 * asked[-1] == 0.2 * problem.shard.size
     assert sorted(map(tuple, after.positions)) == sorted(map(tuple, x))
-    again = CrossValidate(part=1.0)(problem, replace(after, selected=False))
-    assert not again.selected
+    again = CrossValidate(part=1.0)(problem, altered(after, selected=False))
+    assert not again.status.selected
 
 
 @pytest.mark.parametrize("support", [box(60.0), box(18.0)], ids=["samples", "thinned"])
@@ -204,16 +205,16 @@ def test_what_gains_little_on_few_points_is_left_to_the_next_iteration(rng, aske
     _, problem, state = wrong_ball(rng, support)
     # Each walk but the first gains less than this part of all: three walks.
     after = CrossValidate(little=1.0)(problem, state)
-    assert after.selected
+    assert after.status.selected
     assert max(asked) < 0.2 * problem.shard.size
     asked.clear()
     whole = CrossValidate(little=0.0)(problem, state)
-    assert after.added + after.removed < whole.added + whole.removed
+    assert after.status.added + after.status.removed < whole.status.added + whole.status.removed
     slow = CrossValidate(part=1.0, little=1.0)(problem, state)
-    assert slow.added + slow.removed < whole.added + whole.removed
+    assert slow.status.added + slow.status.removed < whole.status.added + whole.status.removed
     # Nothing to gain: that isn't little, all points are asked.
     asked.clear()
-    CrossValidate(little=1.0)(problem, replace(whole, selected=False))
+    CrossValidate(little=1.0)(problem, altered(whole, selected=False))
     assert max(asked) == problem.shard.size
 
 
@@ -222,12 +223,12 @@ def test_all_points_are_asked_only_after_few_changes(rng, asked, support):
     x, problem, state = wrong_ball(rng, support)
     # Walks that gain nothing more; sixty changes: the positions are to follow first.
     after = CrossValidate(little=1e-300)(problem, state)
-    assert after.added + after.removed > 50
+    assert after.status.added + after.status.removed > 50
     assert max(asked) < 0.2 * problem.shard.size
     asked.clear()
-    nearly = State(x[4:], state.scale, candidates=x[:4])
+    nearly = state_of(x[4:], state.model.scale, candidates=x[:4])
     after = CrossValidate(little=1e-300)(problem, nearly)
-    assert (after.added, after.removed) == (4, 0)
+    assert (after.status.added, after.status.removed) == (4, 0)
     assert max(asked) == problem.shard.size
 
 
@@ -249,10 +250,10 @@ def test_what_a_sample_changes_is_kept_only_if_all_points_agree(rng, monkeypatch
 def test_few_photons_are_not_sampled(few, monkeypatch):
     sites, problem = few
     monkeypatch.setattr(HeldOutPoints, "sample", lambda *a: pytest.fail("a sample"))
-    CrossValidate()(problem, State(sites[:8], 0.5, candidates=sites[8:]))
-    CrossValidate(part=1.0)(problem, State(sites[:8], SCALE, candidates=sites[8:]))
+    CrossValidate()(problem, state_of(sites[:8], 0.5, candidates=sites[8:]))
+    CrossValidate(part=1.0)(problem, state_of(sites[:8], SCALE, candidates=sites[8:]))
     with pytest.raises(pytest.fail.Exception):
-        CrossValidate()(problem, State(sites[:8], SCALE, candidates=sites[8:]))
+        CrossValidate()(problem, state_of(sites[:8], SCALE, candidates=sites[8:]))
 
 
 @pytest.mark.parametrize("few", [NARROW], indirect=True)
@@ -269,7 +270,7 @@ def test_points_of_a_coarser_grid_that_were_fitted_do_not_vote(few, rng, monkeyp
         start(judge, asked, points, scale)
 
     monkeypatch.setattr(HeldOutPoints, "__init__", note)
-    CrossValidate()(problem, State(sites[:8], SCALE, candidates=sites[8:], training=training))
+    CrossValidate()(problem, state_of(sites[:8], SCALE, candidates=sites[8:], training=training))
     assert not any(training[v].any() for v in votes)
     assert sorted(len(v) < 0.2 * problem.shard.size for v in votes) == [False, True]
 
@@ -278,22 +279,22 @@ def test_selection_finds_the_best_of_all_subsets(few):
     sites, problem = few
     q, counts = problem.factor.q, problem.shard.counts
     # Two atoms are missing from the object, two of its ten positions are wrong.
-    state = State(sites[[0, 1, 2, 3, 4, 5, 8, 9]], SCALE, candidates=sites[[6, 7, 10, 11]])
-    pool = np.concatenate([state.positions, state.candidates])
+    state = state_of(sites[[0, 1, 2, 3, 4, 5, 8, 9]], SCALE, candidates=sites[[6, 7, 10, 11]])
+    pool = np.concatenate([state.positions, state.given(Candidates).positions])
     subsets = [np.array(s) for s in product([False, True], repeat=len(pool)) if any(s)]
     best = max(subsets, key=lambda s: likelihood(q, counts, pool[s]))
     after = CrossValidate()(problem, state)
     assert sorted(map(tuple, after.positions)) == sorted(map(tuple, pool[best]))
-    assert (after.added, after.removed, after.selected) == (2, 2, True)
-    assert len(after.candidates) == 4
-    assert after.scale == state.scale
+    assert (after.status.added, after.status.removed, after.status.selected) == (2, 2, True)
+    assert len(after.given(Candidates).positions) == 4
+    assert after.model.scale == state.model.scale
 
 
 def test_right_atoms_are_left_alone(few):
     sites, problem = few
-    state = State(sites[:8], SCALE, candidates=sites[8:])
+    state = state_of(sites[:8], SCALE, candidates=sites[8:])
     after = CrossValidate()(problem, state)
-    assert (after.added, after.removed, after.selected) == (0, 0, False)
+    assert (after.status.added, after.status.removed, after.status.selected) == (0, 0, False)
     np.testing.assert_array_equal(after.positions, sites[:8])
 
 
@@ -305,18 +306,18 @@ def test_training_and_masked_points_do_not_vote(few, rng, part):
     blind = training | masked
     spoilt = problem.shard.counts.copy()
     spoilt[blind] = 1e6
-    state = State(sites[[0, 1, 2, 3, 4, 5, 8]], SCALE, candidates=sites[[6, 7, 9]])
-    state = replace(state, training=training)
+    new = state_of(sites[[0, 1, 2, 3, 4, 5, 8]], SCALE, candidates=sites[[6, 7, 9]])
+    state = altered(new, training=training)
     shard = replace(problem.shard, counts=spoilt, valid=~masked)
     after = CrossValidate()(replace(problem, shard=shard), state)
     assert sorted(map(tuple, after.positions)) == sorted(map(tuple, sites[:8]))
     # The same counts with the blind points seen: they do change the choice.
     seen = replace(problem, shard=replace(shard, valid=np.ones_like(masked)))
-    other = CrossValidate()(seen, replace(state, training=None))
+    other = CrossValidate()(seen, new)
     assert sorted(map(tuple, other.positions)) != sorted(map(tuple, sites[:8]))
 
 
 def test_empty_object_can_be_filled(few):
     sites, problem = few
-    state = State(np.empty((0, 3)), SCALE, candidates=sites)
-    assert CrossValidate()(problem, state).added > 0
+    state = state_of(np.empty((0, 3)), SCALE, candidates=sites)
+    assert CrossValidate()(problem, state).status.added > 0

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 from small_crystal import make_problem, relaxed_ball, simulate
+from states import state_of
 
 from prammol.evaluation.metrics import evaluate
 from prammol.potentials.choose import choose_potential
 from prammol.potentials.lammps import Cluster
-from prammol.reconstruction.problem import State
 from prammol.reconstruction.refinement.curvature import curvature_of_data, curvature_of_energy
 from prammol.reconstruction.refinement.thermal_model import ThermalModel
 from prammol.reconstruction.stages.default.relax_and_align import RelaxAndAlign
@@ -19,7 +19,7 @@ from prammol.structure.surface import neighbour_classes
 def settled(truth, x, **arguments):
     """State after refining and settling the atoms x against the counts of others."""
     problem = make_problem(simulate(truth, points=24, **arguments), cluster=True)
-    before = RelaxAndAlign()(problem, State(x, 1.9))
+    before = RelaxAndAlign()(problem, state_of(x, 1.9))
     after = RestrainedRefinement()(problem, before)
     problem.cluster.close()
     return before, after
@@ -29,8 +29,8 @@ def test_right_potential_and_cold_crystal_nothing_moves():
     x = relaxed_ball(8.5)
     before, after = settled(x, x)
     assert np.array_equal(before.positions, after.positions)
-    assert len(after.displacements) == 0
-    assert after.converged
+    assert len(after.model.displacements) == 0
+    assert after.verdict.converged
 
 
 def test_atoms_off_the_minimum_are_found():
@@ -40,9 +40,9 @@ def test_atoms_off_the_minimum_are_found():
     )
     before, after = settled(truth, x)
 
-    assert not before.converged
+    assert not before.verdict.converged
     assert off(after.positions, truth).mean() < 0.4 * off(before.positions, truth).mean()
-    assert after.excess < 0.02 * before.excess
+    assert after.verdict.excess < 0.02 * before.verdict.excess
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,8 @@ def off(x, truth):
 
 def test_the_error_of_a_potential_is_not_taken_for_thermal_motion(other_potential):
     before, after = settled(other_potential, relaxed_ball(8.5))
-    assert not before.explained
-    assert len(after.displacements) == 0
+    assert not before.verdict.explained
+    assert len(after.model.displacements) == 0
     assert off(after.positions, other_potential).mean() < 0.01
     assert (
         off(after.positions, other_potential).max()
@@ -81,7 +81,7 @@ def test_an_atom_where_the_energy_has_no_minimum_is_found(other_potential):
     metrics = evaluate(after.positions, truth, with_resolution=False)
     assert (metrics.n_missing, metrics.n_extra) == (0, 0)
     assert metrics.max_error_pm < 5.0
-    assert len(after.displacements) == 0
+    assert len(after.model.displacements) == 0
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -90,8 +90,8 @@ def test_thermal_motion_lowers_the_misfit_and_the_surface_moves_more(seed):
     classes = neighbour_classes(x, 1.22 * 2.864)
     u = 0.01 + 0.01 * classes
     before, after = settled(x, x, displacements=u, seed=seed)
-    assert after.excess < 0.02 * before.excess
-    found = [after.displacements[classes == k].mean() for k in range(classes.max() + 1)]
+    assert after.verdict.excess < 0.02 * before.verdict.excess
+    found = [after.model.displacements[classes == k].mean() for k in range(classes.max() + 1)]
     assert np.diff(found) == pytest.approx(0.01, abs=2e-3)
 
 
@@ -105,8 +105,8 @@ def test_atoms_that_are_away_part_of_the_time_are_told():
     present[hopping] = 0.6
     shift = 0.01 * np.sin(x[:, [1, 2, 0]] / 4.0)
     _, after = settled(x + shift, x, displacements=u, occupancies=present)
-    assert after.site_occupancies[hopping].mean() == pytest.approx(0.6, abs=0.06)
-    others = np.delete(after.site_occupancies, hopping)
+    assert after.model.occupancies[hopping].mean() == pytest.approx(0.6, abs=0.06)
+    others = np.delete(after.model.occupancies, hopping)
     assert others.mean() > 0.97
     assert off(after.positions, x + shift).mean() < 0.005
 

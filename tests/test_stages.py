@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import line_search
 from small_crystal import Rank, box, fcc_ball, make_problem, relaxed_ball, simulate
+from states import altered, state_of
 
 from prammol.core.errors import InputError
 from prammol.core.parallel import Communicator
@@ -16,15 +17,16 @@ from prammol.diffraction.dataset import Diffraction, local_shard
 from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.diffraction.support import Support, support_from_truth
 from prammol.reconstruction.presets import PRESETS, get_preset, stage_name
-from prammol.reconstruction.problem import State
 from prammol.reconstruction.refinement.bfgs import bfgs
 from prammol.reconstruction.stages.paper.cross_validate import CrossValidate
 from prammol.reconstruction.stages.paper.fit_positions import (
     FitPositions,
     NegativeLogLikelihood,
+    TrainingPoints,
     training_points,
 )
 from prammol.reconstruction.stages.paper.generate_candidates import (
+    Candidates,
     GenerateCandidates,
     along_forces,
     circumcentres,
@@ -34,10 +36,21 @@ from prammol.reconstruction.stages.paper.generate_candidates import (
 )
 from prammol.reconstruction.stages.paper.initial_lattice import FillAtRandom, FillLattice
 from prammol.reconstruction.stages.paper.relax_subset import RelaxSubset
+from prammol.reconstruction.state import State
 from prammol.structure.atoms import Atoms
 from prammol.structure.separation import apart
 
 NEIGHBOURS = 4.05 / 2**0.5
+
+
+def trained(stage, problem, state):
+    """Which points a stage fitted positions to."""
+    return stage(problem, state).given(TrainingPoints).mask
+
+
+def proposed(stage, problem, state):
+    """Where a stage would put new atoms."""
+    return stage(problem, state).given(Candidates).positions
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +68,7 @@ def data():
 def test_lattice_fills_the_support_and_nothing_else(data):
     support = Support((-15, -15, -15), np.eye(3) * 5, np.ones((6, 6, 6), dtype=bool))
     problem = make_problem(data, support, cluster=True)
-    after = FillLattice()(problem, State(np.empty((0, 3)), 1.0))
+    after = FillLattice()(problem, State.empty())
     x = after.positions
     assert support.contains(x).all()
     # Four atoms per cell of 4.0 Å; the surface makes it inexact.
@@ -66,7 +79,7 @@ def test_lattice_fills_the_support_and_nothing_else(data):
     assert (np.isclose(distances, distances.min()).sum(axis=1) == 12).any()
     omega = np.abs(direct_structure_factor(problem.factor.q, x))[problem.shard.valid]
     amplitude = np.sqrt(problem.shard.counts[problem.shard.valid])
-    assert after.scale == pytest.approx(amplitude @ omega / (omega @ omega))
+    assert after.model.scale == pytest.approx(amplitude @ omega / (omega @ omega))
 
 
 def test_lattice_can_be_turned_and_its_place_is_random(data):
@@ -76,7 +89,7 @@ def test_lattice_can_be_turned_and_its_place_is_random(data):
     starts = []
     for seed in (1, 1, 2):
         problem = make_problem(data, support, seed=seed, cluster=True)
-        starts.append(stage(problem, State(np.empty((0, 3)), 1.0)).positions)
+        starts.append(stage(problem, State.empty()).positions)
     steps = (starts[0] - starts[0][0]) @ turn.T / (4.1 / 2)
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-8)
     assert (np.rint(steps).sum(axis=1) % 2 == 0).all()  # fcc: the sum of the halves is even
@@ -89,7 +102,7 @@ def test_orientation_that_is_no_rotation_is_refused(data):
     problem = make_problem(data, cluster=True)
     stage = FillLattice(orientation=((1, 0, 0), (0, 2, 0), (0, 0, 1)))
     with pytest.raises(InputError, match="rotation"):
-        stage(problem, State(np.empty((0, 3)), 1.0))
+        stage(problem, State.empty())
 
 
 # -- the split ------------------------------------------------------------------
@@ -119,7 +132,7 @@ def test_split_is_fresh_in_each_iteration_and_handed_on(data):
     x = relaxed_ball(6.0)
     problem = make_problem(data, x=x)
     stage = FitPositions(fraction=0.05, iterations=1)
-    masks = [stage(problem, State(x, 1.9, iteration=i)).training for i in (0, 1, 0)]
+    masks = [trained(stage, problem, state_of(x, 1.9, iteration=i)) for i in (0, 1, 0)]
     np.testing.assert_array_equal(masks[0], masks[2])
     common = (masks[0] & masks[1]).sum() / masks[0].sum()
     assert common < 0.25
@@ -132,23 +145,23 @@ def test_split_draws_as_many_points_of_one_coarser_grid():
     stage = FitPositions(fraction=0.02, iterations=1)
     grids = set()
     for i in range(12):
-        state = State(x, 1.9, iteration=i)
+        state = state_of(x, 1.9, iteration=i)
         problem = make_problem(data, box(14.0))
-        found = np.flatnonzero(stage(problem, state).training)
+        found = np.flatnonzero(trained(stage, problem, state))
         assert np.isclose(len(found), 0.02 * problem.shard.valid.sum(), rtol=0.35)
         assert problem.shard.valid[found].all()
         shape = data.patches[0].shape
         parity = {tuple(np.array(np.unravel_index(k % np.prod(shape), shape)) % 2) for k in found}
         assert len(parity) == 1
         grids |= parity
-        wide = np.flatnonzero(stage(make_problem(data, box(60.0)), state).training)
+        wide = np.flatnonzero(trained(stage, make_problem(data, box(60.0)), state))
         assert len(wide) == round(0.02 * problem.shard.valid.sum())
         whole = np.array([np.unravel_index(k % np.prod(shape), shape) for k in wide])
         assert (whole.min(axis=0) < whole.max(axis=0)).all()
         assert len({tuple(w % 2) for w in whole}) == 8
     assert len(grids) > 3
     # Nothing would be left to choose models by.
-    many = FitPositions(fraction=0.3, iterations=1)(problem, State(x, 1.9)).training
+    many = trained(FitPositions(fraction=0.3, iterations=1), problem, state_of(x, 1.9))
     assert many.sum() == round(0.3 * problem.shard.valid.sum())
 
 
@@ -182,16 +195,16 @@ def test_masked_points_have_no_weight_in_the_estimate(data):
     x = relaxed_ball(6.0)
     spoilt = [np.where(v, c, 1e7) for c, v in zip(data.counts, data.valid, strict=True)]
     other = Diffraction(data.patches, spoilt, data.valid)
-    start = State(x + 0.05 * np.sin(7 * x), 1.7)
+    start = state_of(x + 0.05 * np.sin(7 * x), 1.7)
     results = [FitPositions(0.05, 3)(make_problem(d), start) for d in (data, other)]
     np.testing.assert_array_equal(results[0].positions, results[1].positions)
-    assert results[0].scale == results[1].scale
+    assert results[0].model.scale == results[1].model.scale
 
 
 def test_estimate_improves_the_training_points_and_sets_the_scale(data):
     x = relaxed_ball(6.0)
     problem = make_problem(data)
-    before = State(x + 0.1 * np.sin(5 * x), 1.9)
+    before = state_of(x + 0.1 * np.sin(5 * x), 1.9)
     after = FitPositions(0.05, 10)(problem, before)
     valid, counts = problem.shard.valid, problem.shard.counts
     omegas = [
@@ -200,11 +213,11 @@ def test_estimate_improves_the_training_points_and_sets_the_scale(data):
 
     def likelihood(omega):
         lam = (1.9 * omega) ** 2
-        return np.sum((counts * np.log(lam) - lam)[after.training])
+        return np.sum((counts * np.log(lam) - lam)[after.given(TrainingPoints).mask])
 
     assert likelihood(omegas[1]) > likelihood(omegas[0])
     omega = omegas[1][valid]
-    assert after.scale == pytest.approx(np.sqrt(counts[valid]) @ omega / (omega @ omega))
+    assert after.model.scale == pytest.approx(np.sqrt(counts[valid]) @ omega / (omega @ omega))
 
 
 def dense_bfgs(f, g, x, iterations):
@@ -315,10 +328,10 @@ def test_shifted_object_gets_atoms_outside_the_support(data):
     problem = make_problem(data, support, cluster=True)
     outside = np.flatnonzero(~support.contains(x + shift))
     missing = outside[np.argmin(np.linalg.norm(x[outside], axis=1))]
-    state = State(np.delete(x, missing, axis=0) + shift, 1.9)
+    state = state_of(np.delete(x, missing, axis=0) + shift, 1.9)
     gaps = [
         np.linalg.norm(
-            GenerateCandidates(slack=s, settle=0)(problem, state).candidates - x[missing] - shift,
+            proposed(GenerateCandidates(slack=s, settle=0), problem, state) - x[missing] - shift,
             axis=1,
         )
         for s in (0.0, 1.0)
@@ -327,7 +340,7 @@ def test_shifted_object_gets_atoms_outside_the_support(data):
     assert gaps[1].min() < 0.2
     # Not before the object has settled.
     stage = GenerateCandidates(slack=1.0, settle=3)
-    early, late = (stage(problem, replace(state, iteration=i)).candidates for i in (2, 3))
+    early, late = (proposed(stage, problem, altered(state, iteration=i)) for i in (2, 3))
     assert near_support(early, support, 0.0).all()
     assert not near_support(late, support, 0.0).all()
 
@@ -341,9 +354,9 @@ def test_a_far_object_gets_atoms_where_the_support_is_moved_to(data):
     outside = np.flatnonzero(~near_support(x + shift, support, NEIGHBOURS))
     missing = outside[np.argmin(np.linalg.norm(x[outside], axis=1))]
     object_ = np.delete(x, missing, axis=0) + shift
-    new = GenerateCandidates(settle=0)(problem, State(object_, 1.9)).candidates
+    new = proposed(GenerateCandidates(settle=0), problem, state_of(object_, 1.9))
     assert np.linalg.norm(new - x[missing] - shift, axis=1).min() < 0.2
-    early = GenerateCandidates(settle=1)(problem, State(object_, 1.9)).candidates
+    early = proposed(GenerateCandidates(settle=1), problem, state_of(object_, 1.9))
     assert support.contains(early).all()
 
 
@@ -372,8 +385,8 @@ def test_generation_proposes_the_missing_atom(data, where):
     hole = order[0] if where == "bulk" else order[-40]
     rest = np.delete(x, hole, axis=0)
     problem = make_problem(data, support_from_truth(Atoms(x, "Al")), cluster=True)
-    after = GenerateCandidates(slack=0.0)(problem, State(rest, 1.9))
-    new = after.candidates
+    after = GenerateCandidates(slack=0.0)(problem, state_of(rest, 1.9))
+    new = after.given(Candidates).positions
     assert np.linalg.norm(new - x[hole], axis=1).min() < 0.2
     distances = np.linalg.norm(new[:, None] - np.concatenate([rest, new]), axis=2)
     distances[np.arange(len(new)), len(rest) + np.arange(len(new))] = np.inf
@@ -384,7 +397,7 @@ def test_generation_proposes_the_missing_atom(data, where):
 
 def test_generation_without_an_object_proposes_nothing(data):
     problem = make_problem(data, cluster=True)
-    assert len(GenerateCandidates()(problem, State(np.empty((0, 3)), 1.0)).candidates) == 0
+    assert len(proposed(GenerateCandidates(), problem, State.empty())) == 0
 
 
 # -- relax ----------------------------------------------------------------------
@@ -393,7 +406,7 @@ def test_generation_without_an_object_proposes_nothing(data):
 def test_a_random_half_moves_and_the_energy_falls(data, rng):
     x = relaxed_ball(6.0) + rng.normal(scale=0.05, size=relaxed_ball(6.0).shape)
     problem = make_problem(data, cluster=True)
-    after = [RelaxSubset()(problem, State(x, 1.9, iteration=i)).positions for i in (0, 1)]
+    after = [RelaxSubset()(problem, state_of(x, 1.9, iteration=i)).positions for i in (0, 1)]
     still = [(a == x).all(axis=1) for a in after]
     for a, s in zip(after, still, strict=True):
         assert s.sum() == pytest.approx(len(x) / 2, abs=1)
@@ -412,11 +425,11 @@ def test_few_iterations_do_while_many_atoms_come_and_go(data, rng, monkeypatch):
     stage = RelaxSubset(max_iterations=50, coarse_iterations=3, many=10)
     finals = []
     for added, removed in [(10, 0), (4, 6), (6, 5), (0, 11)]:
-        after = stage(problem, State(x, 1.9, added=added, removed=removed))
+        after = stage(problem, state_of(x, 1.9, added=added, removed=removed))
         finals.append(problem.cluster.energy_forces(after.positions)[0])
     assert [m[0] for m in most if m] == [50, 50, 3, 3]
     assert finals[0] == finals[1] < finals[2] == finals[3] < problem.cluster.energy_forces(x)[0]
-    RelaxSubset(max_iterations=2, coarse_iterations=3)(problem, State(x, 1.9, added=99))
+    RelaxSubset(max_iterations=2, coarse_iterations=3)(problem, state_of(x, 1.9, added=99))
     assert most[-1][0] == 2
 
 
@@ -428,7 +441,7 @@ def test_atoms_of_high_energy_always_move(data):
     energies = problem.cluster.atom_energies(x)
     limit = 0.5 * problem.cluster.free_tetrahedron_energy()
     assert energies[-1] > limit > energies[:-1].max()
-    after = RelaxSubset(fraction=0.0)(problem, State(x, 1.9))
+    after = RelaxSubset(fraction=0.0)(problem, state_of(x, 1.9))
     moved = (after.positions != x).any(axis=1)
     assert moved[-1]
     assert moved.sum() == 1
@@ -441,9 +454,9 @@ def test_overlapping_and_lost_atoms_do_not_stop_it(data, bad):
     ball = relaxed_ball(6.0)
     x = np.concatenate([ball, np.array(bad) + ball[0] + [0, 0, 0.7]])
     problem = make_problem(data, cluster=True)
-    after = RelaxSubset()(problem, State(x, 1.9))
+    after = RelaxSubset()(problem, state_of(x, 1.9))
     assert np.isfinite(after.positions).all()
-    assert len(after.positions) == len(x) - after.removed
+    assert len(after.positions) == len(x) - after.status.removed
     gaps = np.linalg.norm(after.positions[:, None] - after.positions, axis=2)
     assert gaps[np.triu_indices(len(gaps), 1)].min() > 0.5
 
@@ -506,7 +519,7 @@ def test_a_rank_without_points_takes_part(data):
     value, gradient = NegativeLogLikelihood(problem, problem.shard.valid, 1.9)(x.ravel())
     assert value == 0
     np.testing.assert_array_equal(gradient, np.zeros(x.size))
-    after = CrossValidate()(problem, State(x[1:], 1.9, candidates=x[:1]))
+    after = CrossValidate()(problem, state_of(x[1:], 1.9, candidates=x[:1]))
     np.testing.assert_array_equal(after.positions, x[1:])
 
 
@@ -517,8 +530,8 @@ def test_random_start_is_in_the_support_and_not_a_lattice():
     numbers = set()
     for seed in (1, 2):
         problem = make_problem(data, support, seed, cluster=True)
-        found = FillAtRandom()(problem, State(np.empty((0, 3)), 1.0))
-        again = FillAtRandom()(problem, State(np.empty((0, 3)), 1.0))
+        found = FillAtRandom()(problem, State.empty())
+        again = FillAtRandom()(problem, State.empty())
         problem.cluster.close()
         assert np.array_equal(found.positions, again.positions)
         y = found.positions
@@ -528,6 +541,6 @@ def test_random_start_is_in_the_support_and_not_a_lattice():
         assert np.median(near) > 0.4
         gap = np.linalg.norm(y[:, None] - y[None], axis=2) + 10 * np.eye(len(y))
         assert gap.min() > 2.0
-        assert found.scale > 0
+        assert found.model.scale > 0
         numbers.add(len(y))
     assert len(numbers) == 2

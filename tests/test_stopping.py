@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 from small_crystal import fcc_ball, simulate
+from states import altered
 
 from prammol.diffraction.support import support_from_truth
 from prammol.reconstruction.loop import reconstruct
+from prammol.reconstruction.observer import Observer
 from prammol.reconstruction.presets import Preset
 from prammol.structure.atoms import Atoms
 
@@ -23,8 +25,8 @@ class Scripted:
     explained: bool = False
 
     def __call__(self, problem, state):
-        number = state.iteration if len(state.positions) else -1
-        return replace(
+        number = state.status.iteration if len(state.positions) else -1
+        return altered(
             state,
             positions=BALL.copy(),
             scale=1.9,
@@ -40,10 +42,10 @@ SEEN: list[bool] = []
 
 @dataclass(frozen=True)
 class Watching:
-    """A stage that notes whether the iteration before was slow."""
+    """A stage that notes whether the iteration before hardly helped."""
 
     def __call__(self, problem, state):
-        SEEN.append(state.slow)
+        SEEN.append(state.status.stalling)
         return state
 
 
@@ -52,7 +54,7 @@ class Finish:
     """A stage that finds what the others can't."""
 
     def __call__(self, problem, state):
-        return replace(state, wrong=0.1)
+        return altered(state, wrong=0.1)
 
 
 # 50 are then the twentieth of all atoms below which the rule applies.
@@ -105,7 +107,7 @@ def test_it_goes_on_where_that_is_not_asked_for_or_the_data_see_nothing():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "least_progress", "slow"),
+    ("wrong", "least_progress", "stalling"),
     [
         # After the start there is nothing to compare with.
         ([50, 20, 19.9, 10, 9.9, 5, 4], 0.02, [False, False, True, False, True, False]),
@@ -113,10 +115,10 @@ def test_it_goes_on_where_that_is_not_asked_for_or_the_data_see_nothing():
         ([90, 80, 79.9, 20, 18, 16, 12], 0.02, [False] * 6),  # many are wrong where it is slow
     ],
 )
-def test_stages_are_told_of_a_slow_iteration(wrong, least_progress, slow):
+def test_stages_are_told_of_an_iteration_that_hardly_helped(wrong, least_progress, stalling):
     SEEN.clear()
     run(*wrong, least_progress=least_progress)
-    assert SEEN == slow
+    assert SEEN == stalling
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,8 @@ class Starts:
     explained: bool = False
 
     def __call__(self, problem, state):
-        wrong = 0.01 * self.wrong[state.start] * len(BALL)
-        return replace(
+        wrong = 0.01 * self.wrong[state.status.start] * len(BALL)
+        return altered(
             state,
             positions=BALL.copy(),
             scale=1.9,
@@ -152,13 +154,13 @@ class Starts:
 )
 def test_starts_are_tried_until_the_best_is_good_for_their_number(wrong, tried, explained):
     seen = []
+
+    class Notes(Observer):
+        def started(self, stage, state):
+            seen.append(state.verdict.wrong)
+
     plan = Preset("own", (Starts(wrong, explained), Watching()), (), starts=4, max_iterations=0)
     support = support_from_truth(Atoms(BALL, "Al"))
-    found = reconstruct(
-        simulate(BALL, points=12),
-        support,
-        preset=plan,
-        on_start=lambda name, state: seen.append(state.wrong),
-    )
+    found = reconstruct(simulate(BALL, points=12), support, preset=plan, observer=Notes())
     assert len(seen) == tried
     assert found.history[0]["wrong"] == min(seen)

@@ -6,11 +6,11 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
+from states import altered, state_of
 
 from prammol.cli.commands.checkpointing import Checkpointing, fresh
 from prammol.cli.progress import HEADER, Progress
@@ -33,7 +33,6 @@ from prammol.io import (
 from prammol.io.checkpoint import read_checkpoint
 from prammol.io.trajectory import append_frame
 from prammol.plotting.reconstruction import plot_reconstruction
-from prammol.reconstruction.problem import State
 from prammol.reconstruction.result import Reconstruction
 from prammol.structure.atoms import Atoms
 
@@ -81,9 +80,9 @@ def fill(disk):
             return
 
 
-def keeper(path, saved=None):
+def checkpointing(path, saved=None):
     comm = Communicator()
-    state = State(X, 1.0, iteration=1)
+    state = state_of(X, 1.0, iteration=1)
     return Checkpointing(path, saved or fresh({"seed": "1"}, False), comm, Termination(comm)), state
 
 
@@ -107,15 +106,15 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(disk, name):
 
 
 def test_a_disk_that_fills_up_leaves_the_last_checkpoint(disk):
-    keep, state = keeper(disk / "r.checkpoint.h5")
-    small = replace(state, positions=X[:10])
-    keep(small, [RECORD])
+    keep, state = checkpointing(disk / "r.checkpoint.h5")
+    small = state.moved(X[:10])
+    keep.iterated(small, [RECORD])
     before = (disk / "r.checkpoint.h5").read_bytes()
     fill(disk)
     with pytest.raises(InputError, match=r"r\.checkpoint\.h5: can't be written \(No space"):
-        keep(replace(state, iteration=2), [RECORD, RECORD | {"iteration": 2}])
+        keep.iterated(altered(state, iteration=2), [RECORD, RECORD | {"iteration": 2}])
     assert (disk / "r.checkpoint.h5").read_bytes() == before
-    assert read_checkpoint(disk / "r.checkpoint.h5").state.iteration == 1
+    assert read_checkpoint(disk / "r.checkpoint.h5").state.status.iteration == 1
 
 
 def test_progress_and_trajectory_on_a_full_disk(disk, capsys):
@@ -124,7 +123,7 @@ def test_progress_and_trajectory_on_a_full_disk(disk, capsys):
         Progress(disk / "p.jsonl") as progress,
         pytest.raises(InputError, match=r"p\.jsonl: can't be written \(No space"),
     ):
-        progress(RECORD)
+        progress.show(RECORD)
     assert HEADER in capsys.readouterr().err
     with pytest.raises(InputError, match=r"t\.xyz: can't be written \(No space"):
         append_frame(disk / "t.xyz", ATOMS)
@@ -215,15 +214,15 @@ def test_a_file_another_program_has_open(tmp_path, version):
 def test_a_results_folder_that_moves_during_a_run(tmp_path, what):
     folder = tmp_path / "results"
     folder.mkdir()
-    keep, state = keeper(folder / "r.checkpoint.h5")
-    keep(state, [RECORD])
+    keep, state = checkpointing(folder / "r.checkpoint.h5")
+    keep.iterated(state, [RECORD])
     folder.rename(tmp_path / "elsewhere")
     if what == "replaced":
         folder.mkdir()
-    for write in (lambda: keep(state, [RECORD]), keep.writing):
+    for write in (lambda: keep.iterated(state, [RECORD]), keep.writing):
         with pytest.raises(InputError, match=r"moved or replaced .* continue with --resume"):
             write()
-    assert read_checkpoint(tmp_path / "elsewhere/r.checkpoint.h5").state.iteration == 1
+    assert read_checkpoint(tmp_path / "elsewhere/r.checkpoint.h5").state.status.iteration == 1
     assert not folder.exists() or not list(folder.iterdir())
 
 
@@ -258,7 +257,7 @@ def test_of_many_writers_of_one_file_one_wins(tmp_path):
 def test_progress_belongs_to_one_run(tmp_path, capsys):
     path = tmp_path / "p.jsonl"
     with Progress(path) as first:
-        first(RECORD)
+        first.show(RECORD)
         before = path.read_text()
         with pytest.raises(InputError, match="another run writes it now"), Progress(path):
             pass

@@ -17,6 +17,7 @@ from prammol.evaluation.metrics import evaluate
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.phasing.fourier_synthesis import Waves, merge, synthesise
 from prammol.phasing.hio_er import (
+    MeasuredPatch,
     PhasedPatch,
     bulk_amplitude,
     envelope_mask,
@@ -28,7 +29,8 @@ from prammol.phasing.hio_er import (
 )
 from prammol.phasing.lattice_from_peaks import independent_patches
 from prammol.phasing.lattice_shift import shifted_weights, weights_of_amplitude
-from prammol.reconstruction.occupancy.site_selection import Sites
+from prammol.potentials.potential import aluminium
+from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.structure.atoms import Atoms
 from prammol.structure.separation import apart
 
@@ -74,7 +76,8 @@ def test_phases_come_out_of_the_amplitudes(crystal, exact):
         start = np.exp(2j * np.pi * rng.random(true.patch.shape)).astype(np.complex64)
         mask = support_mask(true.patch, support, centre)
         valid = np.ones(true.patch.shape, dtype=bool)
-        found = phase_patch(true.patch, counts, valid, true.peak, WIDTH, mask, centre, start, 400)
+        measured = MeasuredPatch(true.patch, true.peak, counts, valid)
+        found = phase_patch(measured, WIDTH, mask, centre, start, 400)
         assert found.error < 0.05
         # A shift of the object within the support's slack is a phase ramp.
         ratio = np.fft.ifftn(found.field * true.field.conj(), s=[96] * 3, axes=(0, 1, 2))
@@ -101,9 +104,8 @@ def test_noise_alone_gives_the_error_of_the_true_phases(exact, scale):
     rng = np.random.default_rng(7)
     counts = rng.poisson(mean).astype(float)
     everywhere = np.ones(true.patch.shape, dtype=bool)
-    found = phase_patch(
-        true.patch, counts, everywhere, true.peak, 1e3, everywhere, true.centre, true.field, 1
-    )
+    measured = MeasuredPatch(true.patch, true.peak, counts, everywhere)
+    found = phase_patch(measured, 1e3, everywhere, true.centre, true.field, 1)
     expected = np.linalg.norm(np.sqrt(counts) - np.sqrt(mean)) / np.linalg.norm(np.sqrt(counts))
     assert found.noise == pytest.approx(expected, rel=0.25)
 
@@ -117,17 +119,9 @@ def test_a_gap_in_the_detector_is_filled(crystal, exact):
     valid = np.ones(true.patch.shape, dtype=bool)
     valid[9:11] = False
     # The phases are right to begin with: what the gap gets must come from the support.
-    found = phase_patch(
-        true.patch,
-        np.where(valid, counts, 1e9),
-        valid,
-        true.peak,
-        WIDTH,
-        mask,
-        true.centre,
-        np.where(valid, true.field, 1e-3),
-        400,
-    )
+    measured = MeasuredPatch(true.patch, true.peak, np.where(valid, counts, 1e9), valid)
+    start = np.where(valid, true.field, 1e-3)
+    found = phase_patch(measured, WIDTH, mask, true.centre, start, 400)
     assert correlation(found.field[~valid], true.field[~valid]) > 0.9
 
 
@@ -143,8 +137,7 @@ def test_sites_are_the_atoms_and_their_continuation(crystal, exact):
     support = support_from_truth(Atoms(crystal, "Al"))
     rng = np.random.default_rng(2)
     waves = Waves(exact, Communicator())
-    centre = exact[0].centre
-    sites = synthesise(waves, PEAKS, support, centre, NEIGHBOUR, rng) + centre
+    sites = synthesise(waves, support, NEIGHBOUR, rng) + exact[0].centre
     gap = np.linalg.norm(crystal[:, None] - sites[None], axis=2).min(axis=1)
     # A few of the outermost have too little amplitude; the difference map finds those.
     assert (gap < 0.3).mean() > 0.97
@@ -172,7 +165,7 @@ def test_the_true_shift_of_the_lattice_wins(crystal, exact):
     ]
     support = support_from_truth(Atoms(crystal, "Al"))
     waves = Waves(turned, Communicator())
-    sites = synthesise(waves, PEAKS, support, exact[0].centre, NEIGHBOUR, np.random.default_rng(0))
+    sites = synthesise(waves, support, NEIGHBOUR, np.random.default_rng(0))
     weights = shifted_weights(2 * np.pi * np.linalg.inv(PEAKS).T, waves, sites, 4)
     assert weights.shape == (64, len(sites))
     size = np.abs(waves(sites))
@@ -186,7 +179,7 @@ def test_the_true_shift_of_the_lattice_wins(crystal, exact):
     factor = StructureFactor(patches, 1e-5)
     misfit = PoissonMisfit(shard, factor, None, 0.05, 3.0 * len(crystal))
     first = weights[0] > 0.5
-    chooser = Sites(misfit, factor, Communicator(), sites, first, NEIGHBOUR, 1.22 * NEIGHBOUR)
+    chooser = CandidateSites(misfit, aluminium(), sites, first)
     choices = [chooser.choose(row > 0.5, 2) for row in weights]
 
     def wrong(taken):
@@ -214,11 +207,15 @@ def test_edges_with_large_prime_factors_lose_planes_on_both_sides(rng):
     step = np.array([[0.01, 0.001, 0.0], [0.0, 0.012, 0.0], [0.0, 0.002, 0.011]])
     patch = BraggPatch([1.0, -1.0, 2.0], step, (67, 66, 71))
     signal = rng.random(patch.shape)
-    less, kept, valid = trimmed(patch, signal, signal > 0.1)
+    peak = patch.middle
+    found = trimmed(MeasuredPatch(patch, peak, signal, signal > 0.1))
+    less, kept, valid = found.patch, found.counts, found.valid
+    np.testing.assert_array_equal(found.peak, peak)
     assert less.shape == kept.shape == valid.shape == (64, 64, 70)
     where = np.indices(less.shape).reshape(3, -1).T + [1, 1, 0]
     np.testing.assert_allclose(less.q(), patch.at(where), rtol=1e-12)
     np.testing.assert_array_equal(kept.ravel(), signal[tuple(where.T)])
     np.testing.assert_array_equal(valid, kept > 0.1)
     short = BraggPatch([1.0, -1.0, 2.0], step, (13, 64, 5))
-    assert trimmed(short, np.zeros(short.shape), np.ones(short.shape, bool))[0].shape == (13, 64, 5)
+    dark = MeasuredPatch(short, peak, np.zeros(short.shape), np.ones(short.shape, bool))
+    assert trimmed(dark).patch.shape == (13, 64, 5)

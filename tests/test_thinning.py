@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from small_crystal import Rank, box, fcc_ball, make_problem, relaxed_ball, simulate
+from states import guessed, state_of
 
 from prammol.diffraction.bragg_patch import BraggPatch, cubic_patch, paper_patches
 from prammol.diffraction.curved_patch import CurvedPatch
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.structure_factor import direct_structure_factor
-from prammol.reconstruction.problem import State
 from prammol.reconstruction.stages.default.choose_sites import ChooseSites
 from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
 from prammol.reconstruction.subsampling import coarser, places_in, spare, thinned, thinned_grid
@@ -169,7 +169,7 @@ def test_thinned_points_choose_nearly_the_right_sites(seed):
     assert coarser(problem).shard.size == problem.shard.size // 8
     start = np.linalg.norm(sites, axis=1) < 9.0
     assert (start != inside).sum() == 29
-    after = ChooseSites()(problem, State(sites, 1.0, occupancies=start[None].astype(float)))
+    after = ChooseSites()(problem, guessed(sites, start[None].astype(float)))
     wrong = set(map(tuple, after.positions)) ^ set(map(tuple, sites[inside]))
     assert len(wrong) < 11
     problem.cluster.close()
@@ -188,12 +188,12 @@ def test_complete_asks_fewer_points_first_while_many_atoms_are_wrong(wrong, monk
     )
     every, fewer = problem.shard.size, coarser(problem).shard.size
     assert fewer < every / 7
-    poor = CompleteAtoms()(problem, State(x[2:], 1.9, wrong=wrong))
-    assert poor.selected
+    poor = CompleteAtoms()(problem, state_of(x[2:], 1.9, wrong=wrong))
+    assert poor.status.selected
     assert asked == ([fewer] if wrong > 10 else [every])
     asked.clear()
     # Nothing to change: not said before all points were asked.
-    assert not CompleteAtoms()(problem, State(x, 1.9, wrong=wrong)).selected
+    assert not CompleteAtoms()(problem, state_of(x, 1.9, wrong=wrong)).status.selected
     assert asked == ([fewer, every] if wrong > 10 else [every])
     problem.cluster.close()
 
@@ -203,8 +203,9 @@ def test_a_grid_for_phasing_is_thinned_like_the_rest():
     problem = problem_of(patches, 12.0)
     steps = spare(problem)
     for k in range(3):
-        patch, signal, valid = thinned_grid(problem.data, k, steps)
+        grid = thinned_grid(problem.data, k, steps)
         left, part = thinned(patches[k], steps[k])
-        np.testing.assert_array_equal(patch.q(), left.q())
-        assert signal.shape == valid.shape == left.shape == problem.data.counts[k][part].shape
+        np.testing.assert_array_equal(grid.patch.q(), left.q())
+        np.testing.assert_array_equal(grid.counts, problem.data.counts[k][part])
+        assert grid.counts.shape == grid.valid.shape == left.shape
     problem.cluster.close()

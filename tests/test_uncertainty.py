@@ -14,11 +14,11 @@ from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
 from prammol.likelihood.fisher_information import Fisher
 from prammol.likelihood.quasi_likelihood import EXTRA, PoissonMisfit
+from prammol.reconstruction.model import Model
 from prammol.reconstruction.occupancy.bond_prior import BondPrior
-from prammol.reconstruction.occupancy.site_selection import Expansion
-from prammol.reconstruction.problem import State
+from prammol.reconstruction.occupancy.candidate_sites import CandidateSites, Expansion
 from prammol.reconstruction.refinement.restrained_fit import restrained_fit
-from prammol.reconstruction.refinement.rotation_strain import ROTATIONS, align_rotation
+from prammol.reconstruction.refinement.rotation_strain import ROTATIONS, align_strained
 from prammol.reconstruction.uncertainty.per_atom import Doubt, error_bars, spread_of_sets
 from prammol.reconstruction.uncertainty.positions import hessian_times, position_uncertainty
 
@@ -108,8 +108,8 @@ def test_posterior_is_the_inverse_of_information_plus_energy(stiffness):
     data = simulate(x, points=12)
     problem = make_problem(data, x=x, cluster=True)
     try:
-        state = State(x, SCALE, stiffness=stiffness)
-        found = position_uncertainty(problem, state, probes=100)
+        model = Model(x, SCALE, stiffness=stiffness)
+        found = position_uncertainty(problem, model, 0, probes=100)
         fisher = Fisher(problem.shard, problem.factor, x, SCALE)
         unit = np.eye(x.size).reshape(-1, *x.shape)
         precision = np.array(
@@ -142,9 +142,9 @@ def test_error_bars_hold_over_repeated_noise():
         problem = make_problem(data, x=x, cluster=True)
         try:
             misfit = PoissonMisfit(problem.shard, problem.factor)
-            found, _ = align_rotation(misfit, problem.factor, x, steps=6)
+            found, _ = align_strained(misfit, x, x)
             scale = misfit.scale(problem.factor.forward(found))
-            bars = error_bars(problem, State(found, scale))
+            bars = error_bars(problem, Model(found, scale), 0)
         finally:
             problem.cluster.close()
         error = found - found.mean(axis=0) - (x - x.mean(axis=0))
@@ -179,14 +179,15 @@ def test_bars_of_moved_atoms_hold_when_the_model_leaves_something_unexplained(st
         try:
             misfit = PoissonMisfit(problem.shard, problem.factor)
             found = restrained_fit(misfit, problem.cluster, x, stiffness, 150)
-            state = State(found, misfit.scale(problem.factor.forward(found)), stiffness=stiffness)
-            sigmas.append(position_uncertainty(problem, state, probes=3).posterior)
+            scale = misfit.scale(problem.factor.forward(found))
+            model = Model(found, scale, stiffness=stiffness)
+            sigmas.append(position_uncertainty(problem, model, 0, probes=3).posterior)
         finally:
             problem.cluster.close()
         error = found - found.mean(axis=0) - (x - x.mean(axis=0))
         ratios.append(error / sigmas[-1])
     problem = make_problem(simulate(x, points=16, scale=SCALE), x=x, cluster=True)
-    of_photons = position_uncertainty(problem, State(x, SCALE, stiffness=stiffness)).posterior
+    of_photons = position_uncertainty(problem, Model(x, SCALE, stiffness=stiffness), 0).posterior
     problem.cluster.close()
     assert 0.7 < np.sqrt(np.mean(np.square(ratios))) < 1.4
     assert np.mean(sigmas) > 2 * np.mean(of_photons)
@@ -199,7 +200,7 @@ def test_an_atom_of_which_the_data_say_nothing_is_not_sure():
     for scale in (0.02, 1.9):
         problem = make_problem(simulate(x, points=16, scale=scale), x=x, cluster=True)
         try:
-            lowest.append(error_bars(problem, State(x, scale))["occupancy_confidence"].min())
+            lowest.append(error_bars(problem, Model(x, scale), 0)["occupancy_confidence"].min())
         finally:
             problem.cluster.close()
     assert lowest[0] < 0.9
@@ -232,13 +233,15 @@ def doubtful():
     )
     occupied = np.ones(len(x))
     occupied[outermost] = 0.5
-    yield problem, x, Doubt(x, np.ones(len(x), dtype=bool), near, occupied)
+    misfit = PoissonMisfit(problem.shard, problem.factor)
+    sites = CandidateSites(misfit, problem.potential, x, np.ones(len(x), dtype=bool))
+    yield problem, x, Doubt(sites, near, occupied)
     problem.cluster.close()
 
 
 def test_atoms_beside_a_doubtful_one_are_as_unsure_as_its_absence_moves_them(doubtful):
     problem, x, doubt = doubtful
-    found = spread_of_sets(problem, State(x, SCALE), doubt, draws=80)
+    found = spread_of_sets(problem, Model(x, SCALE), 0, doubt, draws=80)
     without = np.flatnonzero(doubt.occupied == 1.0)
     relaxed, _, _ = problem.cluster.relax(x[without], force_tolerance=1e-4)
     shift = relaxed - x[without]
@@ -250,5 +253,5 @@ def test_atoms_beside_a_doubtful_one_are_as_unsure_as_its_absence_moves_them(dou
 def test_where_no_atom_is_in_doubt_or_the_data_moved_them_none_adds_to_the_bars(doubtful):
     problem, x, doubt = doubtful
     sure = replace(doubt, occupied=np.where(doubt.occupied == 0.5, 0.9, 1.0))
-    assert not spread_of_sets(problem, State(x, SCALE), sure).any()
-    assert not spread_of_sets(problem, State(x, SCALE, stiffness=10.0), doubt).any()
+    assert not spread_of_sets(problem, Model(x, SCALE), 0, sure).any()
+    assert not spread_of_sets(problem, Model(x, SCALE, stiffness=10.0), 0, doubt).any()
