@@ -167,7 +167,7 @@ def test_split_draws_as_many_points_of_one_coarser_grid():
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1])
 def test_split_without_two_parts_is_refused(data, fraction, rng):
-    with pytest.raises(InputError, match=r"estimate\.fraction"):
+    with pytest.raises(InputError, match=r"fit_positions\.fraction"):
         training_points(data, local_shard(data, Communicator()), fraction, rng)
 
 
