@@ -31,7 +31,7 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 demo: $(READY)  ## simulate and reconstruct the paper's vacancy crystal, 4679 atoms
-	$(BIN)/python -m prammol.cli.demo results/demo
+	$(BIN)/prammol demo results/demo
 
 test: $(READY)  ## the test-suite, some 10 minutes on two cores
 	$(BIN)/python -m pytest -m "not slow and not slurm" $(PARALLEL)

@@ -24,10 +24,12 @@ VERBS = (
     "evaluate",
     "plot",
     "presets",
+    "dynamics",
+    "demo",
     "doctor",
 )
 # Verbs whose work is shared by all ranks of an MPI job; rank 0 alone does the others.
-PARALLEL = ("crystal", "simulate", "reconstruct")
+PARALLEL = ("crystal", "dynamics", "simulate", "reconstruct")
 
 HELP = """\
 Find every atom of a nanocrystal from the coherent diffraction around at least three
@@ -42,7 +44,9 @@ verbs (each has its own --help, with units and examples):
   reconstruct  counts and support to atoms                             -> r.h5, r.xyz, r.lammps
   evaluate     compare with a known crystal                            -> m.json
   plot         slices in three directions, errors, convergence         -> p.png
+  dynamics     scattering averaged over molecular dynamics              -> a.npz
   presets      print the ways to reconstruct and all their settings
+  demo         all of this for the paper's vacancy crystal
   doctor       check MPI, LAMMPS, the potential and the transforms
 """
 

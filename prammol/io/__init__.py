@@ -13,6 +13,7 @@ from prammol.io.atomic_write import naming, replacing, require_absent, unwritabl
 from prammol.io.atoms import read_atoms, write_atoms, write_lammps_data
 from prammol.io.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from prammol.io.cxi import read_diffraction, read_support, write_diffraction, write_support
+from prammol.io.mean_amplitude import read_mean_amplitude, write_mean_amplitude
 from prammol.io.mean_scattering import read_mean_scattering, write_mean_scattering
 from prammol.io.provenance import provenance
 from prammol.io.result import read_reconstruction, write_reconstruction
@@ -28,6 +29,7 @@ __all__ = [
     "read_background",
     "read_checkpoint",
     "read_diffraction",
+    "read_mean_amplitude",
     "read_mean_scattering",
     "read_reconstruction",
     "read_support",
@@ -40,6 +42,7 @@ __all__ = [
     "write_checkpoint",
     "write_diffraction",
     "write_lammps_data",
+    "write_mean_amplitude",
     "write_mean_scattering",
     "write_reconstruction",
     "write_support",

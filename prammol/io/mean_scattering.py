@@ -14,11 +14,11 @@ from prammol.io.atomic_write import PathLike, replacing
 _NAMES = ("q", "directions", "centre", "values")
 
 
-def write_mean_scattering(path: PathLike, scattering: MeanScattering) -> None:
-    """Write it as NPZ, in single precision."""
+def write_mean_scattering(path: PathLike, scattering: MeanScattering, force: bool = False) -> None:
+    """Write it as NPZ, in single precision; an existing file is replaced only with `force`."""
     arrays: dict[str, Any] = {name: getattr(scattering, name) for name in _NAMES}
     arrays["values"] = arrays["values"].astype(np.complex64)
-    with replacing(path) as whole, open(whole, "wb") as file:
+    with replacing(path, force) as whole, open(whole, "wb") as file:
         np.savez(file, **arrays)
 
 
@@ -30,7 +30,7 @@ def read_mean_scattering(path: PathLike) -> MeanScattering:
     InputError
         If the file is missing or isn't one.
     """
-    expected = "the mean scattering of a trajectory by prammol.cli.dynamics"
+    expected = "the mean scattering that prammol dynamics --scattering writes"
     with opened_npz(path, expected) as file:
         q, directions, centre, values = (np.asarray(file[name]) for name in _NAMES)
     shapes = (q.ndim, directions.shape[1:], centre.shape, values.shape)

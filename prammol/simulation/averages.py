@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,27 @@ from prammol.structure.atoms import Atoms
 from prammol.structure.lattices import LATTICES
 
 _ACCURACY = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class MeanAmplitude:
+    """Mean of Omega over the dynamics of a crystal.
+
+    Attributes
+    ----------
+    omega : (size,) complex ndarray
+        On the patches one after the other, each in C order.
+    patches : sequence of BraggPatch
+    element : str
+        Chemical symbol.
+    meta : mapping
+        What counts drawn from it will record.
+    """
+
+    omega: NDArray[np.complex128]
+    patches: Sequence[BraggPatch]
+    element: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 def innermost_patches(

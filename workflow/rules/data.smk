@@ -40,7 +40,6 @@ rule simulate:
     params:
         flux=flux_of,
         seed=seed_of_counts,
-        points=lookup(dpath="measurement/points", within=config),
         wavelength=lookup(dpath="measurement/wavelength", within=config),
     message:
         "Count photons: {wildcards.study} {wildcards.condition}, trial {wildcards.trial}"
@@ -88,11 +87,11 @@ rule dynamics:
         "Dynamics at {wildcards.condition} on {resources.tasks} ranks"
     shell:
         'export OMP_NUM_THREADS=1 PRAMMOL_RANKS={resources.tasks}; launch="{resources.mpi}";'
-        " ${{launch:+$launch -n {resources.tasks}}} python -m prammol.cli.dynamics {input.crystal}"
+        " ${{launch:+$launch -n {resources.tasks}}} python -m prammol dynamics {input.crystal}"
         " --temperature {params.temperature} --seed {params.seed} --points {params.points}"
         " --equilibrate {params.equilibrate} --steps {params.steps} --every {params.every}"
         " --timestep {params.timestep}"
-        " {params.potential} -o {output.amplitude} --mean {output.mean}"
+        " {params.potential} --force -o {output.amplitude} --mean {output.mean}"
         " --scattering {output.scattering} > {log} 2>&1"
 
 
@@ -116,9 +115,10 @@ rule simulate_warm:
     params:
         flux=flux_of,
         seed=seed_of_counts,
-        points=lookup(dpath="measurement/points", within=config),
         wavelength=lookup(dpath="measurement/wavelength", within=config),
     message:
         "Count photons: {wildcards.study} {wildcards.condition}, trial {wildcards.trial}"
-    script:
-        "../scripts/counts.py"
+    shell:
+        "python -m prammol simulate {input.crystal} --amplitude {input.amplitude}"
+        " --flux {params.flux} --seed {params.seed} --wavelength {params.wavelength}"
+        " --force -o {output} > {log} 2>&1"

@@ -56,7 +56,8 @@ def add_potential(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "interatomic potential",
         "Without any option: aluminium, Mishin et al., Phys. Rev. B 59, 3393 (1999). Any potential "
-        "of LAMMPS can be used; what isn't given is found out by LAMMPS (docs/how-to/potentials.md).",
+        "of LAMMPS can be used; what isn't given is found out by LAMMPS "
+        "(docs/how-to/potentials.md).",
     )
     group.add_argument("--element", metavar="EL", help="chemical symbol, for example Cu")
     group.add_argument(
@@ -78,6 +79,25 @@ def add_potential(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--lattice-constant", type=positive, metavar="A", help="edge of the cubic cell at rest [Å]"
     )
+
+
+def add_dynamics(group: argparse._ActionsContainer) -> None:
+    """Add the options of canonical dynamics besides the temperature."""
+    from prammol.core.defaults import DYNAMICS
+
+    for name, kind, unit, text in (
+        ("equilibrate", count, "N", "steps before the first snapshot"),
+        ("steps", count, "N", "steps with snapshots"),
+        ("every", count, "N", "steps between two snapshots"),
+        ("timestep", positive, "FS", "time step [fs]"),
+    ):
+        group.add_argument(
+            f"--{name}",
+            type=kind,
+            default=DYNAMICS[name],
+            metavar=unit,
+            help=f"{text} [%(default)s]",
+        )
 
 
 def potential_of(options: argparse.Namespace, element: str | None = None) -> Potential:

@@ -269,7 +269,8 @@ def _warn_of_fractions(comm: Communicator, name: str, data: Diffraction) -> None
         print(
             f"prammol: warning: {name}: counts of patch {listed} aren't whole numbers; if they "
             "were scaled, interpolated or had a background subtracted, their noise isn't that of "
-            "photons and neither misfit nor convergence can be trusted (docs/tutorials/own-data.md)",
+            "photons and neither misfit nor convergence can be trusted "
+            "(docs/tutorials/own-data.md)",
             file=sys.stderr,
         )
 

@@ -14,6 +14,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from prammol.cli.commands.common import (
+    add_dynamics,
     add_output,
     add_potential,
     command_line,
@@ -23,13 +24,18 @@ from prammol.cli.commands.common import (
     potential_of,
     seed,
 )
-from prammol.core.defaults import DYNAMICS, MEASUREMENT
+from prammol.core.defaults import MEASUREMENT
 
 if TYPE_CHECKING:
     from prammol.core.parallel import Communicator
     from prammol.diffraction.bragg_patch import BraggPatch
+    from prammol.diffraction.dataset import Diffraction
     from prammol.potentials.potential import Potential
     from prammol.structure.atoms import Atoms
+
+_HALF_WIDTH = 0.6
+# What --amplitude already says.
+_OF_THE_AMPLITUDE = ("points", "peak", "half_width", "temperature")
 
 EXAMPLES = """\
 examples:
@@ -37,6 +43,7 @@ examples:
   prammol simulate s.xyz --flux 1e18 --points 30 --background 5 -o coarse.h5
   prammol simulate s.xyz --flux 1e20 --peak=2,0,0 --peak=0,2,0 --peak=1,1,1 -o d200.h5
   mpiexec -n 2 prammol simulate s.xyz --flux 1e20 --temperature 300 -o warm.h5
+  prammol simulate s.xyz --flux 1e20 --amplitude a.npz --seed 2 -o warm2.h5
 """
 
 
@@ -55,9 +62,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--points",
         type=count,
-        default=MEASUREMENT["points"],
         metavar="N",
-        help="points along each edge [%(default)s]",
+        help=f"points along each edge [{MEASUREMENT['points']}]",
     )
     parser.add_argument(
         "--peak",
@@ -69,9 +75,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--half-width",
         type=positive,
-        default=0.6,
         metavar="RLU",
-        help="half the edge of a cube in reciprocal lattice units [0.6]",
+        help=f"half the edge of a cube in reciprocal lattice units [{_HALF_WIDTH}]",
     )
     parser.add_argument(
         "--wavelength",
@@ -90,25 +95,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     dynamics = parser.add_argument_group("dynamics")
     dynamics.add_argument("--temperature", type=positive, metavar="K", help="temperature [K]")
-    for name, kind, unit, text in (
-        ("equilibrate", count, "N", "steps before the first snapshot"),
-        ("steps", count, "N", "steps with snapshots"),
-        ("every", count, "N", "steps between two snapshots"),
-        ("timestep", positive, "FS", "time step [fs]"),
-    ):
-        dynamics.add_argument(
-            f"--{name}",
-            type=kind,
-            default=DYNAMICS[name],
-            metavar=unit,
-            help=f"{text} [%(default)s]",
-        )
+    add_dynamics(dynamics)
+    dynamics.add_argument(
+        "--amplitude",
+        metavar="FILE",
+        help="mean amplitude by prammol dynamics: no dynamics is run, the patches are its own",
+    )
     add_potential(parser)
 
 
 def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Simulate on all ranks, write on the first."""
-    from prammol.io import provenance, read_atoms, require_absent, write_diffraction
+    from prammol.io import read_atoms, require_absent
     from prammol.io.arrays import read_background
     from prammol.io.atomic_write import naming
     from prammol.simulation.counts import require_apart, simulate
@@ -121,6 +119,9 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
         return atoms
 
     atoms = on_root(comm, inputs)
+    if options.amplitude is not None:
+        on_root(comm, lambda: _write(options, _from_amplitude(options, atoms), None))
+        return 0
     potential = _potential(options, atoms)
     patches = _patches(options, atoms, potential)
     data = simulate(
@@ -138,20 +139,50 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
         timestep=options.timestep,
         background=on_root(comm, lambda: read_background(options.background, patches)),
     )
-
-    def write() -> None:
-        origin = provenance(
-            command=command_line(), seeds={"simulate": options.seed}, potential=potential
-        )
-        write_diffraction(options.output, data, origin, options.force)
-
-    on_root(comm, write)
-    if comm.is_root:
-        print(
-            f"{options.output}: {len(data.patches)} patches, {data.total_counts:.4g} photons, "
-            f"{data.meta['peak_counts']:.4g} in the brightest point, C = {data.meta['scale']:.4g}"
-        )
+    on_root(comm, lambda: _write(options, data, potential))
     return 0
+
+
+def _write(options: argparse.Namespace, data: Diffraction, potential: Potential | None) -> None:
+    from prammol.io import provenance, write_diffraction
+
+    seeds = {"simulate": options.seed}
+    if "dynamics_seed" in data.meta:
+        seeds["dynamics"] = data.meta["dynamics_seed"]
+    origin = provenance(command=command_line(), seeds=seeds, potential=potential)
+    write_diffraction(options.output, data, origin, options.force)
+    print(
+        f"{options.output}: {len(data.patches)} patches, {data.total_counts:.4g} photons, "
+        f"{data.meta['peak_counts']:.4g} in the brightest point, C = {data.meta['scale']:.4g}"
+    )
+
+
+def _from_amplitude(options: argparse.Namespace, atoms: Atoms) -> Diffraction:
+    """Return counts drawn from a mean amplitude that was computed before."""
+    from prammol.core.errors import InputError
+    from prammol.io.arrays import read_background
+    from prammol.io.mean_amplitude import read_mean_amplitude
+    from prammol.simulation.counts import draw_counts
+
+    given = [name for name in _OF_THE_AMPLITUDE if getattr(options, name) is not None]
+    if given:
+        msg = f"--{given[0].replace('_', '-')}: is the amplitude's own, leave it out"
+        raise InputError(msg)
+    mean = read_mean_amplitude(options.amplitude)
+    if mean.element != atoms.element:
+        msg = f"{options.amplitude}: is of {mean.element}, but {options.crystal} of {atoms.element}"
+        raise InputError(msg)
+    background = read_background(options.background, mean.patches)
+    return draw_counts(
+        mean.omega,
+        mean.patches,
+        mean.element,
+        options.flux,
+        options.seed,
+        options.wavelength,
+        mean.meta,
+        background,
+    )
 
 
 def _peak(text: str) -> tuple[float, ...]:
@@ -187,7 +218,12 @@ def _patches(
         edge, structure = potential.lattice_constant, potential.structure
     try:
         return innermost_patches(
-            atoms, options.points, edge, structure, options.peak, options.half_width
+            atoms,
+            options.points or MEASUREMENT["points"],
+            edge,
+            structure,
+            options.peak,
+            options.half_width or _HALF_WIDTH,
         )
     except InputError as error:
         msg = f"{options.crystal}: {error}"
