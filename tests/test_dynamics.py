@@ -4,6 +4,8 @@ import numpy as np
 from small_crystal import relaxed_ball
 
 from prammol.cli.main import run
+from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.photon_flux import scale_from_flux
 from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.io import read_atoms, read_diffraction, write_atoms
 from prammol.io.mean_amplitude import read_mean_amplitude, write_mean_amplitude
@@ -19,23 +21,8 @@ def test_a_short_trajectory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     numbers = ["--temperature", "5", "--seed", "3", "--points", "12", "--equilibrate", "100"]
     numbers += ["--timestep", "1"]
-    done = run(
-        [
-            "dynamics",
-            "s.xyz",
-            *numbers,
-            "--steps",
-            "400",
-            "--every",
-            "20",
-            "-o",
-            "a.npz",
-            "--mean",
-            "m.xyz",
-        ]
-        + ["--scattering", "f.npz"]
-    )
-    assert done == 0
+    outputs = ["-o", "a.npz", "--mean", "m.xyz", "--scattering", "f.npz"]
+    assert run(["dynamics", "s.xyz", *numbers, "--steps", "400", "--every", "20", *outputs]) == 0
     average = read_mean_amplitude("a.npz")
     omega, meta = average.omega, average.meta
     with np.load("a.npz") as kept:
@@ -84,3 +71,21 @@ def test_an_amplitude_brings_its_own_patches_and_element(tmp_path, monkeypatch, 
     assert run(start) == 2
     assert "one finite number for each point" in capsys.readouterr().err
     assert not (tmp_path / "d.h5").exists()
+
+
+def test_counts_are_drawn_from_the_averaged_amplitude(tmp_path, monkeypatch):
+    """Another wavelength has another solid angle of a point, and so another scale."""
+    monkeypatch.chdir(tmp_path)
+    write_atoms("s.xyz", Atoms([[0.0, 0.0, 0.0]], "Al"))
+    patches = paper_patches(6)
+    size = sum(p.size for p in patches)
+    omega = np.linspace(20, 40, size) * np.exp(1j * np.arange(size))
+    write_mean_amplitude("a.npz", MeanAmplitude(omega, patches, "Al", {"temperature": 300.0}))
+    command = "simulate s.xyz --amplitude a.npz --flux 1e18 --seed 7 --wavelength 1.1 -o d.h5"
+    assert run(command.split()) == 0
+    data = read_diffraction("d.h5")
+    assert data.meta["temperature"] == 300.0
+    expected = scale_from_flux(1e18, patches, "Al", 1.1) ** 2 * np.abs(omega) ** 2
+    drawn = np.concatenate([c.ravel() for c in data.counts])
+    chi2 = ((drawn - expected) ** 2 / expected).sum()
+    assert abs(chi2 - size) < 5 * np.sqrt(2 * size)

@@ -15,9 +15,7 @@ import yaml
 from matplotlib.text import Text
 
 from prammol.cli.main import build_parser
-from prammol.diffraction.bragg_patch import paper_patches
 from prammol.diffraction.dataset import Diffraction
-from prammol.diffraction.photon_flux import scale_from_flux
 from prammol.diffraction.support import support_from_truth
 from prammol.reconstruction.presets import PRESETS
 from prammol.simulation.averages import innermost_patches
@@ -409,22 +407,3 @@ def test_a_table_says_of_older_trials_what_is_known(monkeypatch):
     assert row["commit"] == "7654321"
     assert tables.origin_of("x", {})["date"] == "unknown"
     assert tables.origin_of("results/flux/bounds.csv")["commit"] == "1234567"
-
-
-@pytest.mark.usefixtures("scripts")
-def test_counts_of_a_temperature_follow_the_averaged_amplitude(tmp_path):
-    from counts import counts
-
-    patches = paper_patches(6)
-    size = sum(p.size for p in patches)
-    omega = np.linspace(20, 40, size) * np.exp(1j * np.arange(size))
-    np.savez(tmp_path / "a.npz", omega=omega, meta=json.dumps({"temperature": 300.0}))
-    flux = 1e18
-    crystal = Atoms([[0.0, 0.0, 0.0]], "Al")
-    data = counts(tmp_path / "a.npz", crystal, 6, flux, 7, 1.24)
-    assert isinstance(data, Diffraction)
-    assert data.meta["temperature"] == 300.0
-    expected = scale_from_flux(flux, patches, "Al", 1.24) ** 2 * np.abs(omega) ** 2
-    drawn = np.concatenate([c.ravel() for c in data.counts])
-    chi2 = ((drawn - expected) ** 2 / expected).sum()
-    assert abs(chi2 - size) < 5 * np.sqrt(2 * size)
