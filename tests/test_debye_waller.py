@@ -101,7 +101,7 @@ def test_displacements_are_found_from_counts(hopping):
     data = simulate(x, points=24, displacements=truth[classes], occupancies=present)
     shard = local_shard(data, COMM)
     factor = StructureFactor(shard.patches, 1e-9)
-    found = fit_displacements(PoissonMisfit(shard, factor), factor, x, classes, None, present)
+    found = fit_displacements(PoissonMisfit(shard, factor), x, classes, None, present)
     assert np.abs(found - truth).max() < 1e-3
     moving = ThermalStructureFactor(
         shard.patches, found[classes], LENGTH, 1e-9, occupancies=present
