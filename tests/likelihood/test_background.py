@@ -223,7 +223,7 @@ def test_the_difference_map_shows_a_missing_atom(rng):
     shard = local_shard(Diffraction(patches, counts, background=background), SERIAL)
     factor = StructureFactor(shard.patches, 1e-9)
     rest = np.delete(x, 40, axis=0)
-    difference = difference_map(PoissonMisfit(shard, factor), factor, SERIAL, rest)
+    difference = difference_map(PoissonMisfit(shard, factor), rest)
     assert difference(x[40][None])[0] == pytest.approx(-1, abs=0.25)
     assert np.abs(difference(rest)).max() < 0.5
 

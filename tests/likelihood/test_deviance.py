@@ -5,11 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prammol.likelihood.quasi_likelihood import (
-    EXTRA,
-    deviance,
-    noise_level,
-)
+from prammol.likelihood.deviance import deviance, noise_level
+from prammol.likelihood.quasi_likelihood import EXTRA
 
 
 def plain_share(counts, lam, extra=EXTRA):
