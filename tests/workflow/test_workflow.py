@@ -17,6 +17,7 @@ from matplotlib.text import Text
 from processes import ROOT
 
 from prammol.cli.main import build_parser
+from prammol.cli.settings import parse_settings
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.support import support_from_truth
 from prammol.reconstruction.presets import PRESETS
@@ -271,8 +272,10 @@ def test_what_is_not_configured_is_the_default_of_the_command_line(tmp_path):
     assert ran.returncode == 0, ran.stdout + ran.stderr
     parser = build_parser()
     simulate = parser.parse_args(["simulate", "s", "--flux", "1", "-o", "d"])
-    for name in ("points", "wavelength", "equilibrate", "steps", "every", "timestep"):
-        assert f" --{name} {getattr(simulate, name)} " in ran.stdout + ran.stderr, name
+    assert f" --wavelength {simulate.wavelength} " in ran.stdout + ran.stderr
+    dynamics = parser.parse_args(["dynamics", "s", "--temperature", "300", "-o", "a"])
+    for name in ("points", "equilibrate", "steps", "every", "timestep"):
+        assert f" --{name} {getattr(dynamics, name)} " in ran.stdout + ran.stderr, name
     reconstruct = parser.parse_args(["reconstruct", "d", "--support", "u", "-o", "r"])
     assert f" --preset {reconstruct.preset} " in ran.stdout + ran.stderr
     resolution = inspect.signature(support_from_truth).parameters["resolution"].default
@@ -324,6 +327,13 @@ def test_a_default_is_written_down_once():
     assert schema["properties"]["support"]["$ref"] == shared + "support"
     assert study["properties"]["dynamics"]["$ref"] == shared + "dynamics"
     assert {"$ref": shared + "reconstruction"} in study["allOf"]
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "smoke.yaml"])
+def test_every_setting_that_is_configured_exists(name):
+    studies = yaml.safe_load((ROOT / "config" / name).read_text())["studies"]
+    for study in studies.values():
+        parse_settings(study.get("preset", "default"), study.get("settings", []))
 
 
 def test_every_preset_can_be_configured():
