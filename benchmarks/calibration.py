@@ -32,7 +32,11 @@ from prammol.io import read_atoms, read_diffraction, read_reconstruction
 from prammol.potentials.potential import aluminium
 from prammol.reconstruction.loop import make_problem
 from prammol.reconstruction.model import Model
-from prammol.reconstruction.uncertainty.per_atom import doubt_of, misfit_of, spread_of_sets
+from prammol.reconstruction.uncertainty.per_atom import (
+    misfit_of,
+    site_probabilities,
+    spread_of_sets,
+)
 from prammol.reconstruction.uncertainty.positions import position_uncertainty
 
 ANYWHERE = Support(np.zeros(3), np.eye(3), np.ones((1, 1, 1), dtype=bool))
@@ -49,7 +53,7 @@ def examine(folder: Path, truth: np.ndarray) -> tuple[dict[str, Any], Any, Any]:
         model = Model(result.atoms.positions, result.scale, bond_energy=bond)
         misfit = misfit_of(problem, model)
         sigma = position_uncertainty(problem, model, 0, misfit.weight).posterior
-        doubt = doubt_of(problem, model, 0, misfit)
+        doubt = site_probabilities(problem, model, 0, misfit)
         sigma = np.hypot(sigma, spread_of_sets(problem, model, 0, doubt))
         atoms, vacant = np.split(doubt.occupied, [len(model.positions)])
     finally:

@@ -51,11 +51,14 @@ for width, style in ((1, "-"), (2, "--")):
         label = f"{width} standard deviation{'s' * (width > 1)}" if sign > 0 else None
         scatter.plot(end, sign * width * end, style, color="black", lw=1, label=label)
 scatter.set(xlabel="predicted standard deviation (pm)", ylabel="error along one axis (pm)")
+scatter.set_ylim(-4 * end[1], 4 * end[1])
+scatter.locator_params(nbins=5)
 scatter.legend(frameon=False, fontsize="small", loc="upper left")
 
 bins = np.geomspace(1e-3, 10, 60)
 bars.hist(with_potential.ravel(), bins, color="#0072B2", label="counts and potential")
 bars.hist(np.repeat(photons_alone, 3), bins, color="#D55E00", label="counts alone")
-bars.set(xscale="log", xlabel="standard deviation along one axis (pm)", ylabel="coordinates")
+bars.set(xscale="log", xlabel="standard deviation along one axis (pm)")
+bars.set_ylabel("coordinates")
 bars.legend(frameon=False)
 plt.show()

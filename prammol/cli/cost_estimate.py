@@ -18,7 +18,7 @@ from prammol.diffraction.support import Support
 from prammol.potentials.potential import Potential
 
 # Fitted to the resident memory of runs with 4679 atoms and 375 000 points on 1, 2 and 4
-# ranks, rounded up; docs/notebook/2026-11-scaling.md has the numbers.
+# ranks, rounded up; docs/explanation/parallel.md has the sum.
 BASE_BYTES = 130e6  # Python, numpy, LAMMPS and MPI before any data
 BYTES_PER_POINT = 250  # counts, mask, indices, q, and the complex fields that stages hold
 BYTES_PER_GRID_POINT = 8 * 16  # a NUFFT grid, twice as fine along each axis

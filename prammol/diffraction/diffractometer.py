@@ -195,7 +195,7 @@ def orientation_from_peaks(peaks: ArrayLike, hkl: ArrayLike) -> NDArray[np.float
     (3, 3) ndarray
         R with q_crystal = R q: the `orientation` of :meth:`Diffractometer.patch` that puts a
         scan into the crystal's frame; or, if data stay in the sample's frame, the
-        ``fill_lattice.orientation`` of preset paper (Kabsch, Acta Cryst. A32, 922 (1976)).
+        ``orientation`` of preset paper (Kabsch, Acta Cryst. A32, 922 (1976)).
 
     Raises
     ------

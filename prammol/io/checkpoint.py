@@ -36,7 +36,7 @@ from prammol.io.hdf5 import (
 )
 from prammol.potentials.potential import Potential
 from prammol.reconstruction.model import Model
-from prammol.reconstruction.presets import Preset
+from prammol.reconstruction.preset import Preset
 from prammol.reconstruction.state import LoopStatus, State
 from prammol.reconstruction.verdict import Verdict
 

@@ -19,7 +19,12 @@ from prammol.likelihood.poisson import (
     poisson_scale,
     residual_weights,
 )
-from prammol.likelihood.quasi_likelihood import Misfit, PoissonMisfit, honest_misfit, peak_window
+from prammol.likelihood.quasi_likelihood import (
+    Misfit,
+    PoissonMisfit,
+    misfit_with_model_error,
+    peak_window,
+)
 
 __all__ = [
     "DifferenceMap",
@@ -32,7 +37,7 @@ __all__ = [
     "difference_map",
     "expected_counts",
     "hold_out_blocks",
-    "honest_misfit",
+    "misfit_with_model_error",
     "noise_level",
     "peak_window",
     "poisson_log_likelihood",

@@ -125,14 +125,14 @@ def choose_sublattice(
     if len(found) == 1:
         return found[0]
     if number > len(found):
-        msg = f"phase_patches.sublattice is {number}, the peaks allow {len(found)} lattices"
+        msg = f"sublattice is {number}, the peaks allow {len(found)} lattices"
         raise DataError(msg)
     alike = [s for s in found if s.deviation < _ALIKE]
     if number == 0 and len(alike) != 1:
         msg = (
             f"{_ambiguity(found)}; {len(alike) or 'none'} of them {'are' if alike else 'is'} "
             f"{potential.structure} as the potential: measure another peak, or choose one with "
-            f"--set phase_patches.sublattice=1 to {len(found)}"
+            f"--set sublattice=1 to {len(found)}"
         )
         raise DataError(msg)
     return found[max(0, number - 1)]
@@ -154,7 +154,7 @@ def explain(peaks: NDArray[np.float64], potential: Potential, number: int = 0) -
     near = np.linalg.norm(_neighbours(chosen.dense, chosen.basis)[0])
     return (
         f"{_ambiguity(found)}; taken is {which}, neighbours at {near:.2f} Å "
-        f"(another: --set phase_patches.sublattice=1 to {len(found)})"
+        f"(another: --set sublattice=1 to {len(found)})"
     )
 
 

@@ -14,14 +14,19 @@ from __future__ import annotations
 from prammol.reconstruction.loop import make_problem, reconstruct
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.observer import Observer, Observers
-from prammol.reconstruction.presets import PRESETS, Preset, get_preset
+from prammol.reconstruction.preset import USER_SETTINGS, Loop, Preset, Setting
+from prammol.reconstruction.presets import PRESETS, get_preset
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.result import Reconstruction
+from prammol.reconstruction.setting_kinds import Checked
 from prammol.reconstruction.state import LoopStatus, Stage, State
 from prammol.reconstruction.verdict import Verdict, judge
 
 __all__ = [
     "PRESETS",
+    "USER_SETTINGS",
+    "Checked",
+    "Loop",
     "LoopStatus",
     "Model",
     "Observer",
@@ -29,6 +34,7 @@ __all__ = [
     "Preset",
     "Problem",
     "Reconstruction",
+    "Setting",
     "Stage",
     "State",
     "Verdict",

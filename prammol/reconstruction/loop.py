@@ -20,9 +20,11 @@ from prammol.potentials.lammps import Cluster
 from prammol.potentials.potential import Potential, aluminium
 from prammol.reconstruction.history import Record, record_of, require_finite
 from prammol.reconstruction.observer import Observer
-from prammol.reconstruction.presets import Preset, get_preset, stage_name
+from prammol.reconstruction.preset import Preset
+from prammol.reconstruction.presets import get_preset
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.result import Reconstruction
+from prammol.reconstruction.setting_kinds import name_of
 from prammol.reconstruction.state import LoopStatus, State
 from prammol.reconstruction.stopping import (
     good_enough_start,
@@ -219,7 +221,7 @@ class _Run:
         """Try starts until one is good; return the best, and the seconds of all."""
         plan, tried = self._plan, list[State]()
         total: dict[str, float] = {}
-        for number in range(plan.starts):
+        for number in range(plan.control.starts):
             state, seconds = self._applied(plan.start, State.empty(number), self._observer)
             tried.append(replace(state, handed=()))
             total = {name: total.get(name, 0.0) + value for name, value in seconds.items()}
@@ -235,7 +237,7 @@ class _Run:
         for stage in stages:
             begin = time.perf_counter()
             state = stage(self._problem, state)
-            name = stage_name(stage)
+            name = name_of(type(stage))
             seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begin
             if observer is not None and stage is not stages[-1]:
                 observer.started(name, state)
@@ -252,7 +254,7 @@ def _described(
         columns["mean_square_displacement"] = model.displacements
     if len(model.occupancies):
         columns["occupancy"] = model.occupancies
-    if not plan.error_bars:
+    if not plan.control.error_bars:
         return columns, None
     columns |= error_bars(problem, model, iteration)
     return columns, mean_density(problem, model, iteration)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from prammol.reconstruction.presets import Preset
+from prammol.reconstruction.preset import Preset
 from prammol.reconstruction.state import State
 
 _LAST = 2  # iterations that may hardly help
@@ -28,10 +28,10 @@ def good_enough_start(plan: Preset, tried: Sequence[State]) -> bool:
     # With few photons noise alone is worth many atoms: what explains the data is good.
     if best.verdict.explained:
         return True
-    if wrong[0] < plan.good_start * len(tried) * len(best.positions):
+    if wrong[0] < plan.control.good_start * len(tried) * len(best.positions):
         return True
     # Two that agree are as good as a model can be that doesn't explain all, of a warm crystal.
-    return len(tried) > 1 and wrong[1] < (1 + plan.same_start) * wrong[0]
+    return len(tried) > 1 and wrong[1] < (1 + plan.control.same_start) * wrong[0]
 
 
 def reason_to_stop(plan: Preset, state: State, idle: int, stalled: bool) -> str:
@@ -49,9 +49,9 @@ def reason_to_stop(plan: Preset, state: State, idle: int, stalled: bool) -> str:
     """
     if state.verdict.converged:
         return "converged"
-    if idle >= plan.patience or stalled:
+    if idle >= plan.control.patience or stalled:
         return "converged" if state.verdict.explained else "patience"
-    if state.status.iteration >= plan.max_iterations:
+    if state.status.iteration >= plan.control.max_iterations:
         return "max_iterations"
     return ""
 
@@ -65,19 +65,19 @@ def is_stalled(plan: Preset, state: State, history: Sequence[dict[str, Any]]) ->
     """Tell whether the last two iterations, the one at hand included, hardly helped."""
     now = state.verdict
     wrong = [r["wrong"] for r in history if "wrong" in r]
-    if plan.least_progress == 0 or now.explained or len(wrong) < max(len(history), _LAST):
+    if plan.control.least_progress == 0 or now.explained or len(wrong) < max(len(history), _LAST):
         return False
     if now.wrong > _FEW * len(state.positions):
         return False
     before = min(wrong[: 1 - _LAST])
-    return min(*wrong[1 - _LAST :], now.wrong) > (1.0 - plan.least_progress) * before
+    return min(*wrong[1 - _LAST :], now.wrong) > (1.0 - plan.control.least_progress) * before
 
 
 def is_stalling(plan: Preset, history: Sequence[dict[str, Any]]) -> bool:
     """Tell whether the last iteration hardly lowered the misfit, though few atoms are wrong."""
     wrong = [r.get("wrong", 0.0) for r in history[-2:]]
-    if plan.least_progress == 0 or len(wrong) < 2 or wrong[0] <= 0:
+    if plan.control.least_progress == 0 or len(wrong) < 2 or wrong[0] <= 0:
         return False
     if wrong[1] > _FEW * history[-1]["atoms"]:
         return False
-    return bool(wrong[1] > (1.0 - plan.least_progress) * wrong[0])
+    return bool(wrong[1] > (1.0 - plan.control.least_progress) * wrong[0])

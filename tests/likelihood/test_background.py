@@ -18,7 +18,7 @@ from prammol.likelihood.difference_map import difference_map
 from prammol.likelihood.poisson import poisson_log_likelihood, poisson_scale, residual_weights
 from prammol.likelihood.quasi_likelihood import EXTRA, PoissonMisfit
 from prammol.reconstruction.stages.paper.fit_positions import NegativeLogLikelihood
-from prammol.reconstruction.stages.paper.grid_walk import GridWalk
+from prammol.reconstruction.stages.paper.grid_likelihood import GridLikelihood
 
 SERIAL = Communicator()
 
@@ -256,7 +256,7 @@ def test_the_grid_walk_knows_the_likelihood(case):
     counts, background, q = seen(measured)
     problem = make_problem(measured, x=x)
     held, new = x[:9], x[9:]
-    walk = GridWalk(problem, shard.valid, problem.factor.forward(held), SCALE, held, new)
+    walk = GridLikelihood(problem, shard.valid, problem.factor.forward(held), SCALE, held, new)
 
     def likelihood(y):
         lam = SCALE**2 * power(q, y) + background

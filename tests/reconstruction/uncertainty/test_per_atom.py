@@ -18,7 +18,7 @@ from prammol.reconstruction.occupancy.candidate_sites import CandidateSites, Exp
 from prammol.reconstruction.occupancy.relaxed_moves import (
     with_neighbours_relaxed,
 )
-from prammol.reconstruction.uncertainty.per_atom import Doubt, doubt_of, error_bars, spread_of_sets
+from prammol.reconstruction.uncertainty.per_atom import SiteProbabilities, site_probabilities, error_bars, spread_of_sets
 
 
 @pytest.mark.parametrize("seed", [2, 9, 10])
@@ -38,7 +38,7 @@ def test_the_confidence_of_an_atom_is_what_the_data_say_with_its_surroundings_re
     fixed, given_way = (half - e.slope[k] - cost for e in (near, relaxed))
     assert fixed > 3.0
     assert abs(given_way) < 0.6 * fixed
-    doubt = doubt_of(problem, judged_state(problem, full, LOW_SIGNAL).model, 0, misfit)
+    doubt = site_probabilities(problem, judged_state(problem, full, LOW_SIGNAL).model, 0, misfit)
     assert doubt.occupied[MIDDLE] < 0.5
 
 
@@ -77,7 +77,7 @@ def doubtful():
     occupied[outermost] = 0.5
     misfit = PoissonMisfit(problem.shard, problem.factor)
     sites = CandidateSites(misfit, problem.potential, x, np.ones(len(x), dtype=bool))
-    yield problem, x, Doubt(sites, near, occupied)
+    yield problem, x, SiteProbabilities(sites, near, occupied)
     problem.cluster.close()
 
 

@@ -1,4 +1,4 @@
-"""Sample sets of atoms of a faint crystal at falling temperature."""
+"""Sample sets of atoms of a low-signal crystal at falling temperature."""
 
 from __future__ import annotations
 
@@ -7,19 +7,28 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.likelihood.quasi_likelihood import PoissonMisfit, honest_misfit
+from prammol.likelihood.quasi_likelihood import PoissonMisfit, misfit_with_model_error
 from prammol.reconstruction.occupancy.bond_energy import learnt_bond
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.occupancy.gibbs_sampling import swept
-from prammol.reconstruction.occupancy.low_signal import low_gain_per_atom
+from prammol.reconstruction.occupancy.low_signal import is_low_gain
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.rotation_strain import align_strained
+from prammol.reconstruction.setting_kinds import (
+    Accuracy,
+    AtLeastOne,
+    Checked,
+    Count,
+    NonNegative,
+    Positive,
+    Whole,
+)
 from prammol.reconstruction.state import State
 from prammol.structure.vacant_sites import vacant_sites
 
 
 @dataclass(frozen=True)
-class Anneal:
+class Anneal(Checked):
     """Leave the local optima of a crystal whose single atoms are hardly seen.
 
     Simulated annealing (Kirkpatrick et al., Science 220, 671 (1983)) of the occupancies of the
@@ -31,7 +40,7 @@ class Anneal:
     the misfit is taken back: it has shifted a layer. In each pass more is learnt of what a bond is
     worth (:mod:`prammol.reconstruction.occupancy.bond_energy`); the last passes sample at 1 with
     that. While the surface still has to move bonds are worth less: with the right worth it freezes
-    where it is. Does nothing to a crystal that isn't faint
+    where it is. Does nothing to a crystal whose atoms are seen
     (:mod:`prammol.reconstruction.occupancy.low_signal`).
 
     Attributes
@@ -62,17 +71,17 @@ class Anneal:
         Accuracy of the Fourier transforms.
     """
 
-    passes: int = 5
-    more: int = 2
-    bond: float = 1.0
-    sweeps: int = 30
-    hot: float = 5.0
-    held: float = 0.2
-    counted: int = 20
-    considered: int = 5
-    floor: float = 0.05
-    force_tolerance: float = 1e-2
-    epsilon: float = 1e-5
+    passes: Whole = 5
+    more: Whole = 2
+    bond: NonNegative = 1.0
+    sweeps: Count = 30
+    hot: AtLeastOne = 5.0
+    held: NonNegative = 0.2
+    counted: Count = 20
+    considered: Count = 5
+    floor: NonNegative = 0.05
+    force_tolerance: Positive = 1e-2
+    epsilon: Accuracy = 1e-5
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one pass."""
@@ -85,8 +94,8 @@ class Anneal:
         omega = factor.forward(x)
         exact = PoissonMisfit(problem.shard, factor)
         scale = exact.scale(omega)
-        worth = exact.cost_of_one(omega, scale)
-        if not low_gain_per_atom(worth):
+        worth = exact.cost_of_one_atom(omega, scale)
+        if not is_low_gain(worth):
             return state
         hot = self.hot if annealing and worth > self.held else 1.0
         bond = self.bond if annealing else state.model.bond_energy
@@ -108,8 +117,8 @@ class Anneal:
         state = replace(state, model=replace(state.model, bond_energy=learnt))
         here = sites.positions[taken]
         y, _, _ = problem.cluster.relax(here, force_tolerance=self.force_tolerance)
-        honest = honest_misfit(problem.shard, factor, factor.forward(y), len(y))
-        y, _ = align_strained(honest, y, here)
+        widened = misfit_with_model_error(problem.shard, factor, factor.forward(y), len(y))
+        y, _ = align_strained(widened, y, here)
         # The start follows the noise: its misfit tells nothing.
         if 0 < iteration < self.passes:
             before, after = (exact.field(o)[0] for o in (omega, factor.forward(y)))

@@ -13,13 +13,23 @@ from prammol.reconstruction.model import Model
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.occupancy.continuous import fit_occupancies
 from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.setting_kinds import (
+    Accuracy,
+    Checked,
+    Counts,
+    NonNegative,
+    Part,
+    Positive,
+    Positives,
+    Whole,
+)
 from prammol.reconstruction.stages.default.phase_patches import SiteGuesses
 from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import coarser
 
 
 @dataclass(frozen=True)
-class ChooseSites:
+class ChooseSites(Checked):
     """Choose among the sites, starting from every shift of the lattice against the shape.
 
     Flips choose the shifts worth pursuing, and with few photons the best set. With many,
@@ -53,15 +63,15 @@ class ChooseSites:
         Accuracy of the Fourier transforms.
     """
 
-    floor: float = 0.05
-    threshold: float = 0.5
-    rounds: tuple[tuple[int, int], ...] = ((64, 1), (16, 1), (4, 6))
-    significance: float = 5.0
-    finalists: int = 2
-    blurs: tuple[float, ...] = (0.75, 0.5)
-    inside: float = 0.999
-    iterations: int = 30
-    epsilon: float = 1e-5
+    floor: NonNegative = 0.05
+    threshold: Part = 0.5
+    rounds: Counts = ((64, 1), (16, 1), (4, 6))
+    significance: Positive = 5.0
+    finalists: Whole = 2
+    blurs: Positives = (0.75, 0.5)
+    inside: Part = 0.999
+    iterations: Whole = 30
+    epsilon: Accuracy = 1e-5
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return a state whose atoms are sites; the shift with the least misfit wins."""

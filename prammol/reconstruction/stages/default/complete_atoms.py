@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from prammol.likelihood.difference_map import difference_map
-from prammol.likelihood.quasi_likelihood import PoissonMisfit, honest_misfit
+from prammol.likelihood.quasi_likelihood import PoissonMisfit, misfit_with_model_error
 from prammol.reconstruction.occupancy.candidate_sites import (
     CandidateSites,
     Choice,
@@ -23,6 +23,15 @@ from prammol.reconstruction.occupancy.low_signal import is_low_signal
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.restrained_fit import restrained_fit
 from prammol.reconstruction.refinement.rotation_strain import align_strained
+from prammol.reconstruction.setting_kinds import (
+    Accuracy,
+    Checked,
+    Count,
+    NonNegative,
+    Parts,
+    Positive,
+    Whole,
+)
 from prammol.reconstruction.stages.default.acceptance import Acceptance
 from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import coarser
@@ -35,7 +44,7 @@ _TOGETHER = 3.0  # changes closer than this hang together [neighbour distances]
 
 
 @dataclass(frozen=True)
-class CompleteAtoms:
+class CompleteAtoms(Checked):
     """Add what the data and the bonds want, remove what they deny.
 
     Vacant sites of the lattice beside the object and minima of the difference map become
@@ -47,8 +56,8 @@ class CompleteAtoms:
     atoms into other basins of the energy; then, while the data contradict the object, single
     changes are tried. After an iteration that hardly lowered the misfit (`LoopStatus.stalling`)
     groups, thresholds and single changes are left out: what is wrong then isn't a matter of which
-    atoms exist. Does nothing to a faint crystal, where the best set would follow the noise: see
-    :class:`~prammol.reconstruction.stages.default.anneal.Anneal`.
+    atoms exist. Does nothing to a low-signal crystal, where the best set would follow the noise:
+    see :class:`~prammol.reconstruction.stages.default.anneal.Anneal`.
 
     Attributes
     ----------
@@ -65,7 +74,7 @@ class CompleteAtoms:
     nearly : float
         Pulling and single changes are tried only when the misfit is worth fewer missing
         atoms than this part of all.
-    pulls : int
+    restrained_iterations : int
         L-BFGS iterations of all positions on the misfit plus `stiffness` times the energy.
     stiffness : float
         Weight of the energy in that [1/eV].
@@ -84,19 +93,19 @@ class CompleteAtoms:
         (:mod:`prammol.reconstruction.subsampling`), and all if these change nothing.
     """
 
-    depth: float = 0.2
-    groups: int = 8
-    thresholds: tuple[float, ...] = (0.5, 0.35, 0.65, 0.2, 0.8)
-    iterations: int = 15
-    singles: int = 16
-    nearly: float = 0.25
-    pulls: int = 30
-    stiffness: float = 100.0
-    points: int = 40
-    force_tolerance: float = 1e-2
-    final_tolerance: float = 1e-4
-    epsilon: float = 1e-5
-    many: float = 10.0
+    depth: Positive = 0.2
+    groups: Whole = 8
+    thresholds: Parts = (0.5, 0.35, 0.65, 0.2, 0.8)
+    iterations: Whole = 15
+    singles: Whole = 16
+    nearly: NonNegative = 0.25
+    restrained_iterations: Whole = 30
+    stiffness: NonNegative = 100.0
+    points: Count = 40
+    force_tolerance: Positive = 1e-2
+    final_tolerance: Positive = 1e-4
+    epsilon: Accuracy = 1e-5
+    many: NonNegative = 10.0
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one round; ``selected`` tells whether it changed."""
@@ -115,13 +124,13 @@ class CompleteAtoms:
         omega = factor.forward(x)
         if is_low_signal(problem.shard, factor, omega):
             return state
-        misfit = honest_misfit(problem.shard, factor, omega, len(x))
+        misfit = misfit_with_model_error(problem.shard, factor, omega, len(x))
         # The floor changes which strain is best: compare like with like.
         x, value = align_strained(misfit, x, x)
         candidates = self._candidates(problem, state, misfit, x)
         sites = CandidateSites.around(misfit, problem.potential, x, candidates)
         choice = sites.choose(sites.taken, depth=self.depth)
-        one = misfit.cost_of_one(omega, state.model.scale)
+        one = misfit.cost_of_one_atom(omega, state.model.scale)
         state = state.moved(x)
         verdict = state.verdict
         tolerances = (self.force_tolerance, self.final_tolerance)
@@ -138,7 +147,9 @@ class CompleteAtoms:
         if found is None and not stuck:
             found = acceptance.first(chain(self._in_groups(sites, choice), thresholds))
         if found is None and verdict.wrong < self.nearly * len(x):
-            fitted = restrained_fit(misfit, problem.cluster, x, self.stiffness, self.pulls)
+            fitted = restrained_fit(
+                misfit, problem.cluster, x, self.stiffness, self.restrained_iterations
+            )
             # Worth going on for: a tenth of what is left.
             y = acceptance.better(fitted, max(0.1 * verdict.wrong * one, acceptance.gain))
             if y is not None:

@@ -26,6 +26,7 @@ from prammol.phasing.lattice_from_peaks import (
 )
 from prammol.phasing.lattice_shift import shifted_weights
 from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.setting_kinds import Checked, Count, Part, Positive, Whole
 from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import spare, thinned_grid
 
@@ -47,7 +48,7 @@ class SiteGuesses:
 
 
 @dataclass(frozen=True)
-class PhasePatches:
+class PhasePatches(Checked):
     """Phase the patches by HIO/ER and find the sites where their waves are in phase.
 
     Lattice constant, orientation, defects and number of atoms come from the data
@@ -76,13 +77,13 @@ class PhasePatches:
         potential's first; 0 is the potential's.
     """
 
-    blur: float = 0.75
-    iterations: int = 400
-    attempts: int = 4
-    envelope: float = 0.1
-    threshold: float = 0.1
-    shift_steps: int = 4
-    sublattice: int = 0
+    blur: Positive = 0.75
+    iterations: Count = 400
+    attempts: Count = 4
+    envelope: Part = 0.1
+    threshold: Part = 0.1
+    shift_steps: Count = 4
+    sublattice: Whole = 0
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Hand on all sites and, for each shift of the lattice, :class:`SiteGuesses`."""

@@ -8,19 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.likelihood.quasi_likelihood import honest_misfit
+from prammol.likelihood.quasi_likelihood import misfit_with_model_error
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.occupancy.gibbs_sampling import sample_near
 from prammol.reconstruction.occupancy.low_signal import is_low_signal
 from prammol.reconstruction.occupancy.relaxed_moves import Moves, cheapest_moves, relaxed_costs
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.rotation_strain import align_strained
+from prammol.reconstruction.setting_kinds import Accuracy, Checked, NonNegative, Positive, Whole
 from prammol.reconstruction.stages.default.acceptance import Acceptance
 from prammol.reconstruction.state import State
 
 
 @dataclass(frozen=True)
-class ReconsiderAtoms:
+class ReconsiderAtoms(Checked):
     """Put in or take out the atoms that are in doubt, their neighbours relaxed.
 
     With fewer than some 3e17 photons/um^2 for 5000 atoms the data don't contradict an object of
@@ -32,7 +33,8 @@ class ReconsiderAtoms:
     (:mod:`prammol.reconstruction.occupancy.relaxed_moves`). What gains in misfit and prior of
     bonds once all atoms are relaxed is kept.
 
-    Does nothing to a faint crystal, where the best set would follow the noise.
+    Does nothing to a low-signal crystal (:mod:`prammol.reconstruction.occupancy.low_signal`),
+    where the best set would follow the noise.
 
     Attributes
     ----------
@@ -49,13 +51,13 @@ class ReconsiderAtoms:
         As for :class:`~prammol.reconstruction.stages.default.complete_atoms.CompleteAtoms`.
     """
 
-    moves: int = 48
-    within: float = 0.8
-    tried: int = 8
-    nearly: float = 0.25
-    force_tolerance: float = 1e-2
-    final_tolerance: float = 1e-4
-    epsilon: float = 1e-5
+    moves: Whole = 48
+    within: NonNegative = 0.8
+    tried: Whole = 8
+    nearly: NonNegative = 0.25
+    force_tolerance: Positive = 1e-2
+    final_tolerance: Positive = 1e-4
+    epsilon: Accuracy = 1e-5
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one round; ``selected`` tells whether it changed."""
@@ -66,12 +68,12 @@ class ReconsiderAtoms:
         omega = factor.forward(x)
         if is_low_signal(problem.shard, factor, omega):
             return state
-        misfit = honest_misfit(problem.shard, factor, omega, len(x))
+        misfit = misfit_with_model_error(problem.shard, factor, omega, len(x))
         x, value = align_strained(misfit, x, x)
         sites = CandidateSites.beside(problem, misfit, x)
         was = sites.taken
         choice = sites.choose(was)
-        one = misfit.cost_of_one(omega, state.model.scale)
+        one = misfit.cost_of_one_atom(omega, state.model.scale)
         tolerances = (self.force_tolerance, self.final_tolerance)
         state = state.moved(x)
         acceptance = Acceptance(problem, sites, choice.prior, state, value, one, tolerances)

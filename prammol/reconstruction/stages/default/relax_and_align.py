@@ -12,6 +12,7 @@ from prammol.reconstruction.occupancy.candidate_sites import LEAST_GAIN
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.rotation_strain import align_strained
 from prammol.reconstruction.refinement.score_test import misplaced
+from prammol.reconstruction.setting_kinds import Checked, NonNegative, Positive, Whole
 from prammol.reconstruction.state import State
 from prammol.reconstruction.verdict import judge
 
@@ -20,7 +21,7 @@ _LONGEST = 0.25  # move of a single atom [neighbour distances]
 
 
 @dataclass(frozen=True)
-class RelaxAndAlign:
+class RelaxAndAlign(Checked):
     """Relax all atoms tightly, turn and strain it as the data want, take the Poisson scale.
 
     The positions are those of the minimum of the energy nearest to where the data put the
@@ -47,12 +48,12 @@ class RelaxAndAlign:
         How often, at most, single atoms are moved.
     """
 
-    force_tolerance: float = 1e-6
-    rough_tolerance: float = 1e-4
-    coarse_tolerance: float = 1e-2
-    many: float = 10.0
-    significance: float = 5.0
-    moves: int = 3
+    force_tolerance: Positive = 1e-6
+    rough_tolerance: Positive = 1e-4
+    coarse_tolerance: Positive = 1e-2
+    many: NonNegative = 10.0
+    significance: Positive = 5.0
+    moves: Whole = 3
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with refined positions and scale."""

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from prammol.likelihood.atom_gains import ROUGH, single_atom_gains
 from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.setting_kinds import Checked, Count, NonNegative, Part
 from prammol.reconstruction.stages.paper.fit_positions import TrainingPoints
 from prammol.reconstruction.stages.paper.generate_candidates import Candidates
-from prammol.reconstruction.stages.paper.grid_walk import Cell, GridWalk
+from prammol.reconstruction.stages.paper.grid_likelihood import Cell, GridLikelihood
 from prammol.reconstruction.stages.paper.heldout_likelihood import HeldOutPoints
 from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import coarser, places_in
@@ -24,7 +25,7 @@ _MOVES = [(a, b) for a in (1, 0, -1) for b in (1, 0, -1) if (a, b) != (0, 0)]
 
 
 @dataclass(frozen=True)
-class CrossValidate:
+class CrossValidate(Checked):
     """Remove and add atoms while the likelihood of the held-out points grows (Algorithm 1, 7-14).
 
     Atoms in the object and positions outside it are each sorted by their effect on
@@ -57,11 +58,11 @@ class CrossValidate:
         until nothing changes.
     """
 
-    terms: int = 3
-    tolerance: float = 1e-4
-    max_rounds: int = 1000
-    part: float = 0.125
-    little: float = 0.003
+    terms: Count = 3
+    tolerance: NonNegative = 1e-4
+    max_rounds: Count = 1000
+    part: Part = 0.125
+    little: NonNegative = 0.003
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with the selected atoms and their changes counted."""
@@ -129,7 +130,9 @@ class CrossValidate:
             order = np.argsort(-gains, kind="stable")
             leave, enter = order[inside[order]], order[~inside[order]]
             votes = judge.sample(omega, part, rng) if part < 1 else judge.points
-            walk = GridWalk(problem, votes, omega, judge.scale, pool[leave], pool[enter], part < 1)
+            walk = GridLikelihood(
+                problem, votes, omega, judge.scale, pool[leave], pool[enter], part < 1
+            )
             cell, gain = grid_search((len(leave), len(enter)), walk.gains, least)
             changed = inside.copy()
             changed[leave[: cell[0]]] = False

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.core.errors import InputError
 from prammol.diffraction.dataset import Diffraction, Shard
 from prammol.likelihood.poisson import amplitude_scale, expected_counts, residual_weights
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.bfgs import bfgs
+from prammol.reconstruction.setting_kinds import Checked, SmallerPart, Whole
 from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import coarser, places_in
 
@@ -32,7 +32,7 @@ class TrainingPoints:
 
 
 @dataclass(frozen=True)
-class FitPositions:
+class FitPositions(Checked):
     """Fit all coordinates to a random small part of the points, then C to all (Algorithm 1, 2-5).
 
     Where patches have points to spare (:mod:`prammol.reconstruction.subsampling`), the random
@@ -47,8 +47,8 @@ class FitPositions:
         Most iterations of the optimiser.
     """
 
-    fraction: float = 0.005
-    iterations: int = 10
+    fraction: SmallerPart = 0.005
+    iterations: Whole = 10
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with fitted positions, C by Eq. 9, and the points used."""
@@ -92,7 +92,7 @@ def training_points(
     shard : Shard
         This rank's points, or some of them.
     fraction : float
-        Part of the valid points to draw, at least one.
+        Part of the valid points to draw, between 0 and 1; at least one is.
     rng : numpy.random.Generator
         In the same state on all ranks.
 
@@ -100,15 +100,7 @@ def training_points(
     -------
     (m,) bool ndarray
         True for this rank's points that were drawn.
-
-    Raises
-    ------
-    InputError
-        If the fraction isn't between 0 and 1.
     """
-    if not 0 < fraction < 1:
-        msg = f"fit_positions.fraction is {fraction}, expected a number between 0 and 1"
-        raise InputError(msg)
     valid = np.flatnonzero(np.concatenate([np.ravel(v) for v in data.valid]))
     drawn = rng.choice(valid, max(1, round(fraction * len(valid))), replace=False)
     chosen = np.zeros(shard.total_points, dtype=bool)

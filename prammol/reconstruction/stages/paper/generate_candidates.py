@@ -10,6 +10,7 @@ from scipy.spatial import Delaunay, QhullError, cKDTree
 
 from prammol.diffraction.support import Support
 from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.setting_kinds import Checked, NonNegative, Positive, Whole
 from prammol.reconstruction.state import State
 from prammol.structure.separation import apart
 
@@ -30,7 +31,7 @@ class Candidates:
 
 
 @dataclass(frozen=True)
-class GenerateCandidates:
+class GenerateCandidates(Checked):
     """Propose new atoms: in the gaps, along the forces, and at random (Algorithm 1, 6).
 
     The proposals are filtered, each is relaxed with the object fixed, and they are
@@ -54,18 +55,18 @@ class GenerateCandidates:
         where the centre of the object is. A translation changes no intensity, so the crystal's
         place against the support is only known to about half a lattice vector, and not even
         that after a random start; with 0, the atoms on one side can never be proposed.
-    settle : int
+    slack_after : int
         Iterations before the slack is used. First the support decides which atoms
         of the start stay: given room at once, the crystal may grow on the wrong side.
     """
 
-    distance: float = 0.75
-    gap: float = 2.0
-    force: float = 0.05
-    random: float = 0.2
-    reach: float = 1.5
-    slack: float = 1.0
-    settle: int = 5
+    distance: Positive = 0.75
+    gap: Positive = 2.0
+    force: NonNegative = 0.05
+    random: NonNegative = 0.2
+    reach: Positive = 1.5
+    slack: NonNegative = 1.0
+    slack_after: Whole = 5
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with new candidates."""
@@ -76,7 +77,7 @@ class GenerateCandidates:
         _, forces = problem.cluster.energy_forces(x)
         least = self.distance * unit
         slack, drift = 0.0, None
-        if state.status.iteration >= self.settle and self.slack > 0:
+        if state.status.iteration >= self.slack_after and self.slack > 0:
             slack = self.slack * unit
             drift = x.mean(axis=0) - problem.support.centre
         adatoms = np.concatenate(
@@ -173,7 +174,7 @@ def filtered(
     x: Positions,
     distance: float,
     support: Support,
-    slack: float = 0.0,
+    slack: NonNegative = 0.0,
     drift: Positions | None = None,
 ) -> Positions:
     """Return the positions in or near the support that are close to no atom and to no other.

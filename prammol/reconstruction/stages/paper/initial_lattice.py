@@ -12,12 +12,13 @@ from prammol.diffraction.support import Support
 from prammol.likelihood.poisson import amplitude_scale
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.setting_kinds import Axes, Checked, NonNegative, Positive
 from prammol.reconstruction.state import State
 from prammol.structure.separation import apart
 
 
 @dataclass(frozen=True)
-class FillLattice:
+class FillLattice(Checked):
     """Fill the support with a perfect lattice at a random place (the paper's start).
 
     The lattice has the structure of the potential (fcc or bcc) and the right
@@ -32,8 +33,8 @@ class FillLattice:
         Rows are the directions of the cubic axes, a rotation matrix.
     """
 
-    lattice_constant: float = 0.0
-    orientation: tuple[tuple[float, float, float], ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+    lattice_constant: NonNegative = 0.0
+    orientation: Axes = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with the lattice's atoms, whatever atoms it had."""
@@ -43,7 +44,7 @@ class FillLattice:
         edge = self.lattice_constant or potential.lattice_constant * 80 / 81
         axes = np.array(self.orientation, dtype=float)
         if axes.shape != (3, 3) or not np.allclose(axes @ axes.T, np.eye(3), atol=1e-3):
-            msg = "fill_lattice.orientation must be a rotation matrix, three orthogonal unit rows"
+            msg = "orientation must be a rotation matrix, three orthogonal unit rows"
             raise InputError(msg)
         x = lattice_in_support(problem.support, edge * axes, basis, shift)
         if len(x) == 0:
@@ -90,7 +91,7 @@ def lattice_in_support(
 
 
 @dataclass(frozen=True)
-class FillAtRandom:
+class FillAtRandom(Checked):
     """Put a random number of atoms at random places in the support (paper, "Results").
 
     The harder of the paper's starts: nothing is known of the lattice.
@@ -107,10 +108,10 @@ class FillAtRandom:
         The atoms are relaxed until the norm of all forces is below this [eV/Å].
     """
 
-    fewest: float = 0.5
-    most: float = 1.0
-    apart: float = 0.75
-    force_tolerance: float = 1.0
+    fewest: NonNegative = 0.5
+    most: NonNegative = 1.0
+    apart: NonNegative = 0.75
+    force_tolerance: Positive = 1.0
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with random atoms, whatever atoms it had."""

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.setting_kinds import Checked, NonNegative, PartOrNone, Positive, Whole
 from prammol.reconstruction.state import State
 from prammol.structure.separation import apart
 
 
 @dataclass(frozen=True)
-class RelaxSubset:
+class RelaxSubset(Checked):
     """Relax the atoms of high energy and a random half of the others (Algorithm 1, 15).
 
     The other atoms stay fixed: physics enters, but not so strongly that the object
@@ -39,13 +40,13 @@ class RelaxSubset:
         describes them.
     """
 
-    fraction: float = 0.5
-    cutoff: float = 0.5
-    force_tolerance: float = 1e-2
-    max_iterations: int = 200
-    coarse_iterations: int = 40
-    many: int = 10
-    overlap: float = 0.5
+    fraction: PartOrNone = 0.5
+    cutoff: NonNegative = 0.5
+    force_tolerance: Positive = 1e-2
+    max_iterations: Whole = 200
+    coarse_iterations: Whole = 40
+    many: Whole = 10
+    overlap: NonNegative = 0.5
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with relaxed positions."""

@@ -12,7 +12,7 @@ from small_crystal import make_problem, relaxed_ball, simulate
 from prammol.diffraction.bragg_patch import cubic_patch
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.structure_factor import direct_structure_factor
-from prammol.reconstruction.stages.paper.grid_walk import GridWalk
+from prammol.reconstruction.stages.paper.grid_likelihood import GridLikelihood
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,8 @@ def few(rng, request):
 def asked(monkeypatch):
     """Of how many points each question of a walk is, in order."""
     numbers = []
-    gains = GridWalk.gains
+    gains = GridLikelihood.gains
     monkeypatch.setattr(
-        GridWalk, "gains", lambda w, *a: numbers.append(len(w._counts)) or gains(w, *a)
+        GridLikelihood, "gains", lambda w, *a: numbers.append(len(w._counts)) or gains(w, *a)
     )
     return numbers

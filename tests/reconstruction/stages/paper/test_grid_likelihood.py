@@ -8,7 +8,7 @@ from candidates import SCALE, likelihood
 
 from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.reconstruction.stages.paper.cross_validate import grid_search
-from prammol.reconstruction.stages.paper.grid_walk import GridWalk
+from prammol.reconstruction.stages.paper.grid_likelihood import GridLikelihood
 
 
 def table_search(table, tolerance=0.0):
@@ -62,7 +62,7 @@ def test_the_likelihood_of_every_cell_is_that_of_direct_sums(few):
     q, counts = problem.factor.q, problem.shard.counts
     points = problem.shard.valid
     start = np.concatenate([leave, rest])
-    walk = GridWalk(problem, points, problem.factor.forward(start), SCALE, leave, enter)
+    walk = GridLikelihood(problem, points, problem.factor.forward(start), SCALE, leave, enter)
     base = likelihood(q, counts, start)
     for here, cell in [
         ((0, 0), (1, 0)), ((1, 0), (1, 1)), ((1, 1), (2, 2)), ((2, 2), (3, 3)),
@@ -82,7 +82,7 @@ def test_points_have_the_weights_that_are_given(few, rng):
     for sampled in (True, False):
         votes = np.where(rng.random(problem.shard.size) < 0.2, rng.uniform(1, 9, len(counts)), 0)
         omega = problem.factor.forward(sites[:8])
-        walk = GridWalk(problem, votes, omega, SCALE, sites[:3], sites[8:11], sampled)
+        walk = GridLikelihood(problem, votes, omega, SCALE, sites[:3], sites[8:11], sampled)
 
         def seen(x, votes=votes):
             lam = np.abs(SCALE * direct_structure_factor(q, x)) ** 2

@@ -15,7 +15,7 @@ _BLOCK = 32768
 _KEPT_WAVES = 8
 
 
-class GridWalk:
+class GridLikelihood:
     """The likelihood of neighbouring cells of the grid, by adding and subtracting single waves.
 
     The field is kept in double precision; likelihoods are computed in single precision
