@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from processes import mpiexec, run
-from states import state_of
 
 from prammol.cli.commands.checkpointing import Checkpointing, fresh
 from prammol.cli.sigterm import Termination
@@ -140,26 +139,6 @@ def put_checkpoint(whole: Path, folder: Path, iteration: int = 2) -> Path:
     path = folder / "r.checkpoint.h5"
     shutil.copy(whole / f"{iteration}.r.checkpoint.h5", path)
     return path
-
-
-@pytest.fixture
-def saved(rng):
-    state = state_of(
-        rng.normal(size=(7, 3)),
-        0.1 + 0.2,
-        displacements=rng.random(7),
-        occupancies=rng.random(7),
-        stiffness=1.0 / 3.0,
-        bond_energy=0.7,
-        excess=float("inf"),
-        converged=True,
-        iteration=5,
-        selected=True,
-        added=3,
-        removed=1,
-    )
-    history = [{"iteration": i, "selected": bool(i % 2), "energy": -0.1 * i} for i in range(6)]
-    return Checkpoint(state, history, {"seed": "1"}, "me", True, [2, 3], 4, 1.5, 6.25)
 
 
 @pytest.mark.parametrize(

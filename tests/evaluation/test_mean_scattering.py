@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
-from small_crystal import fcc_ball
+from small_crystal import hopping_crystal
 
 from prammol.core.errors import InputError
 from prammol.diffraction.structure_factor import direct_structure_factor
@@ -15,26 +15,8 @@ from prammol.evaluation.mean_scattering import ScatteringAverage
 from prammol.evaluation.metrics import against_scattering, evaluate
 from prammol.io import read_reconstruction, write_reconstruction
 from prammol.io.mean_scattering import read_mean_scattering, write_mean_scattering
-from prammol.potentials.potential import aluminium
 from prammol.reconstruction.result import Reconstruction
 from prammol.structure.atoms import Atoms
-from prammol.structure.vacant_sites import vacant_sites
-
-AL = aluminium()
-
-
-def hopping_crystal(part=0.4, number=12):
-    """Atoms, vacant sites and the occupancies of both: some atoms are beside their place."""
-    x = fcc_ball(10.0)
-    vacant = vacant_sites(x, AL.bond_reach, AL.neighbour_distance)
-    gap, partner = cKDTree(x).query(vacant)
-    order = np.argsort(gap, kind="stable")
-    _, first = np.unique(partner[order], return_index=True)
-    chosen = order[np.sort(first)][:: max(1, len(first) // number)][:number]
-    occupied = np.concatenate([np.ones(len(x)), np.zeros(len(vacant))])
-    occupied[partner[chosen]] -= part
-    occupied[len(x) + chosen] += part
-    return x, vacant, occupied
 
 
 @pytest.fixture(scope="module")

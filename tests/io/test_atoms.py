@@ -13,34 +13,8 @@ from prammol.io import (
     write_atoms,
     write_lammps_data,
 )
-from prammol.structure.atoms import Atoms
-
-RNG = np.random.default_rng(0)
 
 N = 37
-
-
-@pytest.fixture
-def atoms() -> Atoms:
-    return Atoms(
-        RNG.normal(scale=20, size=(N, 3)),
-        "Al",
-        columns={
-            "energy": RNG.normal(size=N),
-            "truth_index": np.arange(N),
-            "error": RNG.normal(size=(N, 3)),
-            "surface": RNG.random(N) < 0.5,
-            "how": np.array(["kept", "made"] * (N // 2) + ["kept"]),
-        },
-        info={
-            "potential": "Al99.eam.alloy",
-            "seed": 3,
-            "energy": -12.5,
-            "note": 'a "quoted" note, with = and \\',
-            "shift": [1.0, 2.5, -3.0],
-            "relaxed": True,
-        },
-    )
 
 
 def test_atoms_are_read_as_written(tmp_path, atoms):

@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_crystal import relaxed_ball, simulate
+from small_crystal import ball_and_misfit
 
-from prammol.core.parallel import Communicator
-from prammol.diffraction.dataset import local_shard
-from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.difference_map import difference_map
-from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.structure.surface import on_surface
 
-COMM = Communicator()
 
-
-@pytest.fixture(scope="module")
-def case():
-    x = relaxed_ball(8.5)
-    shard = local_shard(simulate(x, points=20), COMM)
-    factor = StructureFactor(shard.patches, 1e-9)
-    return x, PoissonMisfit(shard, factor)
-
-
-def test_the_map_is_the_derivative_by_the_weight_of_an_atom(case):
-    x, misfit = case
+def test_the_map_is_the_derivative_by_the_weight_of_an_atom():
+    x, misfit = ball_and_misfit()
     less = x[5:]
     g = difference_map(misfit, less)
     h = 1e-5
@@ -40,8 +26,8 @@ def test_the_map_is_the_derivative_by_the_weight_of_an_atom(case):
         assert g(site[None])[0] * g.height == pytest.approx(slope, rel=1e-4, abs=1e-3 * g.height)
 
 
-def test_the_gradient_of_the_map_is_that_of_finite_differences(case):
-    x, misfit = case
+def test_the_gradient_of_the_map_is_that_of_finite_differences():
+    x, misfit = ball_and_misfit()
     g = difference_map(misfit, x[3:])
     p = x[:3] + 0.2
     h = 1e-5
@@ -52,8 +38,8 @@ def test_the_gradient_of_the_map_is_that_of_finite_differences(case):
         )
 
 
-def test_missing_atoms_are_minima_and_wrong_ones_stand_out(case):
-    x, misfit = case
+def test_missing_atoms_are_minima_and_wrong_ones_stand_out():
+    x, misfit = ball_and_misfit()
     surface = np.flatnonzero(on_surface(x, 1.22 * 2.864))
     gone = surface[[1, 20]]
     wrong = x[surface[40]] + 2.6 * x[surface[40]] / np.linalg.norm(x[surface[40]])
@@ -68,8 +54,8 @@ def test_missing_atoms_are_minima_and_wrong_ones_stand_out(case):
     assert np.argmax(g(y)) == len(y) - 1
 
 
-def test_minima_are_where_the_gradient_is_zero(case):
-    x, misfit = case
+def test_minima_are_where_the_gradient_is_zero():
+    x, misfit = ball_and_misfit()
     y = np.delete(x, np.flatnonzero(on_surface(x, 1.22 * 2.864))[[1, 20]], axis=0)
     g = difference_map(misfit, y)
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Peaks that leave the lattice open: counted, named, and settled by the potential."""
+"""Peaks that leave the lattice open: counted, named, and decided by the potential."""
 
 from __future__ import annotations
 

@@ -5,36 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prammol.diffraction.bragg_patch import BraggPatch, cubic_patch, paper_patches
+from prammol.diffraction.bragg_patch import cubic_patch, paper_patches
 from prammol.diffraction.dataset import Diffraction
-from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.diffraction.support import support_from_truth
 from prammol.evaluation.metrics import evaluate
 from prammol.reconstruction.loop import reconstruct
 from prammol.simulation.counts import simulate
 from prammol.simulation.samples import make_crystal
-
-SCALE = 1.3
-
-SHEARED = BraggPatch(
-    [-0.5, 1.5, 1.4],
-    [[0.03, 0.002, -0.001], [0.012, 0.028, 0.003], [-0.004, 0.015, 0.031]],
-    (9, 6, 7),
-)
-
-
-@pytest.fixture
-def data(rng):
-    """A few atoms, weak against a background that varies over each patch; some points masked."""
-    patches = [cubic_patch((-1, 1, 1), 0.6, 8, 4.05), SHEARED]
-    x = rng.uniform(-6, 6, (12, 3))
-    background = [rng.uniform(0, 20, p.shape) for p in patches]
-    counts, valid = [], []
-    for p, b in zip(patches, background, strict=True):
-        omega = direct_structure_factor(p.q(), x).reshape(p.shape)
-        counts.append(rng.poisson(SCALE**2 * np.abs(omega) ** 2 + b).astype(float))
-        valid.append(rng.random(p.shape) > 0.1)
-    return x, Diffraction(patches, counts, valid, background=background)
 
 
 @pytest.fixture(scope="module")

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
-from small_crystal import relaxed_ball, simulate
+from small_crystal import ball_and_misfit
 
-from prammol.core.parallel import Communicator
-from prammol.diffraction.dataset import local_shard
-from prammol.diffraction.structure_factor import StructureFactor
-from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.occupancy.continuous import fit_occupancies
 
-COMM = Communicator()
 
-
-@pytest.fixture(scope="module")
-def case():
-    x = relaxed_ball(8.5)
-    shard = local_shard(simulate(x, points=20), COMM)
-    factor = StructureFactor(shard.patches, 1e-9)
-    return x, PoissonMisfit(shard, factor)
-
-
-def test_occupancies_of_wrong_atoms_vanish_and_of_true_ones_are_full(case):
-    x, misfit = case
+def test_occupancies_of_wrong_atoms_vanish_and_of_true_ones_are_full():
+    x, misfit = ball_and_misfit()
     rng = np.random.default_rng(4)
     false = x[:6] * 1.0 + rng.normal(0, 1.0, (6, 3))
     sites = np.vstack([x, false])

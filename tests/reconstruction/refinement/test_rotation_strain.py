@@ -5,27 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from small_crystal import relaxed_ball, simulate
+from small_crystal import ball_and_misfit
 
-from prammol.core.parallel import Communicator
-from prammol.diffraction.dataset import local_shard
-from prammol.diffraction.structure_factor import StructureFactor
-from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.refinement.rotation_strain import align_strained
 
-COMM = Communicator()
 
-
-@pytest.fixture(scope="module")
-def case():
-    x = relaxed_ball(8.5)
-    shard = local_shard(simulate(x, points=20), COMM)
-    factor = StructureFactor(shard.patches, 1e-9)
-    return x, PoissonMisfit(shard, factor)
-
-
-def test_a_rotation_is_undone(case):
-    x, misfit = case
+def test_a_rotation_is_undone():
+    x, misfit = ball_and_misfit()
     ends = []
     for angles in ((1e-3, -2e-3, 5e-4), (0.0, 0.0, 4e-3)):
         y = Rotation.from_rotvec(angles).apply(x - x.mean(axis=0)) + x.mean(axis=0)
@@ -39,9 +25,9 @@ def test_a_rotation_is_undone(case):
     assert np.abs(ends[0] - ends[1]).max() < 1e-6
 
 
-def test_an_even_strain_is_found(case):
+def test_an_even_strain_is_found():
     """As of a warm crystal: the energy knows nothing of it."""
-    x, misfit = case
+    x, misfit = ball_and_misfit()
     strain = np.array([[4e-3, 1e-3, 0.0], [1e-3, 3e-3, -5e-4], [0.0, -5e-4, 5e-3]])
     c = x.mean(axis=0)
     y = c + (x - c) @ np.linalg.inv(np.eye(3) + strain)
@@ -53,8 +39,8 @@ def test_an_even_strain_is_found(case):
         assert value == pytest.approx(misfit(found).value)
 
 
-def test_no_strain_is_fitted_to_noise(case):
-    x, misfit = case
+def test_no_strain_is_fitted_to_noise():
+    x, misfit = ball_and_misfit()
     found, value = align_strained(misfit, x, x)
     arm = x - x.mean(axis=0)
     turn = np.linalg.lstsq(arm, found - found.mean(axis=0), rcond=None)[0]

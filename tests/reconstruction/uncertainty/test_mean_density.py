@@ -5,30 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
-from small_crystal import fcc_ball, make_problem, simulate
+from small_crystal import fcc_ball, hopping_crystal, make_problem, simulate
 
-from prammol.potentials.potential import aluminium
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.uncertainty.mean_density import mean_density
-from prammol.structure.vacant_sites import vacant_sites
-
-AL = aluminium()
 
 U = 0.01  # Å^2
-
-
-def hopping_crystal(part=0.4, number=12):
-    """Atoms, vacant sites and the occupancies of both: some atoms are beside their place."""
-    x = fcc_ball(10.0)
-    vacant = vacant_sites(x, AL.bond_reach, AL.neighbour_distance)
-    gap, partner = cKDTree(x).query(vacant)
-    order = np.argsort(gap, kind="stable")
-    _, first = np.unique(partner[order], return_index=True)
-    chosen = order[np.sort(first)][:: max(1, len(first) // number)][:number]
-    occupied = np.concatenate([np.ones(len(x)), np.zeros(len(vacant))])
-    occupied[partner[chosen]] -= part
-    occupied[len(x) + chosen] += part
-    return x, vacant, occupied
 
 
 def density_of(x, data, occupancies):
@@ -45,7 +27,7 @@ def test_sites_of_hopping_atoms_are_found_with_their_occupancies(seed):
     x, vacant, occupied = hopping_crystal()
     sites = np.concatenate([x, vacant])
     data = simulate(sites, seed=seed, displacements=np.full(len(sites), U), occupancies=occupied)
-    alone = np.minimum(occupied[: len(x)], 0.999)  # what settle would have found
+    alone = np.minimum(occupied[: len(x)], 0.999)  # what refinement would have found
     found = density_of(x, data, alone)
     gap, which = cKDTree(sites).query(found.positions)
     assert gap.max() < 1e-9

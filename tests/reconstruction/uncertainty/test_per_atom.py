@@ -7,54 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
-from small_crystal import fcc_ball, make_problem, relaxed_ball, simulate
+from small_crystal import make_problem, relaxed_ball, simulate
 from states import judged_state
+from vacancy_ball import LOW_SIGNAL, MIDDLE, around, problem_of
 
-from prammol.diffraction.support import support_from_truth
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
-from prammol.potentials.lammps import Cluster
-from prammol.potentials.potential import aluminium
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.occupancy.bond_prior import BondPrior
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites, Expansion
 from prammol.reconstruction.occupancy.relaxed_moves import (
     with_neighbours_relaxed,
 )
-from prammol.reconstruction.uncertainty.per_atom import (
-    SiteProbabilities,
-    error_bars,
-    site_probabilities,
-    spread_of_sets,
-)
-from prammol.structure.atoms import Atoms
-from prammol.structure.vacant_sites import vacant_sites
-
-LOW_SIGNAL = 0.0135  # C: one atom is worth 15, next to what is called faint
-
-MIDDLE = int(np.argmin(np.linalg.norm(fcc_ball(12.0), axis=1)))
-
-
-@pytest.fixture(scope="module")
-def balls():
-    """A ball, and the same with a vacancy in its middle, both at rest."""
-    cluster = Cluster(aluminium())
-    full, _, _ = cluster.relax(fcc_ball(12.0))
-    truth, _, _ = cluster.relax(np.delete(fcc_ball(12.0), MIDDLE, axis=0))
-    cluster.close()
-    return full, truth
-
-
-def problem_of(truth, seed, scale=LOW_SIGNAL):
-    support = support_from_truth(Atoms(truth, "Al"))
-    return make_problem(simulate(truth, points=32, scale=scale, seed=seed), support, cluster=True)
-
-
-def around(problem, x):
-    """Misfit of all points, and the sites of atoms and of the vacant places beside them."""
-    potential = problem.potential
-    vacant = vacant_sites(x, potential.bond_reach, potential.neighbour_distance)
-    misfit = PoissonMisfit(problem.shard, problem.factor)
-    return misfit, CandidateSites.around(misfit, potential, x, vacant)
+from prammol.reconstruction.uncertainty.per_atom import SiteProbabilities, site_probabilities, error_bars, spread_of_sets
 
 
 @pytest.mark.parametrize("seed", [2, 9, 10])

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_crystal import fcc_ball, make_problem, simulate
+from small_crystal import fcc_ball, make_problem, relaxed_ball, simulate
 from states import altered, state_of
 
 from prammol.diffraction.support import support_from_truth
 from prammol.evaluation.metrics import evaluate
-from prammol.potentials.lammps import Cluster
-from prammol.potentials.potential import aluminium
 from prammol.reconstruction.stages.default.anneal import Anneal
 from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
 from prammol.reconstruction.stages.default.relax_and_align import RelaxAndAlign
@@ -18,18 +16,15 @@ from prammol.structure.atoms import Atoms
 
 RADIUS = 12.0
 
-FAINT = 0.0125  # C: one atom is worth 12
+HARDLY_SEEN = 0.0125  # C: one atom is worth 12
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def ball():
-    cluster = Cluster(aluminium())
-    x, _, _ = cluster.relax(fcc_ball(RADIUS))
-    cluster.close()
-    return x
+    return relaxed_ball(RADIUS)
 
 
-def problem_of(x, seed, scale=FAINT):
+def problem_of(x, seed, scale=HARDLY_SEEN):
     support = support_from_truth(Atoms(x, "Al"))
     return make_problem(simulate(x, points=32, scale=scale, seed=seed), support, cluster=True)
 
@@ -48,7 +43,7 @@ def wrong(state, x):
 
 
 def run(problem, stage, iterations):
-    state = RelaxAndAlign()(problem, state_of(lopsided(), FAINT))
+    state = RelaxAndAlign()(problem, state_of(lopsided(), HARDLY_SEEN))
     for k in range(iterations):
         state = RelaxAndAlign()(
             problem, stage(problem, altered(state, selected=False, iteration=k))
@@ -90,7 +85,7 @@ def test_the_bond_energy_is_learnt_hot_and_used_cold(ball):
     """Hot passes take their own."""
     problem = problem_of(ball, 1)
     stage = Anneal(passes=1, more=1)
-    few, many = (state_of(lopsided(), FAINT, bond_energy=bond) for bond in (0.5, 3.0))
+    few, many = (state_of(lopsided(), HARDLY_SEEN, bond_energy=bond) for bond in (0.5, 3.0))
     hot = [stage(problem, state) for state in (few, many)]
     assert np.array_equal(hot[0].positions, hot[1].positions)
     assert few.model.bond_energy < hot[0].model.bond_energy <= 2 * few.model.bond_energy
@@ -102,27 +97,27 @@ def test_sites_taken_more_often_than_not_are_wrong_less_often_than_one_sample(ba
     """Of a crystal whose atoms are worth 4; one sweep is a sample."""
     found = {1: 0, 30: 0}
     for seed in (1, 2, 3):
-        problem = problem_of(ball, seed, scale=FAINT / 3**0.5)
+        problem = problem_of(ball, seed, scale=HARDLY_SEEN / 3**0.5)
         for counted in found:
             stage = Anneal(passes=0, more=1, sweeps=5, counted=counted)
-            state = stage(problem, state_of(ball, FAINT / 3**0.5))
+            state = stage(problem, state_of(ball, HARDLY_SEEN / 3**0.5))
             found[counted] += wrong(state, ball)
     assert found[30] < 0.8 * found[1]
 
 
 def test_flips_leave_a_crystal_of_low_signal_alone(ball):
-    state = state_of(lopsided(), FAINT)
+    state = state_of(lopsided(), HARDLY_SEEN)
     assert CompleteAtoms()(problem_of(ball, 1), state) is state
 
 
 def test_what_was_annealed_is_left_alone_until_it_is_refined(ball):
-    state = state_of(lopsided(), FAINT, selected=True)
+    state = state_of(lopsided(), HARDLY_SEEN, selected=True)
     assert CompleteAtoms()(problem_of(ball, 1), state) is state
 
 
 def test_a_hot_pass_that_raised_the_misfit_is_taken_back(ball):
     """From the truth, whose surface melts and freezes too fast; the first pass counts anyway."""
-    scale = FAINT / 3**0.5  # of the truth an atom would be worth more than the bound else
+    scale = HARDLY_SEEN / 3**0.5  # of the truth an atom would be worth more than the bound else
     problem = problem_of(ball, 1, scale)
     stage = Anneal(passes=2, more=1, hot=50.0, sweeps=3, counted=1, considered=1)
     first, second, last = (

@@ -4,46 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_crystal import fcc_ball, make_problem, simulate
 from states import altered, judged_state
+from vacancy_ball import LOW_SIGNAL, around, problem_of
 
-from prammol.diffraction.support import support_from_truth
 from prammol.evaluation.metrics import evaluate
-from prammol.likelihood.quasi_likelihood import PoissonMisfit
-from prammol.potentials.lammps import Cluster
-from prammol.potentials.potential import aluminium
-from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
 from prammol.reconstruction.stages.default.reconsider_atoms import ReconsiderAtoms
 from prammol.structure.atoms import Atoms
-from prammol.structure.vacant_sites import vacant_sites
-
-LOW_SIGNAL = 0.0135  # C: one atom is worth 15, next to what is called faint
-
-MIDDLE = int(np.argmin(np.linalg.norm(fcc_ball(12.0), axis=1)))
-
-
-@pytest.fixture(scope="module")
-def balls():
-    """A ball, and the same with a vacancy in its middle, both at rest."""
-    cluster = Cluster(aluminium())
-    full, _, _ = cluster.relax(fcc_ball(12.0))
-    truth, _, _ = cluster.relax(np.delete(fcc_ball(12.0), MIDDLE, axis=0))
-    cluster.close()
-    return full, truth
-
-
-def problem_of(truth, seed, scale=LOW_SIGNAL):
-    support = support_from_truth(Atoms(truth, "Al"))
-    return make_problem(simulate(truth, points=32, scale=scale, seed=seed), support, cluster=True)
-
-
-def around(problem, x):
-    """Misfit of all points, and the sites of atoms and of the vacant places beside them."""
-    potential = problem.potential
-    vacant = vacant_sites(x, potential.bond_reach, potential.neighbour_distance)
-    misfit = PoissonMisfit(problem.shard, problem.factor)
-    return misfit, CandidateSites.around(misfit, potential, x, vacant)
 
 
 def wrong(x, truth):
@@ -91,7 +58,7 @@ def test_nothing_is_done_where_something_else_is_wrong(balls):
     state = judged_state(problem, full, LOW_SIGNAL)
     for other in (altered(state, selected=True), altered(state, explained=False)):
         assert ReconsiderAtoms()(problem, other) is other
-    faint = problem_of(truth, 11, scale=0.01)
-    state = judged_state(faint, full, 0.01)
+    hardly_seen = problem_of(truth, 11, scale=0.01)
+    state = judged_state(hardly_seen, full, 0.01)
     assert state.verdict.explained
-    assert ReconsiderAtoms()(faint, state) is state
+    assert ReconsiderAtoms()(hardly_seen, state) is state

@@ -65,8 +65,8 @@ def test_atoms_are_relaxed_tightly_once_none_is_missing(tolerances):
     assert poor.verdict.wrong > 10
     assert tolerances == [1e-2]
     tolerances.clear()
-    settled = state_of(truth[25:], 1.9, iteration=3)  # nothing was selected: as good as it gets
-    RelaxAndAlign()(problem, settled)
+    stopped = state_of(truth[25:], 1.9, iteration=3)  # nothing was selected: as good as it gets
+    RelaxAndAlign()(problem, stopped)
     assert tolerances == [1e-4]
     # Only loose atoms off: nearly right once they are relaxed.
     tolerances.clear()

@@ -7,59 +7,16 @@ from itertools import product
 
 import numpy as np
 import pytest
+from candidates import NARROW, SCALE, likelihood
 from small_crystal import Rank, box, fcc_ball, make_problem, relaxed_ball, simulate
 from states import altered, state_of
 
-from prammol.diffraction.bragg_patch import cubic_patch
-from prammol.diffraction.dataset import Diffraction
-from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.reconstruction.stages.paper.cross_validate import CrossValidate
 from prammol.reconstruction.stages.paper.fit_positions import (
     NegativeLogLikelihood,
 )
 from prammol.reconstruction.stages.paper.generate_candidates import Candidates
-from prammol.reconstruction.stages.paper.grid_likelihood import GridLikelihood
 from prammol.reconstruction.stages.paper.heldout_likelihood import HeldOutPoints
-
-SCALE = 3.0
-
-PEAKS = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
-
-
-def likelihood(q, counts, x, scale=SCALE, points=slice(None)):
-    """Eq. 6 by direct summation."""
-    lam = np.abs(scale * direct_structure_factor(q, x)) ** 2
-    return np.sum((counts * np.log(lam) - lam)[points])
-
-
-WIDE, NARROW = box(45.0), box(9.0)  # points to spare: none, seven of eight
-
-
-@pytest.fixture(params=[WIDE, NARROW], ids=["wide", "narrow"])
-def few(rng, request):
-    """A dozen positions well apart, eight of them atoms, and a problem with their counts."""
-    sites = np.array(list(product(range(3), range(2), range(2))), dtype=float) * 3.1
-    sites += rng.normal(scale=0.2, size=sites.shape)
-    rng.shuffle(sites)
-    patches = [cubic_patch(p, 0.5, 13, 4.05) for p in PEAKS]
-    counts = [
-        rng.poisson(np.abs(SCALE * direct_structure_factor(p.q(), sites[:8])) ** 2)
-        .reshape(p.shape)
-        .astype(float)
-        for p in patches
-    ]
-    return sites, make_problem(Diffraction(patches, counts), request.param)
-
-
-@pytest.fixture
-def asked(monkeypatch):
-    """Of how many points each question of a walk is, in order."""
-    numbers = []
-    gains = GridLikelihood.gains
-    monkeypatch.setattr(
-        GridLikelihood, "gains", lambda w, *a: numbers.append(len(w._counts)) or gains(w, *a)
-    )
-    return numbers
 
 
 def wrong_ball(rng, support):
@@ -135,11 +92,11 @@ def test_points_of_a_coarser_grid_that_were_fitted_do_not_vote(few, rng, monkeyp
     votes = []
     start = HeldOutPoints.__init__
 
-    def note(judge, asked, points, scale):
+    def note(held_out, asked, points, scale):
         votes.append(asked.shard.global_index[points])
         fitted = training[asked.shard.global_index[~points]]
         assert fitted.all()
-        start(judge, asked, points, scale)
+        start(held_out, asked, points, scale)
 
     monkeypatch.setattr(HeldOutPoints, "__init__", note)
     CrossValidate()(problem, state_of(sites[:8], SCALE, candidates=sites[8:], training=training))
@@ -193,15 +150,6 @@ def test_an_empty_object_can_be_filled(few):
     sites, problem = few
     state = state_of(np.empty((0, 3)), SCALE, candidates=sites)
     assert CrossValidate()(problem, state).status.added > 0
-
-
-@pytest.fixture(scope="module")
-def data():
-    """Counts of a small ball, a third of the first patch masked."""
-    whole = simulate(relaxed_ball(6.0), points=12)
-    valid = [np.ones(c.shape, dtype=bool) for c in whole.counts]
-    valid[0][:4] = False
-    return Diffraction(whole.patches, whole.counts, valid, whole.meta)
 
 
 def test_a_rank_without_points_takes_part(data):

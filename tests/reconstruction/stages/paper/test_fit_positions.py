@@ -24,15 +24,6 @@ def trained(stage, problem, state):
     return stage(problem, state).given(TrainingPoints).mask
 
 
-@pytest.fixture(scope="module")
-def data():
-    """Counts of a small ball, a third of the first patch masked."""
-    whole = simulate(relaxed_ball(6.0), points=12)
-    valid = [np.ones(c.shape, dtype=bool) for c in whole.counts]
-    valid[0][:4] = False
-    return Diffraction(whole.patches, whole.counts, valid, whole.meta)
-
-
 @pytest.mark.parametrize("ranks", [2, 3, 4, 50])
 def test_the_split_does_not_depend_on_the_ranks(data, ranks):
     def drawn(rank, size):

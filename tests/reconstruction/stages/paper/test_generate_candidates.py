@@ -6,10 +6,9 @@ import itertools
 
 import numpy as np
 import pytest
-from small_crystal import fcc_ball, make_problem, relaxed_ball, simulate
+from small_crystal import fcc_ball, make_problem, relaxed_ball
 from states import altered, state_of
 
-from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.support import Support, support_from_truth
 from prammol.reconstruction.stages.paper.generate_candidates import (
     Candidates,
@@ -29,15 +28,6 @@ NEIGHBOURS = 4.05 / 2**0.5
 def proposed(stage, problem, state):
     """Where a stage would put new atoms."""
     return stage(problem, state).given(Candidates).positions
-
-
-@pytest.fixture(scope="module")
-def data():
-    """Counts of a small ball, a third of the first patch masked."""
-    whole = simulate(relaxed_ball(6.0), points=12)
-    valid = [np.ones(c.shape, dtype=bool) for c in whole.counts]
-    valid[0][:4] = False
-    return Diffraction(whole.patches, whole.counts, valid, whole.meta)
 
 
 def test_circumcentres_are_the_centres_of_empty_spheres(rng):
@@ -81,12 +71,12 @@ def test_random_positions_are_near_the_object(rng):
 
 def test_candidates_inside_the_support_and_apart_are_kept():
     support = Support((0, 0, 0), np.eye(3) * 4, np.ones((3, 1, 1), dtype=bool))
-    host = np.array([[0.0, 0, 0]])
-    adatoms = np.array(
+    atoms = np.array([[0.0, 0, 0]])
+    candidates = np.array(
         [[1.0, 0, 0], [2.5, 0, 0], [3.5, 0, 0], [9.0, 0, 0], [30.0, 0, 0], [np.nan, 0, 0]]
     )
-    kept = filtered(adatoms, host, 2.0, support)
-    np.testing.assert_array_equal(kept, adatoms[[1, 3]])
+    kept = filtered(candidates, atoms, 2.0, support)
+    np.testing.assert_array_equal(kept, candidates[[1, 3]])
 
 
 def test_slack_widens_the_support_by_a_distance(rng):
@@ -116,7 +106,7 @@ def test_a_shifted_object_gets_atoms_outside_the_support(data):
     ]
     assert (gaps[0] > 1.0).all()
     assert gaps[1].min() < 0.2
-    # Not before the object has settled.
+    # Not before the object has stopped changing.
     stage = GenerateCandidates(slack=1.0, settle=3)
     early, late = (proposed(stage, problem, altered(state, iteration=i)) for i in (2, 3))
     assert near_support(early, support, 0.0).all()
@@ -140,12 +130,12 @@ def test_a_far_object_gets_atoms_where_the_support_is_moved_to(data):
 
 def test_candidates_may_be_where_the_support_is_and_where_it_is_moved_to():
     support = Support((0, 0, 0), np.eye(3) * 4, np.ones((1, 1, 1), dtype=bool))
-    adatoms = np.array([[0, 0, 0], [10, 0, 0], [13, 0, 0], [15, 0, 0], [-10, 0, 0]], dtype=float)
+    candidates = np.array([[0, 0, 0], [10, 0, 0], [13, 0, 0], [15, 0, 0], [-10, 0, 0]], dtype=float)
     far = np.full((1, 3), 50.0)
     moved = np.array([10.0, 0, 0])
     for drift, kept in ((None, [0]), (np.zeros(3), [0]), (moved, [0, 1, 2])):
-        found = filtered(adatoms, far, 1.0, support, slack=1.5, drift=drift)
-        np.testing.assert_array_equal(found, adatoms[kept])
+        found = filtered(candidates, far, 1.0, support, slack=1.5, drift=drift)
+        np.testing.assert_array_equal(found, candidates[kept])
 
 
 @pytest.mark.parametrize("where", ["bulk", "surface"])

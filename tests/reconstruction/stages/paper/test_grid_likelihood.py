@@ -2,46 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 import pytest
-from small_crystal import box, make_problem
+from candidates import SCALE, likelihood
 
-from prammol.diffraction.bragg_patch import cubic_patch
-from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.reconstruction.stages.paper.cross_validate import grid_search
 from prammol.reconstruction.stages.paper.grid_likelihood import GridLikelihood
-
-SCALE = 3.0
-
-PEAKS = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
-
-
-def likelihood(q, counts, x, scale=SCALE, points=slice(None)):
-    """Eq. 6 by direct summation."""
-    lam = np.abs(scale * direct_structure_factor(q, x)) ** 2
-    return np.sum((counts * np.log(lam) - lam)[points])
-
-
-WIDE, NARROW = box(45.0), box(9.0)  # points to spare: none, seven of eight
-
-
-@pytest.fixture(params=[WIDE, NARROW], ids=["wide", "narrow"])
-def few(rng, request):
-    """A dozen positions well apart, eight of them atoms, and a problem with their counts."""
-    sites = np.array(list(product(range(3), range(2), range(2))), dtype=float) * 3.1
-    sites += rng.normal(scale=0.2, size=sites.shape)
-    rng.shuffle(sites)
-    patches = [cubic_patch(p, 0.5, 13, 4.05) for p in PEAKS]
-    counts = [
-        rng.poisson(np.abs(SCALE * direct_structure_factor(p.q(), sites[:8])) ** 2)
-        .reshape(p.shape)
-        .astype(float)
-        for p in patches
-    ]
-    return sites, make_problem(Diffraction(patches, counts), request.param)
 
 
 def table_search(table, tolerance=0.0):
@@ -130,14 +97,3 @@ def test_points_have_the_weights_that_are_given(few, rng):
             direct_structure_factor(q, sites[1:9])[votes > 0 if sampled else slice(None)],
             atol=1e-4,
         )
-
-
-@pytest.fixture
-def asked(monkeypatch):
-    """Of how many points each question of a walk is, in order."""
-    numbers = []
-    gains = GridLikelihood.gains
-    monkeypatch.setattr(
-        GridLikelihood, "gains", lambda w, *a: numbers.append(len(w._counts)) or gains(w, *a)
-    )
-    return numbers

@@ -7,21 +7,11 @@ import pytest
 from small_crystal import make_problem, relaxed_ball, simulate
 
 from prammol.core.errors import InputError
-from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.diffraction.support import Support, support_from_truth
 from prammol.reconstruction.stages.paper.initial_lattice import FillAtRandom, FillLattice
 from prammol.reconstruction.state import State
 from prammol.structure.atoms import Atoms
-
-
-@pytest.fixture(scope="module")
-def data():
-    """Counts of a small ball, a third of the first patch masked."""
-    whole = simulate(relaxed_ball(6.0), points=12)
-    valid = [np.ones(c.shape, dtype=bool) for c in whole.counts]
-    valid[0][:4] = False
-    return Diffraction(whole.patches, whole.counts, valid, whole.meta)
 
 
 def test_the_lattice_fills_the_support_and_nothing_else(data):

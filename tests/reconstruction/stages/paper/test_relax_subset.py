@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_crystal import make_problem, relaxed_ball, simulate
+from small_crystal import make_problem, relaxed_ball
 from states import state_of
 
-from prammol.diffraction.dataset import Diffraction
 from prammol.reconstruction.stages.paper.relax_subset import RelaxSubset
-
-
-@pytest.fixture(scope="module")
-def data():
-    """Counts of a small ball, a third of the first patch masked."""
-    whole = simulate(relaxed_ball(6.0), points=12)
-    valid = [np.ones(c.shape, dtype=bool) for c in whole.counts]
-    valid[0][:4] = False
-    return Diffraction(whole.patches, whole.counts, valid, whole.meta)
 
 
 def test_a_random_half_moves_and_the_energy_falls(data, rng):
