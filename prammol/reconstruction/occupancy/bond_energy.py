@@ -1,4 +1,4 @@
-"""What a bond is worth in a faint crystal: as much as makes surfaces as smooth as the data's.
+"""The bond energy at low signal, by matching surface roughness with and without the data.
 
 Sets of sites have the prior exp(b N) for N bonds. The evidence of b is greatest where sets
 sampled with the data and sets of the prior alone are equally smooth: its derivative is the
