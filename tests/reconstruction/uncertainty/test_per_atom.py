@@ -20,8 +20,8 @@ from prammol.reconstruction.occupancy.relaxed_moves import (
 )
 from prammol.reconstruction.uncertainty.per_atom import (
     SiteProbabilities,
-    site_probabilities,
     error_bars,
+    site_probabilities,
     spread_of_sets,
 )
 
