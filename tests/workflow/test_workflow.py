@@ -271,8 +271,10 @@ def test_what_is_not_configured_is_the_default_of_the_command_line(tmp_path):
     assert ran.returncode == 0, ran.stdout + ran.stderr
     parser = build_parser()
     simulate = parser.parse_args(["simulate", "s", "--flux", "1", "-o", "d"])
-    for name in ("points", "wavelength", "equilibrate", "steps", "every", "timestep"):
-        assert f" --{name} {getattr(simulate, name)} " in ran.stdout + ran.stderr, name
+    assert f" --wavelength {simulate.wavelength} " in ran.stdout + ran.stderr
+    dynamics = parser.parse_args(["dynamics", "s", "--temperature", "300", "-o", "a"])
+    for name in ("points", "equilibrate", "steps", "every", "timestep"):
+        assert f" --{name} {getattr(dynamics, name)} " in ran.stdout + ran.stderr, name
     reconstruct = parser.parse_args(["reconstruct", "d", "--support", "u", "-o", "r"])
     assert f" --preset {reconstruct.preset} " in ran.stdout + ran.stderr
     resolution = inspect.signature(support_from_truth).parameters["resolution"].default
