@@ -17,6 +17,7 @@ from matplotlib.text import Text
 from processes import ROOT
 
 from prammol.cli.main import build_parser
+from prammol.cli.settings import parse_settings
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.support import support_from_truth
 from prammol.reconstruction.presets import PRESETS
@@ -326,6 +327,13 @@ def test_a_default_is_written_down_once():
     assert schema["properties"]["support"]["$ref"] == shared + "support"
     assert study["properties"]["dynamics"]["$ref"] == shared + "dynamics"
     assert {"$ref": shared + "reconstruction"} in study["allOf"]
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "smoke.yaml"])
+def test_every_setting_that_is_configured_exists(name):
+    studies = yaml.safe_load((ROOT / "config" / name).read_text())["studies"]
+    for study in studies.values():
+        parse_settings(study.get("preset", "default"), study.get("settings", []))
 
 
 def test_every_preset_can_be_configured():
