@@ -12,7 +12,7 @@ from prammol.core.errors import InputError
 from prammol.diffraction.support import support_from_truth
 from prammol.reconstruction.loop import reconstruct
 from prammol.reconstruction.observer import Observer
-from prammol.reconstruction.presets import Preset
+from prammol.reconstruction.preset import Loop, Preset
 from prammol.structure.atoms import Atoms
 
 BALL = fcc_ball(6.0)
@@ -71,8 +71,7 @@ def run(*wrong, explained=False, **settings):
         (Watching(), stage),
         (Finish(),),
         judges=True,
-        max_iterations=6,
-        **settings,
+        control=Loop(max_iterations=6, **settings),
     )
     return reconstruct(data, support_from_truth(Atoms(BALL, "Al")), preset=plan)
 
@@ -160,7 +159,8 @@ def test_starts_are_tried_until_the_best_is_good_for_their_number(wrong, tried, 
         def started(self, stage, state):
             seen.append(state.verdict.wrong)
 
-    plan = Preset("own", (Starts(wrong, explained), Watching()), (), starts=4, max_iterations=0)
+    start, control = (Starts(wrong, explained), Watching()), Loop(starts=4, max_iterations=0)
+    plan = Preset("own", start, (), control=control)
     support = support_from_truth(Atoms(BALL, "Al"))
     found = reconstruct(simulate(BALL, points=12), support, preset=plan, observer=Notes())
     assert len(seen) == tried

@@ -17,7 +17,7 @@ from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.support import support_from_truth
 from prammol.reconstruction.loop import reconstruct
 from prammol.reconstruction.observer import Observer
-from prammol.reconstruction.presets import Preset
+from prammol.reconstruction.preset import Preset
 from prammol.structure.atoms import Atoms
 
 

@@ -116,7 +116,7 @@ def test_a_preset_and_an_observer_of_ones_own(data, support):
             seen.append(history[-1])
             objects.append(state.positions)
 
-    plan = replace(get_preset("paper"), name="mine", max_iterations=1)
+    plan = replace(get_preset("paper").with_settings({"max_iterations": 1}), name="mine")
     result = reconstruct(data, support, preset=plan, seed=3, observer=Notes())
     assert seen == list(result.history)
     assert [len(x) for x in objects] == [r["atoms"] for r in result.history]

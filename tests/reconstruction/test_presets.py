@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 
 from prammol.core.errors import InputError
-from prammol.reconstruction.presets import PRESETS, get_preset, stage_name
+from prammol.reconstruction.presets import PRESETS, get_preset
+from prammol.reconstruction.setting_kinds import name_of
 
 
 def test_preset_paper_has_the_settings_of_the_paper():
     preset = get_preset("paper")
     settings = preset.settings()
-    assert [stage_name(s) for s in preset.loop] == [
+    assert [name_of(type(s)) for s in preset.loop] == [
         "fit_positions",
         "generate_candidates",
         "cross_validate",

@@ -18,7 +18,12 @@ from prammol.reconstruction.occupancy.candidate_sites import CandidateSites, Exp
 from prammol.reconstruction.occupancy.relaxed_moves import (
     with_neighbours_relaxed,
 )
-from prammol.reconstruction.uncertainty.per_atom import SiteProbabilities, site_probabilities, error_bars, spread_of_sets
+from prammol.reconstruction.uncertainty.per_atom import (
+    SiteProbabilities,
+    error_bars,
+    site_probabilities,
+    spread_of_sets,
+)
 
 
 @pytest.mark.parametrize("seed", [2, 9, 10])
