@@ -153,7 +153,7 @@ def test_fewer_than_three_independent_peaks_are_refused(reconstruct, prammol, sm
         (["--preset", "papre"], "did you mean 'paper'"),
         (["--set", "fit_positions.iteration=5"], "did you mean 'fit_positions.iterations'"),
         (["--set", "fit_positions.iterations=many"], "should be a valid integer"),
-        (["--set", "fit_positions.fraction=2"], "at most 1"),
+        (["--set", "fit_positions.fraction=2"], "should be less than 1"),
         (["--seed", "-1"], "--seed"),
         (["--seed", "1.5"], "--seed"),
         (["--threads", "0"], "--threads"),

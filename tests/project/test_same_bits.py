@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 RESULTS = "entry_1/process_1/results"
 NAMES = {
     "truth.xyz": "s.xyz",

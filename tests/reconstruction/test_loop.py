@@ -159,12 +159,8 @@ def test_starts_are_tried_until_the_best_is_good_for_their_number(wrong, tried, 
         def started(self, stage, state):
             seen.append(state.verdict.wrong)
 
-    plan = Preset(
-        "own",
-        (Starts(wrong, explained), Watching()),
-        (),
-        control=Loop(starts=4, max_iterations=0),
-    )
+    start, control = (Starts(wrong, explained), Watching()), Loop(starts=4, max_iterations=0)
+    plan = Preset("own", start, (), control=control)
     support = support_from_truth(Atoms(BALL, "Al"))
     found = reconstruct(simulate(BALL, points=12), support, preset=plan, observer=Notes())
     assert len(seen) == tried

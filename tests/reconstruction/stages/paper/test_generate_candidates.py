@@ -99,7 +99,9 @@ def test_a_shifted_object_gets_atoms_outside_the_support(data):
     state = state_of(np.delete(x, missing, axis=0) + shift, 1.9)
     gaps = [
         np.linalg.norm(
-            proposed(GenerateCandidates(slack=s, settle=0), problem, state) - x[missing] - shift,
+            proposed(GenerateCandidates(slack=s, slack_after=0), problem, state)
+            - x[missing]
+            - shift,
             axis=1,
         )
         for s in (0.0, 1.0)
@@ -107,7 +109,7 @@ def test_a_shifted_object_gets_atoms_outside_the_support(data):
     assert (gaps[0] > 1.0).all()
     assert gaps[1].min() < 0.2
     # Not before the object has stopped changing.
-    stage = GenerateCandidates(slack=1.0, settle=3)
+    stage = GenerateCandidates(slack=1.0, slack_after=3)
     early, late = (proposed(stage, problem, altered(state, iteration=i)) for i in (2, 3))
     assert near_support(early, support, 0.0).all()
     assert not near_support(late, support, 0.0).all()
@@ -122,9 +124,9 @@ def test_a_far_object_gets_atoms_where_the_support_is_moved_to(data):
     outside = np.flatnonzero(~near_support(x + shift, support, NEIGHBOURS))
     missing = outside[np.argmin(np.linalg.norm(x[outside], axis=1))]
     object_ = np.delete(x, missing, axis=0) + shift
-    new = proposed(GenerateCandidates(settle=0), problem, state_of(object_, 1.9))
+    new = proposed(GenerateCandidates(slack_after=0), problem, state_of(object_, 1.9))
     assert np.linalg.norm(new - x[missing] - shift, axis=1).min() < 0.2
-    early = proposed(GenerateCandidates(settle=1), problem, state_of(object_, 1.9))
+    early = proposed(GenerateCandidates(slack_after=1), problem, state_of(object_, 1.9))
     assert support.contains(early).all()
 
 
