@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -264,9 +265,14 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("sensitivity.csv"))
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--kinds", nargs="+", default=["setting", "constant"])
+    parser.add_argument("--names", default="", help="regular expression of those to vary")
     parser.add_argument("--list", action="store_true", help="print the rows and end")
     options = parser.parse_args()
-    todo = [v for v in variations({*options.kinds}) if v[0] in options.cases]
+    todo = [
+        v
+        for v in variations({*options.kinds})
+        if v[0] in options.cases and (not v[2] or re.search(options.names, v[2]))
+    ]
     if options.list:
         print("\n".join(" ".join(map(str, v)) for v in todo))
         return
