@@ -50,7 +50,7 @@ USER = {"max_iterations": "loop", "patience": "loop", "starts": "loop", "signifi
 LEFT_OUT = ("max_iterations", "sublattice")
 # Constants that steer the algorithm. True: only the stages of the loop use them.
 CONSTANTS: dict[str, tuple[tuple[str, ...], bool]] = {
-    "reconstruction.occupancy.low_signal:_HARDLY": (("doubtful",), True),
+    "reconstruction.occupancy.low_signal:_LOW_SIGNAL_GAIN": (("doubtful",), True),
     "reconstruction.occupancy.candidate_sites:_FAR": (("clear",), False),
     "reconstruction.occupancy.candidate_sites:_FEWEST": (("clear",), False),
     "reconstruction.occupancy.candidate_sites:LEAST_GAIN": (("clear",), False),
@@ -67,8 +67,8 @@ CONSTANTS: dict[str, tuple[tuple[str, ...], bool]] = {
     "reconstruction.refinement.score_test:_FALSE_ALARMS": (("clear",), True),
     "reconstruction.refinement.thermal_model:SIGNIFICANT": (("warm",), True),
     "reconstruction.refinement.thermal_model:_ITERATIONS": (("warm",), True),
-    "reconstruction.stages.default.acceptance:_HARDLY": (("clear",), True),
-    "reconstruction.stages.default.acceptance:_HALF": (("clear",), True),
+    "reconstruction.stages.default.acceptance:_LITTLE_LEFT": (("clear",), True),
+    "reconstruction.stages.default.acceptance:_HALF_LEFT": (("clear",), True),
     "reconstruction.stages.default.complete_atoms:_SIGMAS": (("clear",), True),
     "reconstruction.stages.default.complete_atoms:_TOGETHER": (("clear",), True),
     "reconstruction.stages.default.exchange_atoms:_DEPTH": (("warm",), True),
@@ -87,6 +87,7 @@ CONSTANTS: dict[str, tuple[tuple[str, ...], bool]] = {
     "phasing.fourier_synthesis:_DENSITY": (("clear",), False),
     "phasing.fourier_synthesis:_MARGIN": (("clear",), False),
     "phasing.fourier_synthesis:_STEPS": (("clear",), False),
+    "phasing.hio_er:_BULK_QUANTILE": (("clear",), False),
     "structure.separation:TOO_CLOSE": (("clear",), False),
     "structure.vacant_sites:_SAME": (("clear",), False),
     "structure.surface:_SMALLEST_CLASS": (("warm",), True),

@@ -30,7 +30,7 @@ from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.poisson import TINY_INTENSITY
 
 # Accuracy of the transforms that suffices: the series is cut off, and the gains only sort.
-ROUGH = 1e-5
+RANKING_ACCURACY = 1e-5
 
 
 def single_atom_gains(

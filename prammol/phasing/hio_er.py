@@ -21,6 +21,8 @@ from prammol.diffraction.support import Support
 
 TINY = np.float32(1e-20)
 _SHORT = 64
+_STRONG = 3  # a point this many times weaker than the largest isn't of the bulk
+_BULK_QUANTILE = 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,9 +219,9 @@ def bulk_amplitude(size: NDArray[np.float64]) -> NDArray[np.float64]:
 
     The 0.6 quantile of those above a third of the largest.
     """
-    strong = size > size.max(axis=0) / 3
+    strong = size > size.max(axis=0) / _STRONG
     columns = zip(size.T, strong.T, strict=True)
-    return np.array([np.quantile(column[s], 0.6) for column, s in columns])
+    return np.array([np.quantile(column[s], _BULK_QUANTILE) for column, s in columns])
 
 
 def _grid(patch: BraggPatch) -> NDArray[np.float64]:

@@ -35,7 +35,7 @@ from prammol.structure.vacant_sites import vacant_sites
 _FORBIDDEN = 1e12
 _FAR = 4.0  # overlaps beyond are left out [neighbour distances]
 _FEWEST = 3  # neighbours of a site that may be taken
-_ROUGH = 1e-4  # accuracy of the overlaps
+_OVERLAP_ACCURACY = 1e-4  # accuracy of the overlaps
 LEAST_GAIN = 1.0  # a log-likelihood ratio that counts
 _PART = 0.25  # of what a step promised must come true
 
@@ -277,7 +277,7 @@ class CandidateSites:
             # At a surface a third of all is enough; who asks for others will ask for many.
             self._known[free if not self._known.any() else slice(None)] = True
             sites = self.positions[self._known]
-            rough, far = self.misfit.factor.with_accuracy(_ROUGH), _FAR * self.distance
+            rough, far = self.misfit.factor.with_accuracy(_OVERLAP_ACCURACY), _FAR * self.distance
             self._overlaps = overlaps(rough, self._sharpness, sites, far, self.misfit.comm)
         place = np.cumsum(self._known) - 1
         return self._overlaps[place[free]][:, place[free]]

@@ -14,7 +14,7 @@ from prammol.diffraction.dataset import Shard
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 
-_HARDLY = 12.5  # an atom's worth at five standard deviations
+_LOW_SIGNAL_GAIN = 12.5  # an atom's worth at five standard deviations
 
 
 def is_low_signal(shard: Shard, factor: StructureFactor, omega: NDArray[np.complex128]) -> bool:
@@ -33,4 +33,4 @@ def is_low_signal(shard: Shard, factor: StructureFactor, omega: NDArray[np.compl
 
 def low_gain_per_atom(worth: float) -> bool:
     """Tell whether so much misfit for a missing atom is less than five standard deviations."""
-    return worth < _HARDLY
+    return worth < _LOW_SIGNAL_GAIN

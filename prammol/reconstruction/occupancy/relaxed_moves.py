@@ -22,7 +22,10 @@ from prammol.reconstruction.problem import Problem
 from prammol.structure.separation import groups_apart
 
 _APART = 5.0  # changes relaxed together are farther from each other [neighbour distances]
-_ROUGH = 1e-5  # accuracy of the transforms
+_WORTH_RELAXING = (
+    0.65  # of an atom: what costs more at fixed positions no relaxation makes worth it
+)
+_MOVE_ACCURACY = 1e-5  # accuracy of the transforms
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ def with_neighbours_relaxed(
     near: Expansion,
     bonds: Expansion,
     number: int = 400,
-    most: float = 0.65,
+    most: float = _WORTH_RELAXING,
     force_tolerance: float = 1e-2,
 ) -> Expansion:
     """Return an expansion in which the cheapest single flips cost what they do relaxed.
@@ -172,7 +175,7 @@ def with_neighbours_relaxed(
     few = np.argsort(cost, kind="stable")[:number]
     few = few[cost[few] < most * one]
     moves = [near.free[[k]] for k in few]
-    rough = problem.factor.with_accuracy(_ROUGH)
+    rough = problem.factor.with_accuracy(_MOVE_ACCURACY)
     relaxed = relaxed_costs(problem, rough, sites, moves, force_tolerance)
     slope = near.slope.copy()
     slope[few] += np.where(here[few], -1.0, 1.0) * (relaxed + alone[few] - cost[few])

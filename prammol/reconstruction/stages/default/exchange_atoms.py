@@ -12,7 +12,7 @@ from prammol.reconstruction.problem import Problem
 from prammol.structure.surface import on_surface
 
 _DEPTH = 0.3  # of a whole atom: what is left of one beside an atom in the wrong place
-_ROUGH = 1e-5  # accuracy of the transforms
+_SEARCH_ACCURACY = 1e-5  # accuracy of the transforms
 _POINTS = 40  # starting points of the search, per atom of the surface
 
 
@@ -43,7 +43,7 @@ def exchanged(
     (k, 3) ndarray or None
         Positions [Å]; None if no change helps.
     """
-    factor = problem.factor.with_accuracy(_ROUGH)
+    factor = problem.factor.with_accuracy(_SEARCH_ACCURACY)
     potential = problem.potential
     misfit = honest_misfit(problem.shard, factor, factor.forward(x), len(x), points)
     surface = on_surface(x, potential.bond_reach)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.likelihood.atom_gains import ROUGH, single_atom_gains
+from prammol.likelihood.atom_gains import RANKING_ACCURACY, single_atom_gains
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.setting_kinds import Checked, Count, NonNegative, Part
 from prammol.reconstruction.stages.paper.fit_positions import TrainingPoints
@@ -119,7 +119,7 @@ class CrossValidate(Checked):
         changed in the end.
         """
         problem, least = judge.problem, self.tolerance * judge.photons_per_atom
-        rough = problem.factor.with_accuracy(ROUGH)
+        rough = problem.factor.with_accuracy(RANKING_ACCURACY)
         factor, most = (rough, 1) if few else (problem.factor, self.terms)
         terms, idle = 1, 0
         omega = factor.forward(pool[inside])
