@@ -79,7 +79,10 @@ class StructureFactor:
     """
 
     def __init__(
-        self, patches: Sequence[BraggPatch], epsilon: float = 1e-9, threads: int = 1
+        self,
+        patches: Sequence[BraggPatch],
+        epsilon: float = 1e-9,
+        threads: int = 1,
     ) -> None:
         self.patches = list(patches)
         self.epsilon = float(epsilon)

@@ -17,7 +17,10 @@ _SAME = 0.35  # sites closer than this are one [neighbour distances]
 
 
 def vacant_sites(
-    x: NDArray[np.float64], reach: float, neighbour_distance: float, fewest: int = 3
+    x: NDArray[np.float64],
+    reach: float,
+    neighbour_distance: float,
+    fewest: int = 3,
 ) -> NDArray[np.float64]:
     """Return the vacant sites beside an object, by inversion of the neighbours of its atoms.
 

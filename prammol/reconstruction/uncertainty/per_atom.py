@@ -95,7 +95,11 @@ def doubt_of(problem: Problem, model: Model, iteration: int, misfit: PoissonMisf
 
 
 def spread_of_sets(
-    problem: Problem, model: Model, iteration: int, doubt: Doubt, draws: int = 10
+    problem: Problem,
+    model: Model,
+    iteration: int,
+    doubt: Doubt,
+    draws: int = 10,
 ) -> NDArray[np.float64]:
     """Return how far atoms are pulled by others that may be wrong, (n, 3) [Å].
 
