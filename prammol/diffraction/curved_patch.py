@@ -16,8 +16,10 @@ from prammol.core.errors import DataError, InputError
 from prammol.diffraction.bragg_patch import BraggPatch
 
 FloatArray = NDArray[np.float64]
+# chosen: not varied
 AFFINE = 0.05  # of a step: below it a patch counts as affine
-_NEWTON = 6
+_NEWTON = 6  # derived: Newton's error squares with each step, 0.5 of a step is 1e-19 after six
+# chosen: not varied
 _LARGEST_BEND = 0.5  # of a step: neighbouring steps of a scan differ by much less
 
 

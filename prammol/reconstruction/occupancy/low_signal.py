@@ -14,6 +14,7 @@ from prammol.diffraction.dataset import Shard
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 
+# derived: half of five standard deviations squared, a log-likelihood
 _LOW_SIGNAL_GAIN = 12.5  # an atom's worth at five standard deviations
 
 

@@ -17,8 +17,8 @@ from prammol.reconstruction.state import State
 from prammol.structure.separation import TOO_CLOSE
 
 # Of what was wrong.
-_LITTLE_LEFT = 0.1
-_HALF_LEFT = 0.5
+_LITTLE_LEFT = 0.1  # chosen: vacancy crystal, speed; spread not recorded
+_HALF_LEFT = 0.5  # chosen: vacancy crystal, speed; spread not recorded
 
 
 class Acceptance:
