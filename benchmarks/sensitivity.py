@@ -211,10 +211,10 @@ def constant(name: str, value: Any) -> Iterator[None]:
 
 
 def scaled(value: Any, factor: float) -> Any:
-    """Return a number or tuple times a factor; whole numbers stay whole."""
+    """Return a number or tuple times a factor; whole numbers stay whole, and 1 at least."""
     if isinstance(value, tuple):
         return tuple(scaled(v, factor) for v in value)
-    return round(value * factor) if isinstance(value, int) else value * factor
+    return max(round(value * factor), 1) if isinstance(value, int) else value * factor
 
 
 def variations(kinds: set[str]) -> Iterator[tuple[str, str, str, float, Any]]:
