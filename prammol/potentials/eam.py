@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 from prammol.core.errors import PotentialError
 from prammol.potentials.potential import Potential
 
-_HEADER = 4
+_HEADER = 4  # derived: format, lines before the tables of a setfl file
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,8 @@ from prammol.reconstruction.setting_kinds import Checked, NonNegative, Positive,
 from prammol.reconstruction.state import State
 from prammol.reconstruction.verdict import judge
 
-_AN_ATOM = 1.0
+_AN_ATOM = 1.0  # derived: one atom
+# derived: less than to the next hollow
 _LONGEST = 0.25  # move of a single atom [neighbour distances]
 
 
@@ -48,12 +49,12 @@ class RelaxAndAlign(Checked):
         How often, at most, single atoms are moved.
     """
 
-    force_tolerance: Positive = 1e-6
-    rough_tolerance: Positive = 1e-4
-    coarse_tolerance: Positive = 1e-2
-    many: NonNegative = 10.0
-    significance: Positive = 5.0
-    moves: Whole = 3
+    force_tolerance: Positive = 1e-6  # derived: far below what diffraction tells
+    rough_tolerance: Positive = 1e-4  # chosen: vacancy crystal, speed; same atoms from 1e-6
+    coarse_tolerance: Positive = 1e-2  # chosen: vacancy crystal, speed; spread not recorded
+    many: NonNegative = 10.0  # chosen: as complete_atoms.many; spread not recorded
+    significance: Positive = 5.0  # derived: five standard deviations
+    moves: Whole = 3  # chosen: not varied
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with refined positions and scale."""
