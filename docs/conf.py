@@ -6,7 +6,7 @@ from pathlib import Path
 
 import prammol
 
-# Directives that write the reference from the program itself.
+# Directives that write the reference from the program itself, and formulas as MathML.
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "prammol"
@@ -16,6 +16,7 @@ version = release = prammol.__version__
 html_title = f"prammol {version}"
 
 extensions = [
+    "mathml",
     "myst_parser",
     "numpydoc",
     "prammol_reference",
@@ -40,6 +41,7 @@ autosummary_generate = True
 numpydoc_show_class_members = False
 
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {

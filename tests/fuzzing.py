@@ -166,7 +166,7 @@ def examples(folder: Path) -> dict[str, list[bytes]]:
     (folder / "eam").write_text("c\n13 26.98 4.05 fcc\n3 0.1 3 0.2 0.6\n0 1 2\n3 2 0\n1 2 0\n")
     (folder / "settings").write_text(
         "patience=20\ncomplete_atoms.thresholds=[0.5, 0.35]\n"
-        "restrained_refinement.debye_waller=true\nphase_patches.blur=0.75\nphase_patches.threshold=1e-1\n"
+        "debye_waller=true\nphase_patches.blur=0.75\nphase_patches.threshold=1e-1\n"
     )
     (folder / "commands").write_text("lj/cut 8.5\n1 1 0.4 2.6")
     (folder / "commands-2").write_text(

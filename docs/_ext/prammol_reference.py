@@ -3,7 +3,8 @@
 ``prammol-help VERB``
     What ``prammol VERB --help`` prints.
 ``prammol-preset NAME``
-    The stages of a preset and a table of settings for each, from ``prammol presets NAME``.
+    The stages of a preset, a table of its user settings, and a table of expert settings for
+    each stage, from ``prammol presets NAME --expert``.
 ``prammol-schema FILE``
     A table of the keys of a JSON or YAML schema; references into other files are followed.
     FILE is relative to the top of the checkout.
@@ -94,25 +95,26 @@ class Help(Directive):
 
 
 class PresetSettings(Directive):
-    """The stages of a preset, and a table of settings for each."""
+    """The stages of a preset, its user settings, and the expert settings of each stage."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """Return a literal block and the tables."""
-        order, settings = settings_in(output_of("presets", self.arguments[0]))
-        groups: dict[str, list[tuple[str, ...]]] = {}
+        order, settings = settings_in(output_of("presets", self.arguments[0], "--expert"))
+        users: list[tuple[str, ...]] = []
+        experts: dict[str, list[tuple[str, ...]]] = {}
         for name, value, unit, text in settings:
             stage, dot, _ = name.rpartition(".")
-            title = stage if dot else "the preset"
-            groups.setdefault(title, []).append((name, value, unit, _UNIT.sub("", text)))
-        head = ("setting", "default", "unit", "meaning")
-        tables = [table(title, head, rows, (28, 16, 8, 48)) for title, rows in groups.items()]
-        return [literal(order), *tables]
+            group = experts.setdefault(stage, []) if dot else users
+            group.append((name, value, unit, _UNIT.sub("", text)))
+        head, widths = ("setting", "default", "unit", "meaning"), (28, 16, 8, 48)
+        tables = [table(title, head, rows, widths) for title, rows in experts.items()]
+        return [literal(order), table("User settings", head, users, widths), *tables]
 
 
 def settings_in(text: str) -> tuple[str, list[tuple[str, str, str, str]]]:
-    """Read what ``prammol presets NAME`` prints.
+    """Read what ``prammol presets NAME --expert`` prints.
 
     Returns
     -------

@@ -1,11 +1,11 @@
 """From the photons of the beam to counts: the scale C.
 
-The model has one unknown scale, lambda = C^2 |Omega|^2 (paper Eq. 2). In the kinematic
+The model has one unknown scale, lambda = C^2 abs(Omega)^2 (paper Eq. 2). In the kinematic
 approximation a point detector of solid angle dOmega counts
 
     C^2 = Phi r_e^2 P f(G)^2 dOmega
 
-photons for each unit of |Omega|^2, with the time-integrated flux Phi, the classical electron
+photons for each unit of abs(Omega)^2, with the time-integrated flux Phi, the classical electron
 radius r_e, the polarisation factor P and the form factor f of an atom at the Bragg peak G.
 The paper states no such relation; this is the textbook's.
 """

@@ -1,7 +1,7 @@
 """What removing or adding one atom does to the likelihood, for all atoms at once.
 
 An atom at x scatters the wave e(q) = exp(-i q.x). Without it, or with one more,
-lambda' = C^2 |Omega -+ e|^2 (upper sign: removal). With r = |Omega|, rho = min(r, 1/r)
+lambda' = C^2 abs(Omega -+ e)^2 (upper sign: removal). With r = abs(Omega), rho = min(r, 1/r)
 and theta the phase of e against Omega, the logarithm's series
 
     ln |Omega -+ e|^2 = ln max(r^2, 1) - sum_m (+-1)^m (2/m) rho^m cos(m theta)
@@ -94,7 +94,7 @@ def single_atom_gains(
     for m in range(1, terms + 1):
         power *= u
         field = power * np.float32(2 / m)
-        if m == 1:  # -C^2 |Omega -+ e|^2 has this and the constant part only
+        if m == 1:  # -C^2 abs(Omega -+ e)^2 has this and the constant part only
             field -= np.where(points, np.float32(2 * scale**2), np.float32(0)) * wave
         value = factor.adjoint(field, m * x).real
         total -= np.where(inside, value, (-1) ** m * value)

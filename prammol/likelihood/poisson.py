@@ -1,6 +1,6 @@
 """Poisson likelihood of atoms, its gradient, and the scale.
 
-With lambda = C^2 |Omega|^2 + b the log-likelihood of the counts I is
+With lambda = C^2 abs(Omega)^2 + b the log-likelihood of the counts I is
 
     l = sum I ln(lambda) - lambda                          (paper Eq. 6)
 

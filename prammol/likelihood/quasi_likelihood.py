@@ -1,6 +1,6 @@
 """Misfit of the counts: the Poisson log-likelihood with a few photons added to both sides.
 
-With lambda = C^2 |Omega|^2 + b, background b, and e photons added to data and model,
+With lambda = C^2 abs(Omega)^2 + b, background b, and e photons added to data and model,
 
     J = sum u [lambda - I + (I + e) ln((I + e) / (lambda + e))]
 

@@ -40,10 +40,10 @@ def simulate(
     remove_rigid_motion: bool = True,
     background: Background = 0.0,
 ) -> Diffraction:
-    """Draw photon counts, each from Poisson(C^2 |Omega|^2 + background) (paper Eqs. 1 and 2).
+    """Draw photon counts, each from Poisson(C^2 abs(Omega)^2 + background) (paper Eqs. 1 and 2).
 
     With a temperature, Omega is the mean over snapshots of canonical dynamics (paper Eqs. 11
-    and 12): the coherent part; diffuse scattering, <|Omega|^2> - |<Omega>|^2, is left out.
+    and 12): the coherent part; diffuse scattering, <abs(Omega)^2> - abs(<Omega>)^2, is left out.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def draw_counts(
     meta: Mapping[str, Any] | None = None,
     background: Background = 0.0,
 ) -> Diffraction:
-    """Draw photon counts of a known scattering, each from Poisson(C^2 |Omega|^2 + b) (Eq. 1).
+    """Draw photon counts of a known scattering, each from Poisson(C^2 abs(Omega)^2 + b) (Eq. 1).
 
     Several measurements of one crystal can share the mean over its dynamics.
 

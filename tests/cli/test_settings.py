@@ -6,6 +6,7 @@ import pytest
 
 from prammol.cli.settings import parse_settings
 from prammol.core.errors import InputError
+from prammol.reconstruction.preset import USER_SETTINGS
 from prammol.reconstruction.presets import PRESETS, get_preset
 
 
@@ -15,6 +16,8 @@ def test_every_setting_is_there_with_its_value_and_a_description(name):
     settings = {s.name: s for s in preset.list_settings()}
     assert {n: s.value for n, s in settings.items()} == preset.settings()
     assert [n for n, s in settings.items() if not s.text] == []
+    assert {n for n, s in settings.items() if not s.expert} == set(USER_SETTINGS) & set(settings)
+    assert all(("." in n) == s.expert for n, s in settings.items())
 
 
 def test_units_are_read_from_the_docstrings():
@@ -75,3 +78,9 @@ def test_wrong_settings_are_refused_by_name(assignment, text):
 def test_unknown_preset_suggests_the_nearest():
     with pytest.raises(InputError, match="did you mean 'default'"):
         parse_settings("defualt", [])
+
+
+def test_a_users_setting_stands_for_the_same_in_all_stages():
+    preset = get_preset("default").with_settings(parse_settings("default", ["significance=4"]))
+    found = [s.significance for s in preset.stages if hasattr(s, "significance")]
+    assert found == [4.0] * 4  # relax_and_align runs at the start and in the loop

@@ -166,7 +166,7 @@ def test_the_identity_is_everything_the_result_depends_on(rng, tmp_path, monkeyp
         "preset, settings": [],
         "settings": [
             identity(data, support, potential, preset.with_settings(change), 1)
-            for change in ({"patience": 3}, {"relax_and_align.significance": 4.0})
+            for change in ({"patience": 3}, {"significance": 4.0})
         ],
         "seed": [identity(data, support, potential, preset, 2)],
     }  # fmt: skip

@@ -82,7 +82,7 @@ def test_the_potential_decides_between_lattices(potential, hkl, index, strain):
     else:
         assert f"{index} times as many sites as atoms" in sentence
         assert f"the {potential.structure} one of the potential" in sentence
-        assert "--set phase_patches.sublattice" in sentence
+        assert "--set sublattice" in sentence
 
 
 def test_another_lattice_can_be_asked_for():

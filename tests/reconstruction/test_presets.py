@@ -9,6 +9,8 @@ import pytest
 from prammol.core.errors import InputError
 from prammol.reconstruction.presets import PRESETS, get_preset
 from prammol.reconstruction.setting_kinds import name_of
+from prammol.reconstruction.stages.default.choose_sites import ChooseSites
+from prammol.reconstruction.stages.paper.fit_positions import FitPositions
 
 
 def test_preset_paper_has_the_settings_of_the_paper():
@@ -54,3 +56,25 @@ def test_wrong_settings_are_refused(changes, message):
 def test_an_unknown_preset_is_refused_with_the_nearest_name():
     with pytest.raises(InputError, match="did you mean 'paper'"):
         get_preset("papre")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: FitPositions(fraction=2), "fit_positions.fraction is 2, it should be less than 1"),
+        (lambda: FitPositions(iterations=2.5), "fit_positions.iterations is 2.5"),
+        (lambda: ChooseSites(epsilon=1e-20), "choose_sites.epsilon is 1e-20"),
+        (lambda: ChooseSites(blurs=(0.5, -1)), "choose_sites.blurs"),
+        (lambda: ChooseSites(floor=float("nan")), "choose_sites.floor"),
+    ],
+)
+def test_a_stage_made_in_python_is_checked_like_the_command_line(make, message):
+    with pytest.raises(InputError) as error:
+        make()
+    assert message in str(error.value)
+
+
+def test_a_list_is_taken_for_a_tuple_and_an_integer_for_a_number():
+    stage = ChooseSites(blurs=[1, 0.5], floor=0)
+    assert stage.blurs == (1.0, 0.5)
+    assert stage.floor == 0.0

@@ -17,6 +17,7 @@ from matplotlib.text import Text
 from processes import ROOT
 
 from prammol.cli.main import build_parser
+from prammol.cli.settings import parse_settings
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.support import support_from_truth
 from prammol.reconstruction.presets import PRESETS
@@ -271,8 +272,10 @@ def test_what_is_not_configured_is_the_default_of_the_command_line(tmp_path):
     assert ran.returncode == 0, ran.stdout + ran.stderr
     parser = build_parser()
     simulate = parser.parse_args(["simulate", "s", "--flux", "1", "-o", "d"])
-    for name in ("points", "wavelength", "equilibrate", "steps", "every", "timestep"):
-        assert f" --{name} {getattr(simulate, name)} " in ran.stdout + ran.stderr, name
+    assert f" --wavelength {simulate.wavelength} " in ran.stdout + ran.stderr
+    dynamics = parser.parse_args(["dynamics", "s", "--temperature", "300", "-o", "a"])
+    for name in ("points", "equilibrate", "steps", "every", "timestep"):
+        assert f" --{name} {getattr(dynamics, name)} " in ran.stdout + ran.stderr, name
     reconstruct = parser.parse_args(["reconstruct", "d", "--support", "u", "-o", "r"])
     assert f" --preset {reconstruct.preset} " in ran.stdout + ran.stderr
     resolution = inspect.signature(support_from_truth).parameters["resolution"].default
@@ -326,6 +329,13 @@ def test_a_default_is_written_down_once():
     assert {"$ref": shared + "reconstruction"} in study["allOf"]
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "smoke.yaml"])
+def test_every_setting_that_is_configured_exists(name):
+    studies = yaml.safe_load((ROOT / "config" / name).read_text())["studies"]
+    for study in studies.values():
+        parse_settings(study.get("preset", "default"), study.get("settings", []))
+
+
 def test_every_preset_can_be_configured():
     schema = json.loads((ROOT / "prammol/data/settings.schema.json").read_text())
     preset = schema["$defs"]["reconstruction"]["properties"]["preset"]
@@ -355,7 +365,7 @@ def rows(values, planned=6):
 
 @pytest.mark.usefixtures("scripts")
 def test_a_sweep_shows_trials_medians_and_the_threshold():
-    from sweep import SWEEPS, figure
+    from plot_sweep import SWEEPS, figure
 
     axes = figure(rows([1e17, 1e18]), SWEEPS["flux"]).axes[0]
     lines = [np.asarray(line.get_xydata(), dtype=float) for line in axes.lines]
@@ -366,7 +376,7 @@ def test_a_sweep_shows_trials_medians_and_the_threshold():
 
 @pytest.mark.usefixtures("scripts")
 def test_a_figure_says_how_many_trials_are_missing():
-    from sweep import SWEEPS, figure
+    from plot_sweep import SWEEPS, figure
 
     def texts(table):
         return [t.get_text() for t in figure(table, SWEEPS["temperature"]).findobj(Text)]
@@ -378,7 +388,7 @@ def test_a_figure_says_how_many_trials_are_missing():
 @pytest.mark.usefixtures("scripts")
 @pytest.mark.parametrize(("structure", "name"), [("fcc", r"\bar{1}11"), ("bcc", "011")])
 def test_bragg_peaks_are_named_by_their_indices(structure, name):
-    from fig3 import figure, peak_name
+    from plot_counts import figure, peak_name
 
     patches = innermost_patches(Atoms([[0.0] * 3], "Al", info={"structure": structure}), 6)
     data = Diffraction(patches, [np.ones(p.shape) for p in patches])
@@ -388,7 +398,7 @@ def test_bragg_peaks_are_named_by_their_indices(structure, name):
 
 @pytest.mark.usefixtures("scripts")
 def test_tables_keep_numbers_and_what_is_unknown(tmp_path):
-    from tables import read_table, write_table
+    from table_files import read_table, write_table
 
     table = [{"condition": "bulk", "value": None, "mae_pm": 0.25, "converged": False}]
     write_table(tmp_path / "t.csv", table)
@@ -400,7 +410,7 @@ def test_tables_keep_numbers_and_what_is_unknown(tmp_path):
 
 @pytest.mark.usefixtures("scripts")
 def test_a_table_says_of_older_trials_what_is_known(monkeypatch):
-    import tables
+    import table_files as tables
 
     monkeypatch.setattr(tables, "commit", lambda: "1234567")
     made = {"date": "2026-01-31T10:00:00+00:00"}

@@ -1,4 +1,4 @@
-"""Draw photon counts of a crystal around its Bragg peaks: Poisson(C^2 |Omega|^2 + B).
+"""Draw photon counts of a crystal around its Bragg peaks: Poisson(C^2 abs(Omega)^2 + B).
 
 Measured are cubes around three of the innermost peaks, (-1,1,1), (1,-1,1) and (1,1,-1)
 of fcc, (0,1,1), (1,0,1) and (1,1,0) of bcc, 50 points along each edge of 1.2 reciprocal

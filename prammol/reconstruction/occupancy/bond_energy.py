@@ -1,4 +1,4 @@
-"""The bond energy of a low-signal crystal, by matching surface roughness with and without data.
+"""The bond energy at low signal, by matching surface roughness with and without the data.
 
 Sets of sites have the prior exp(b N) for N bonds. The evidence of b is greatest where sets
 sampled with the data and sets of the prior alone are equally smooth: its derivative is the

@@ -1,7 +1,7 @@
 """How sure it is that each atom exists: sampling of the sets of sites.
 
 Near the object found, misfit and prior of bonds are a quadratic function E of the occupancies
-(:mod:`prammol.reconstruction.occupancy.site_selection`), and sets of sites have the probability
+(:mod:`prammol.reconstruction.occupancy.candidate_sites`), and sets of sites have the probability
 exp(-E). It is sampled by a Markov chain in continuous time (Bortz, Kalos, Lebowitz, J. Comput.
 Phys. 17, 10 (1975)) whose moves are flips of single sites and exchanges between neighbours, with
 the rates of a heat bath, 1 / (1 + exp(change of E)): no time is spent on moves that aren't made,

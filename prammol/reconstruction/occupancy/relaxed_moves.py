@@ -1,7 +1,7 @@
 """What a change of one or two atoms costs once their neighbours have given way.
 
 Sets of sites are compared at fixed positions
-(:mod:`prammol.reconstruction.occupancy.site_selection`). But an atom that is put in or taken out
+(:mod:`prammol.reconstruction.occupancy.candidate_sites`). But an atom that is put in or taken out
 bends its surroundings: with few photons what the data say to that is as much as what they say to
 the atom. Changes far from each other are relaxed together, and the misfit of each is evaluated
 with the shifts of the atoms nearest to it alone.

@@ -1,4 +1,4 @@
-"""Sample sets of atoms of a low-signal crystal at falling temperature."""
+"""Sample sets of atoms at falling temperature, at low signal."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Anneal(Checked):
     the misfit is taken back: it has shifted a layer. In each pass more is learnt of what a bond is
     worth (:mod:`prammol.reconstruction.occupancy.bond_energy`); the last passes sample at 1 with
     that. While the surface still has to move bonds are worth less: with the right worth it freezes
-    where it is. Does nothing to a crystal whose atoms are seen
+    where it is. Does nothing unless the signal is low
     (:mod:`prammol.reconstruction.occupancy.low_signal`).
 
     Attributes

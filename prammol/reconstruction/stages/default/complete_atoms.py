@@ -49,15 +49,15 @@ class CompleteAtoms(Checked):
 
     Vacant sites of the lattice beside the object and minima of the difference map become
     candidates; the best set of atoms and candidates is found by flips at fixed positions
-    (:mod:`prammol.reconstruction.occupancy.site_selection`); while the data contradict the object,
+    (:mod:`prammol.reconstruction.occupancy.candidate_sites`); while the data contradict the object,
     also by fitting occupancies between 0 and 1. LAMMPS relaxes the whole, and the better one is
     kept if misfit and prior of bonds together fell. If they didn't, the flips are tried in groups
     of neighbours; then lower and higher thresholds of the occupancies; then the data pull the
     atoms into other basins of the energy; then, while the data contradict the object, single
     changes are tried. After an iteration that hardly lowered the misfit (`LoopStatus.stalling`)
     groups, thresholds and single changes are left out: what is wrong then isn't a matter of which
-    atoms exist. Does nothing to a low-signal crystal, where the best set would follow the noise:
-    see :class:`~prammol.reconstruction.stages.default.anneal.Anneal`.
+    atoms exist. Does nothing at low signal, where the best set would follow the noise: see
+    :class:`~prammol.reconstruction.stages.default.anneal.Anneal`.
 
     Attributes
     ----------

@@ -33,8 +33,7 @@ class ReconsiderAtoms(Checked):
     (:mod:`prammol.reconstruction.occupancy.relaxed_moves`). What gains in misfit and prior of
     bonds once all atoms are relaxed is kept.
 
-    Does nothing to a low-signal crystal (:mod:`prammol.reconstruction.occupancy.low_signal`),
-    where the best set would follow the noise.
+    Does nothing at low signal, where the best set would follow the noise.
 
     Attributes
     ----------
