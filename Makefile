@@ -20,8 +20,12 @@ PARALLEL := -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 # What the tests need; and the tests in which each library is at work, minutes in all.
 EXTRAS := test,workflow
-LIBRARY_TESTS := $(addprefix tests/test_,$(addsuffix .py,environment cli io md mpi plot fuzz \
-  own_data scattering config support_files phase_retrieval workflow))
+LIBRARY_TESTS := $(addprefix tests/,cli/test_main.py cli/test_settings.py core/test_mpi.py \
+  diffraction/test_structure_factor.py io/test_atomic_write.py io/test_atoms.py io/test_cxi.py \
+  io/test_fuzz.py io/test_result.py io/test_support_from_object.py \
+  phasing/test_support_from_counts.py plotting potentials/test_adatoms.py \
+  potentials/test_lammps.py project/test_environment.py project/test_own_data.py \
+  workflow/test_workflow.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-mpi test-slow test-slurm test-load test-oldest test-newest \

@@ -31,8 +31,12 @@ from prammol.evaluation.metrics import Metrics, evaluate
 from prammol.io import read_atoms, read_diffraction, read_reconstruction
 from prammol.potentials.potential import aluminium
 from prammol.reconstruction.loop import make_problem
-from prammol.reconstruction.problem import State
-from prammol.reconstruction.uncertainty.per_atom import doubt_of, misfit_of, spread_of_sets
+from prammol.reconstruction.model import Model
+from prammol.reconstruction.uncertainty.per_atom import (
+    misfit_of,
+    site_probabilities,
+    spread_of_sets,
+)
 from prammol.reconstruction.uncertainty.positions import position_uncertainty
 
 ANYWHERE = Support(np.zeros(3), np.eye(3), np.ones((1, 1, 1), dtype=bool))
@@ -45,19 +49,19 @@ def examine(folder: Path, truth: np.ndarray) -> tuple[dict[str, Any], Any, Any]:
     result = read_reconstruction(folder / "reconstruction.h5")
     problem = make_problem(data, ANYWHERE, aluminium(), result.seed, Communicator())
     try:
-        bond = result.history[-1].get("bond", State.bond)
-        state = State(result.atoms.positions, result.scale, bond=bond)
-        misfit = misfit_of(problem, state)
-        sigma = position_uncertainty(problem, state, misfit.weight).posterior
-        doubt = doubt_of(problem, state, misfit)
-        sigma = np.hypot(sigma, spread_of_sets(problem, state, doubt))
-        atoms, vacant = np.split(doubt.occupied, [len(state.positions)])
+        bond = result.history[-1].get("bond", Model.bond_energy)
+        model = Model(result.atoms.positions, result.scale, bond_energy=bond)
+        misfit = misfit_of(problem, model)
+        sigma = position_uncertainty(problem, model, 0, misfit.weight).posterior
+        doubt = site_probabilities(problem, model, 0, misfit)
+        sigma = np.hypot(sigma, spread_of_sets(problem, model, 0, doubt))
+        atoms, vacant = np.split(doubt.occupied, [len(model.positions)])
     finally:
         problem.cluster.close()
-    found = evaluate(state.positions, truth, with_resolution=False)
+    found = evaluate(model.positions, truth, with_resolution=False)
     ratio = ratio_of(found, truth, sigma)
     right = np.isin(np.arange(len(atoms)), found.found_index)
-    reach = found.registration.apply(doubt.sites[len(atoms) :])
+    reach = found.registration.apply(doubt.sites.positions[len(atoms) :])
     missing = truth[found.missing]
     distance = cKDTree(missing).query(reach)[0] if len(missing) else np.full(len(reach), np.inf)
     row = row_of(folder, found, ratio) | {

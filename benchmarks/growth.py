@@ -90,7 +90,7 @@ def kernel(atoms: int, seed: int, comm: Communicator) -> dict[str, Any]:
     del omega
     shard = local_shard(data, comm)
     factor = StructureFactor(shard.patches, EPSILON)
-    rough = StructureFactor(shard.patches, ROUGH)  # as `select` ranks
+    rough = StructureFactor(shard.patches, ROUGH)  # as cross-validation ranks
     misfit = PoissonMisfit(shard, factor)
     times = []
     for _ in range(3):  # the shortest is the one other programs disturbed least
@@ -100,7 +100,7 @@ def kernel(atoms: int, seed: int, comm: Communicator) -> dict[str, Any]:
         _, scale, field = misfit.field(omega)
         comm.allreduce(-factor.adjoint_moments(field, x).imag)
         inside = np.ones(len(x), dtype=bool)
-        single_atom_gains(rough, omega, shard.counts, shard.valid, scale, x, inside, comm)
+        single_atom_gains(shard, rough, omega, shard.valid, scale, x, inside)
         times.append((time.perf_counter() - wall, comm.sum(time.process_time() - core)))
     wall, core = min(times)
     return {

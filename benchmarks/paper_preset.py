@@ -28,8 +28,10 @@ from prammol.core.parallel import world
 from prammol.diffraction.support import support_from_truth
 from prammol.evaluation.metrics import evaluate
 from prammol.io import read_atoms
+from prammol.reconstruction.history import Record
 from prammol.reconstruction.loop import reconstruct
-from prammol.reconstruction.problem import State
+from prammol.reconstruction.observer import Observer
+from prammol.reconstruction.state import State
 from prammol.simulation.counts import simulate
 from prammol.structure.atoms import Atoms
 
@@ -58,23 +60,24 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     aside = 0.0  # processor seconds that aren't the reconstruction's
 
-    def note(state: State, history: list[dict[str, Any]]) -> None:
-        nonlocal aside
-        now = time.process_time()
-        record = history[-1]
-        row = {k: record[k] for k in COPIED} | {"seconds": round(now - begin - aside, 2)}
-        row |= dict.fromkeys(MEASURED, "")
-        if comm.is_root and (state.iteration % options.every == 0 or state.iteration < 4):
-            found = Atoms(state.positions, truth.element)
-            summary = evaluate(found, truth, with_resolution=False).summary()
-            row |= {k: summary[k] for k in MEASURED}
-            print(
-                {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}, flush=True
-            )
-        rows.append(row)
-        if comm.is_root:
-            write_rows(options.output, rows, origin)
-        aside += time.process_time() - now
+    class Notes(Observer):
+        def iterated(self, state: State, history: list[Record]) -> None:
+            nonlocal aside
+            now = time.process_time()
+            record = history[-1]
+            row = {k: record[k] for k in COPIED} | {"seconds": round(now - begin - aside, 2)}
+            row |= dict.fromkeys(MEASURED, "")
+            number = record["iteration"]
+            if comm.is_root and (number % options.every == 0 or number < 4):
+                found = Atoms(state.positions, truth.element)
+                summary = evaluate(found, truth, with_resolution=False).summary()
+                row |= {k: summary[k] for k in MEASURED}
+                shown = {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
+                print(shown, flush=True)
+            rows.append(row)
+            if comm.is_root:
+                write_rows(options.output, rows, origin)
+            aside += time.process_time() - now
 
     begin = time.process_time()
     result = reconstruct(
@@ -83,7 +86,7 @@ def main() -> None:
         preset=options.preset,
         seed=options.seed,
         comm=comm,
-        on_state=note,
+        observer=Notes(),
         settings={
             "patience": options.patience,
             "max_iterations": options.iterations,

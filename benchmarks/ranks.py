@@ -29,7 +29,10 @@ from prammol.diffraction.dataset import Diffraction, local_shard
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.diffraction.support import support_from_truth
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.reconstruction.history import Record
 from prammol.reconstruction.loop import reconstruct
+from prammol.reconstruction.observer import Observer
+from prammol.reconstruction.state import State
 from prammol.simulation.counts import draw_counts, simulate
 from prammol.simulation.samples import make_crystal
 
@@ -96,14 +99,16 @@ def count() -> None:
     comm = OneOf()
     data = simulate(truth, FLUX, 1)
 
-    def report(record: dict[str, Any]) -> None:
-        print(
-            f"iteration {record['iteration']} ({', '.join(record['stages'])}): "
-            f"{comm.sums} sums of {comm.bytes / 1e6:.1f} MB in all"
-        )
-        comm.sums = comm.bytes = 0
+    class Report(Observer):
+        def iterated(self, state: State, history: list[Record]) -> None:
+            record = history[-1]
+            print(
+                f"iteration {record['iteration']} ({', '.join(record['stages'])}): "
+                f"{comm.sums} sums of {comm.bytes / 1e6:.1f} MB in all"
+            )
+            comm.sums = comm.bytes = 0
 
-    reconstruct(data, support_from_truth(truth), seed=1, comm=comm, on_iteration=report)
+    reconstruct(data, support_from_truth(truth), seed=1, comm=comm, observer=Report())
 
 
 def main() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import mpiexec, run
 
 # For the processes the tests start; make sets it for this one.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -21,38 +21,22 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 # Files that take a minute and more, begun first: no worker is left alone with one in the end.
 _LONGEST = (
-    "anneal", "reconstruct_default", "own_data", "workflow", "mpi", "resume", "wrong_potential",
-    "sublattice",
-)  # fmt: skip
+    "reconstruction/stages/default/test_anneal.py",
+    "reconstruction/test_preset_default.py",
+    "project/test_own_data.py",
+    "workflow/test_workflow.py",
+    "core/test_mpi.py",
+    "cli/test_resume.py",
+    "reconstruction/test_wrong_potential.py",
+    "reconstruction/test_open_lattice.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the longest files to the front, all others stay as they were."""
-    place = {f"test_{name}": k for k, name in enumerate(_LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
-
-
-def mpiexec() -> str:
-    """The launcher of the MPI library mpi4py was built for: beside python if it is a wheel."""
-    beside = Path(sys.executable).with_name("mpiexec")
-    found = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if found is None:
-        pytest.fail("no mpiexec: the mpich of the environment should have brought one")
-    return found
-
-
-def run(
-    command: Sequence[str | Path], timeout: float = 120, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run a program, return what it printed; a hang fails the test."""
-    return subprocess.run(
-        [str(c) for c in command],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        cwd=cwd,
-    )
+    tests = Path(__file__).parent
+    place = {tests / name: k for k, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture

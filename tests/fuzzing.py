@@ -25,6 +25,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from states import state_of
 
 from prammol.cli.settings import parse_settings
 from prammol.core.errors import PrammolError
@@ -46,7 +47,6 @@ from prammol.io.phased_objects import read_object
 from prammol.io.trajectory import append_frame, read_trajectory, whole_frames
 from prammol.potentials.choose import choose_potential
 from prammol.potentials.eam import read_setfl
-from prammol.reconstruction.problem import State
 from prammol.reconstruction.result import Reconstruction
 from prammol.structure.atoms import Atoms
 
@@ -135,12 +135,11 @@ def examples(folder: Path) -> dict[str, list[bytes]]:
     inside = np.ones((2, 2, 2), bool)
     atoms = Atoms(rng.random((3, 3)), "Al", {"energy": rng.random(3)}, {"kind": "bulk", "a": 4.05})
     record = {"iteration": 1, "log_likelihood": -1.5, "stages": {"select": 1.0}}
-    state = State(atoms.positions, 2.0, iteration=1)
+    state = state_of(atoms.positions, 2.0, iteration=1)
     write_diffraction(folder / "diffraction", Diffraction(patches, counts, meta={"element": "Al"}))
     write_support(folder / "support", Support(np.zeros(3), 5 * np.eye(3), inside))
-    write_reconstruction(folder / "reconstruction", Reconstruction(
-        atoms, 2.0, [record], True, "converged", 1.0, 1.0, 1, 0, "default", frames=[atoms.positions]
-    ))  # fmt: skip
+    result = Reconstruction(atoms, 2.0, [record], True, "converged", 1.0, 1.0, 1, 0, "default")
+    write_reconstruction(folder / "reconstruction", result)
     write_checkpoint(folder / "checkpoint", Checkpoint(state, [record], {"seed": "1"}))
     values = rng.random((3, 4, 5))
     with h5py.File(folder / "object", "w") as file:
@@ -166,8 +165,8 @@ def examples(folder: Path) -> dict[str, list[bytes]]:
     (folder / "adp").write_text("\n".join([*setfl, "3 2 0", "3 2 0", "3 2 0"]))
     (folder / "eam").write_text("c\n13 26.98 4.05 fcc\n3 0.1 3 0.2 0.6\n0 1 2\n3 2 0\n1 2 0\n")
     (folder / "settings").write_text(
-        "patience=20\ncomplete.thresholds=[0.5, 0.35]\nsettle.debye_waller=true\n"
-        "phase_patches.blur=0.75\nsynthesise.threshold=1e-1\n"
+        "patience=20\ncomplete_atoms.thresholds=[0.5, 0.35]\n"
+        "debye_waller=true\nphase_patches.blur=0.75\nphase_patches.threshold=1e-1\n"
     )
     (folder / "commands").write_text("lj/cut 8.5\n1 1 0.4 2.6")
     (folder / "commands-2").write_text(

@@ -7,16 +7,19 @@ from types import SimpleNamespace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import paper_patches
 from prammol.diffraction.dataset import Diffraction, local_shard
 from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
 from prammol.diffraction.support import Support, support_from_truth
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.potentials.lammps import Cluster
 from prammol.potentials.potential import aluminium
 from prammol.reconstruction.problem import Problem
 from prammol.structure.atoms import Atoms
+from prammol.structure.vacant_sites import vacant_sites
 
 
 class Rank(Communicator):
@@ -119,3 +122,25 @@ def make_problem(
         seed=seed,
         comm=comm,
     )
+
+
+@cache
+def ball_and_misfit() -> tuple[NDArray[np.float64], PoissonMisfit]:
+    """The relaxed ball and the misfit of its counts, with exact transforms."""
+    x = relaxed_ball(8.5)
+    shard = local_shard(simulate(x, points=20), Communicator())
+    return x, PoissonMisfit(shard, StructureFactor(shard.patches, 1e-9))
+
+
+def hopping_crystal(part: float = 0.4, number: int = 12) -> tuple[NDArray[np.float64], ...]:
+    """Atoms, vacant sites and the occupancies of both: some atoms are beside their place."""
+    x = fcc_ball(10.0)
+    vacant = vacant_sites(x, aluminium().bond_reach, aluminium().neighbour_distance)
+    gap, partner = cKDTree(x).query(vacant)
+    order = np.argsort(gap, kind="stable")
+    _, first = np.unique(partner[order], return_index=True)
+    chosen = order[np.sort(first)][:: max(1, len(first) // number)][:number]
+    occupied = np.concatenate([np.ones(len(x)), np.zeros(len(vacant))])
+    occupied[partner[chosen]] -= part
+    occupied[len(x) + chosen] += part
+    return x, vacant, occupied

@@ -1,7 +1,7 @@
-"""The command line: one module per verb in :mod:`prammol.cli.commands`, thin around the packages below.
+"""The command line, thin around the packages below.
 
-Options, checks before work begins, progress, checkpoints on signals, exit codes. No section of
-the paper.
+One module per verb in :mod:`prammol.cli.commands`; options, checks before work begins, progress,
+checkpoints on signals, exit codes. No section of the paper.
 """
 
 from __future__ import annotations

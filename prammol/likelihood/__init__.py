@@ -1,8 +1,8 @@
 """How well atoms explain counts, and what the counts say about each atom.
 
-The Poisson likelihood of the paper (Eqs. 4 to 9), its gradient, the gain of adding or removing
-one atom (Eq. 10), Fisher information, difference map, and the points held out for
-cross-validation. :mod:`prammol.likelihood.quasi_likelihood` widens the errors where the model is incomplete.
+The Poisson likelihood of the paper (Eqs. 4 to 9), its gradient, the gain of adding or removing one
+atom (Eq. 10), Fisher information, difference map, and the points held out for cross-validation.
+:mod:`prammol.likelihood.quasi_likelihood` widens the errors where the model is incomplete.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ from prammol.likelihood.poisson import (
     poisson_scale,
     residual_weights,
 )
-from prammol.likelihood.quasi_likelihood import Misfit, PoissonMisfit, honest_misfit, peak_window
+from prammol.likelihood.quasi_likelihood import (
+    Misfit,
+    PoissonMisfit,
+    misfit_with_model_error,
+    peak_window,
+)
 
 __all__ = [
     "DifferenceMap",
@@ -32,7 +37,7 @@ __all__ = [
     "difference_map",
     "expected_counts",
     "hold_out_blocks",
-    "honest_misfit",
+    "misfit_with_model_error",
     "noise_level",
     "peak_window",
     "poisson_log_likelihood",

@@ -157,7 +157,7 @@ class PoissonMisfit:
                 break
         return float(floor)
 
-    def cost_of_one(self, omega: NDArray[np.complex128], scale: float) -> float:
+    def cost_of_one_atom(self, omega: NDArray[np.complex128], scale: float) -> float:
         """Return by about how much one missing atom raises J.
 
         C^2 sum u where the photons are the crystal's own, less where others rule.
@@ -180,7 +180,7 @@ class PoissonMisfit:
         sigmas : float
             In standard deviations of the noise.
         atoms : float
-            In single missing atoms, see `cost_of_one`.
+            In single missing atoms, see `cost_of_one_atom`.
         sigma : float
             One standard deviation in single missing atoms.
         """
@@ -193,7 +193,7 @@ class PoissonMisfit:
                 dtype=float,
             )
         )
-        one = max(self.cost_of_one(omega, scale), 1e-300)
+        one = max(self.cost_of_one_atom(omega, scale), 1e-300)
         sigma = float(np.sqrt(max(sums[1], 1e-300)))
         return float(sums[0]) / sigma, float(sums[0]) / one, sigma / one
 
@@ -325,7 +325,7 @@ class PoissonMisfit:
         return Misfit(value, c, d_x, d_w)
 
 
-def honest_misfit(
+def misfit_with_model_error(
     shard: Shard,
     factor: StructureFactor,
     omega: NDArray[np.complex128],

@@ -1,8 +1,8 @@
 """Interatomic potentials and LAMMPS: energies, forces, relaxation, molecular dynamics.
 
 The paper's "physics": the energy keeps the structure physical between likelihood steps
-(paper, Methods, "Molecular dynamics"; aluminium of Mishin et al. 1999). Only :mod:`prammol.potentials.lammps` and
-the two modules beside it know LAMMPS.
+(paper, Methods, "Molecular dynamics"; aluminium of Mishin et al. 1999). LAMMPS is known to
+:mod:`prammol.potentials.lammps` and the two modules beside it alone.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Candidate atoms relaxed in a fixed object (paper, "Atom generation").
 
-The object, the host, doesn't move and the guests don't feel each other: each guest
-is minimised as if it were alone. An EAM potential is evaluated for all guests at once
-from its table (:mod:`prammol.potentials.eam`). With any other, guests share an evaluation by
+The object, the host, doesn't move and the adatoms don't feel each other: each adatom
+is minimised as if it were alone. An EAM potential is evaluated for all adatoms at once
+from its table (:mod:`prammol.potentials.eam`). With any other, adatoms share an evaluation by
 LAMMPS when they are so far apart that no host atom has two of them within the cutoff.
 """
 
@@ -20,7 +20,7 @@ from prammol.potentials.potential import Potential
 from prammol.structure.separation import groups_apart
 
 Floats = NDArray[np.float64]
-# Numbers and positions of some guests -> energy and force of each.
+# Numbers and positions of some adatoms -> energy and force of each.
 Evaluate = Callable[[NDArray[np.int_], Floats], tuple[Floats, Floats]]
 
 _FIRST_RADIUS = 0.3
@@ -131,13 +131,13 @@ def _bfgs(hessian: Floats, step: Floats, change: Floats) -> Floats:
 def relax_adatoms(
     cluster: Energies,
     host: Floats,
-    guests: Floats,
+    adatoms: Floats,
     force_tolerance: float,
     max_iterations: int,
     margin: float,
 ) -> tuple[Floats, Floats]:
     """See :meth:`prammol.potentials.lammps.Cluster.relax_adatoms`."""
-    x = np.array(guests, dtype=float)
+    x = np.array(adatoms, dtype=float)
     energy = np.zeros(len(x))
     if len(x) == 0 or len(host) == 0:
         return x, energy
@@ -154,7 +154,7 @@ def relax_adatoms(
         far = []
         for members in groups_apart(x[pending], 2 * (cutoff + margin)):
             chosen = pending[members]
-            # A host atom counts if it feels a guest or is felt by one that does.
+            # A host atom counts if it feels a adatom or is felt by one that does.
             near = cKDTree(x[chosen]).query(host)[0] < 2 * cutoff + margin
             evaluate = _lammps_energies(cluster, host[near], alone[near], x[chosen])
             x[chosen], energy[chosen], stopped = minimise_each(
@@ -168,7 +168,7 @@ def relax_adatoms(
 
 
 def _lammps_energies(cluster: Energies, host: Floats, alone: Floats, start: Floats) -> Evaluate:
-    """Return a function for the energies and forces of guests that can't feel each other."""
+    """Return a function for the energies and forces of adatoms that can't feel each other."""
     x, cutoff, n = start.copy(), cluster.cutoff(), len(host)
     tree = cKDTree(host) if n else None
 

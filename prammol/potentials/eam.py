@@ -1,8 +1,8 @@
 """Embedded-atom potentials from their table, for single atoms in a fixed object.
 
-LAMMPS does everything else (:mod:`prammol.potentials.lammps`). One more atom, a guest, in an object
-that doesn't move touches only its own neighbours, so its energy costs microseconds
-from the table against the whole object's from LAMMPS.
+LAMMPS does everything else (:mod:`prammol.potentials.lammps`). One more atom, a adatom, in an
+object that doesn't move touches only its own neighbours, so its energy costs microseconds from the
+table against the whole object's from LAMMPS.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _read(path: Path, element: str) -> EamTable:
 
 
 class AdatomEnergy:
-    """Energy and force of each guest as if it were alone in the host.
+    """Energy and force of each adatom as if it were alone in the host.
 
     Parameters
     ----------
@@ -112,27 +112,27 @@ class AdatomEnergy:
     def __call__(
         self, which: NDArray[np.int_], x: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return energies, (k,) [eV], and forces, (k, 3) [eV/Å], of guests at x, (k, 3) [Å].
+        """Return energies, (k,) [eV], and forces, (k, 3) [eV/Å], of adatoms at x, (k, 3) [Å].
 
-        The energy is that of the host with the guest less that of the host. `which`
-        is not used: all guests are alike.
+        The energy is that of the host with the adatom less that of the host. `which`
+        is not used: all adatoms are alike.
         """
         del which
         t, m = self.table, len(x)
         near = self._tree.query_ball_point(x, t.cutoff)
         counts = np.array([len(i) for i in near], dtype=int)
-        guest = np.repeat(np.arange(m), counts)
+        adatom = np.repeat(np.arange(m), counts)
         other = np.concatenate([np.asarray(i, dtype=int) for i in near])
-        vector = x[guest] - self._host[other]
+        vector = x[adatom] - self._host[other]
         r = np.linalg.norm(vector, axis=1).clip(1e-3)
         f, df = t.density(r), t.density(r, 1)
         phi = t.pair(r) / r
         dphi = t.pair(r, 1) / r - phi / r
-        own, d_own = self._embed(_sums(guest, f, m))
+        own, d_own = self._embed(_sums(adatom, f, m))
         theirs, d_theirs = self._embed(self._rho[other] + f)
-        energy = own + _sums(guest, phi + theirs - self._alone[other], m)
-        slope = (dphi + (d_own[guest] + d_theirs) * df) / r
-        force = np.stack([_sums(guest, -slope * vector[:, a], m) for a in range(3)], axis=1)
+        energy = own + _sums(adatom, phi + theirs - self._alone[other], m)
+        slope = (dphi + (d_own[adatom] + d_theirs) * df) / r
+        force = np.stack([_sums(adatom, -slope * vector[:, a], m) for a in range(3)], axis=1)
         return energy, force
 
     def _embed(self, rho: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

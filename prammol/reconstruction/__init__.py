@@ -1,7 +1,7 @@
 """From counts to atoms: the loop, its presets, and what they work on.
 
-:mod:`prammol.reconstruction.loop` reads like Algorithm 1 of the paper. A preset is a list of stages;
-``paper`` is Algorithm 1 as printed, ``default`` the best known. The parts:
+:mod:`prammol.reconstruction.loop` reads like Algorithm 1 of the paper. A preset is a list of
+stages; ``paper`` is Algorithm 1 as printed, ``default`` the best known. The parts:
 
 * :mod:`prammol.reconstruction.occupancy`: which sites hold an atom;
 * :mod:`prammol.reconstruction.refinement`: where the atoms are;

@@ -136,7 +136,7 @@ class Preset:
     loop: tuple[Stage, ...]
     finish: tuple[Stage, ...] = ()
     judges: bool = False
-    control: Loop = Loop()  # noqa: RUF009  (frozen)
+    control: Loop = Loop()
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -40,6 +40,7 @@ rule simulate:
     params:
         flux=flux_of,
         seed=seed_of_counts,
+        points=lookup(dpath="measurement/points", within=config),
         wavelength=lookup(dpath="measurement/wavelength", within=config),
     message:
         "Count photons: {wildcards.study} {wildcards.condition}, trial {wildcards.trial}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prammol.cli.commands.common import add_output, command_line, count, positive, seed
@@ -194,7 +195,7 @@ def _coarse(options: argparse.Namespace, data: Diffraction) -> Support:
 def _retrieved(options: argparse.Namespace, data: Diffraction) -> Support:
     from prammol.phasing.support_from_counts import support_from_data
 
-    report = lambda line: print(line, file=sys.stderr)  # noqa: E731
+    report = partial(print, file=sys.stderr)
     found = support_from_data(data, report=report, **_given(options))
     pairs = zip(found.errors, found.correlation, strict=True)
     for k, (error, correlation) in enumerate(pairs):

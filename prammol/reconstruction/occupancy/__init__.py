@@ -19,7 +19,7 @@ from prammol.reconstruction.occupancy.gibbs_sampling import (
     sample_sets,
     swept,
 )
-from prammol.reconstruction.occupancy.low_signal import is_low_signal, low_gain_per_atom
+from prammol.reconstruction.occupancy.low_signal import is_low_gain, is_low_signal
 from prammol.reconstruction.occupancy.relaxed_moves import (
     Moves,
     cheapest_moves,
@@ -39,9 +39,9 @@ __all__ = [
     "fit_occupancies",
     "flip",
     "heat_bath",
+    "is_low_gain",
     "is_low_signal",
     "learnt_bond",
-    "low_gain_per_atom",
     "relaxed_costs",
     "sample_near",
     "sample_sets",

@@ -1,4 +1,4 @@
-"""Faint crystals: so few photons that single atoms are hardly seen.
+"""Low signal: so few photons that single atoms are hardly seen.
 
 One missing atom raises the misfit by C^2 N_hkl. Where that is small, greedy changes of the set of
 atoms get stuck: each follows the noise, and phases away from the Bragg peaks are those of a wrong
@@ -28,9 +28,9 @@ def is_low_signal(shard: Shard, factor: StructureFactor, omega: NDArray[np.compl
         Structure factor of the object on this rank's points.
     """
     misfit = PoissonMisfit(shard, factor)
-    return low_gain_per_atom(misfit.cost_of_one(omega, misfit.scale(omega)))
+    return is_low_gain(misfit.cost_of_one_atom(omega, misfit.scale(omega)))
 
 
-def low_gain_per_atom(worth: float) -> bool:
+def is_low_gain(worth: float) -> bool:
     """Tell whether so much misfit for a missing atom is less than five standard deviations."""
     return worth < _HARDLY

@@ -166,7 +166,7 @@ def with_neighbours_relaxed(
     """
     misfit, taken = sites.misfit, sites.taken
     omega = problem.factor.forward(sites.positions[taken])
-    one = misfit.cost_of_one(omega, misfit.scale(omega))
+    one = misfit.cost_of_one_atom(omega, misfit.scale(omega))
     here, singles = taken[near.free], np.arange(len(near.free))[:, None]
     cost, alone = (_of_singles(here, expansion, singles) for expansion in (near, bonds))
     few = np.argsort(cost, kind="stable")[:number]

@@ -1,8 +1,8 @@
 """Where the atoms are: rotation, strain, single shifts, restraint by the energy, thermal motion.
 
-The paper refines positions by BFGS on a sample of the points (Eq. 8; :mod:`prammol.reconstruction.refinement.bfgs`). Preset
-``default`` stays at the minimum of the energy and lets the data move the atoms off it only as
-far as held-out points confirm.
+The paper refines positions by BFGS on a sample of the points (Eq. 8;
+:mod:`prammol.reconstruction.refinement.bfgs`). Preset ``default`` stays at the minimum of the
+energy and lets the data move the atoms off it only as far as held-out points confirm.
 """
 
 from __future__ import annotations

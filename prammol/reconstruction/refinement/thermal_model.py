@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from prammol.diffraction.debye_waller import ThermalStructureFactor
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.holdout_blocks import HeldOut
-from prammol.likelihood.quasi_likelihood import PoissonMisfit, honest_misfit
+from prammol.likelihood.quasi_likelihood import PoissonMisfit, misfit_with_model_error
 from prammol.reconstruction.occupancy.continuous import fit_occupancies
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.restrained_fit import restrained_fit
@@ -35,7 +35,7 @@ def prefers(
     What the old one doesn't explain counts as noise: else the brightest points decide, by
     errors that both share.
     """
-    misfit = honest_misfit(problem.shard, problem.factor, old, atoms, points)
+    misfit = misfit_with_model_error(problem.shard, problem.factor, old, atoms, points)
     gain, noise = misfit.preference(old, new)
     # Points in which neither changes anything have no noise, and say nothing but rounding.
     return noise > 0 and gain > sigmas * noise

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.likelihood.quasi_likelihood import PoissonMisfit, honest_misfit
+from prammol.likelihood.quasi_likelihood import PoissonMisfit, misfit_with_model_error
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites, Expansion
 from prammol.reconstruction.occupancy.gibbs_sampling import sample_near, swept
@@ -43,7 +43,7 @@ def error_bars(problem: Problem, model: Model, iteration: int) -> dict[str, NDAr
     """
     misfit = misfit_of(problem, model)
     sure = position_uncertainty(problem, model, iteration, misfit.weight)
-    doubt = doubt_of(problem, model, iteration, misfit)
+    doubt = site_probabilities(problem, model, iteration, misfit)
     spread = spread_of_sets(problem, model, iteration, doubt)
     return {
         "position_sigma": np.hypot(sure.posterior, spread),
@@ -55,11 +55,11 @@ def error_bars(problem: Problem, model: Model, iteration: int) -> dict[str, NDAr
 def misfit_of(problem: Problem, model: Model) -> PoissonMisfit:
     """Return the misfit whose noise includes what the object doesn't explain."""
     omega = model.structure_factor(problem.factor)
-    return honest_misfit(problem.shard, problem.factor, omega, len(model.positions))
+    return misfit_with_model_error(problem.shard, problem.factor, omega, len(model.positions))
 
 
 @dataclass(frozen=True)
-class Doubt:
+class SiteProbabilities:
     """Which sets of sites the data allow near the object.
 
     Attributes
@@ -77,7 +77,9 @@ class Doubt:
     occupied: NDArray[np.float64]
 
 
-def doubt_of(problem: Problem, model: Model, iteration: int, misfit: PoissonMisfit) -> Doubt:
+def site_probabilities(
+    problem: Problem, model: Model, iteration: int, misfit: PoissonMisfit
+) -> SiteProbabilities:
     """Return how probable the atoms, and the vacant sites beside them, are.
 
     At fixed positions a change costs too much: where atoms are at a minimum of the energy those
@@ -91,11 +93,11 @@ def doubt_of(problem: Problem, model: Model, iteration: int, misfit: PoissonMisf
         bonds = sites.bonds_of(sites.taken, near)
         near = with_neighbours_relaxed(problem, sites, near, bonds)
     rng = problem.rng("confidence", iteration)
-    return Doubt(sites, near, sample_near(sites, sites.taken, near, rng))
+    return SiteProbabilities(sites, near, sample_near(sites, sites.taken, near, rng))
 
 
 def spread_of_sets(
-    problem: Problem, model: Model, iteration: int, doubt: Doubt, draws: int = 10
+    problem: Problem, model: Model, iteration: int, doubt: SiteProbabilities, draws: int = 10
 ) -> NDArray[np.float64]:
     """Return how far atoms are pulled by others that may be wrong, (n, 3) [Å].
 

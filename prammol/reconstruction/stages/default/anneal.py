@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.likelihood.quasi_likelihood import PoissonMisfit, honest_misfit
+from prammol.likelihood.quasi_likelihood import PoissonMisfit, misfit_with_model_error
 from prammol.reconstruction.occupancy.bond_energy import learnt_bond
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.occupancy.gibbs_sampling import swept
-from prammol.reconstruction.occupancy.low_signal import low_gain_per_atom
+from prammol.reconstruction.occupancy.low_signal import is_low_gain
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.rotation_strain import align_strained
 from prammol.reconstruction.setting_kinds import (
@@ -94,8 +94,8 @@ class Anneal(Checked):
         omega = factor.forward(x)
         exact = PoissonMisfit(problem.shard, factor)
         scale = exact.scale(omega)
-        worth = exact.cost_of_one(omega, scale)
-        if not low_gain_per_atom(worth):
+        worth = exact.cost_of_one_atom(omega, scale)
+        if not is_low_gain(worth):
             return state
         hot = self.hot if annealing and worth > self.held else 1.0
         bond = self.bond if annealing else state.model.bond_energy
@@ -117,8 +117,8 @@ class Anneal(Checked):
         state = replace(state, model=replace(state.model, bond_energy=learnt))
         here = sites.positions[taken]
         y, _, _ = problem.cluster.relax(here, force_tolerance=self.force_tolerance)
-        honest = honest_misfit(problem.shard, factor, factor.forward(y), len(y))
-        y, _ = align_strained(honest, y, here)
+        widened = misfit_with_model_error(problem.shard, factor, factor.forward(y), len(y))
+        y, _ = align_strained(widened, y, here)
         # The start follows the noise: its misfit tells nothing.
         if 0 < iteration < self.passes:
             before, after = (exact.field(o)[0] for o in (omega, factor.forward(y)))

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from prammol.likelihood.difference_map import difference_map
-from prammol.likelihood.quasi_likelihood import PoissonMisfit, honest_misfit
+from prammol.likelihood.quasi_likelihood import PoissonMisfit, misfit_with_model_error
 from prammol.reconstruction.occupancy.candidate_sites import (
     CandidateSites,
     Choice,
@@ -74,7 +74,7 @@ class CompleteAtoms(Checked):
     nearly : float
         Pulling and single changes are tried only when the misfit is worth fewer missing
         atoms than this part of all.
-    pulls : int
+    restrained_iterations : int
         L-BFGS iterations of all positions on the misfit plus `stiffness` times the energy.
     stiffness : float
         Weight of the energy in that [1/eV].
@@ -99,7 +99,7 @@ class CompleteAtoms(Checked):
     iterations: Whole = 15
     singles: Whole = 16
     nearly: NonNegative = 0.25
-    pulls: Whole = 30
+    restrained_iterations: Whole = 30
     stiffness: NonNegative = 100.0
     points: Count = 40
     force_tolerance: Positive = 1e-2
@@ -124,13 +124,13 @@ class CompleteAtoms(Checked):
         omega = factor.forward(x)
         if is_low_signal(problem.shard, factor, omega):
             return state
-        misfit = honest_misfit(problem.shard, factor, omega, len(x))
+        misfit = misfit_with_model_error(problem.shard, factor, omega, len(x))
         # The floor changes which strain is best: compare like with like.
         x, value = align_strained(misfit, x, x)
         candidates = self._candidates(problem, state, misfit, x)
         sites = CandidateSites.around(misfit, problem.potential, x, candidates)
         choice = sites.choose(sites.taken, depth=self.depth)
-        one = misfit.cost_of_one(omega, state.model.scale)
+        one = misfit.cost_of_one_atom(omega, state.model.scale)
         state = state.moved(x)
         verdict = state.verdict
         tolerances = (self.force_tolerance, self.final_tolerance)
@@ -147,7 +147,9 @@ class CompleteAtoms(Checked):
         if found is None and not stuck:
             found = acceptance.first(chain(self._in_groups(sites, choice), thresholds))
         if found is None and verdict.wrong < self.nearly * len(x):
-            fitted = restrained_fit(misfit, problem.cluster, x, self.stiffness, self.pulls)
+            fitted = restrained_fit(
+                misfit, problem.cluster, x, self.stiffness, self.restrained_iterations
+            )
             # Worth going on for: a tenth of what is left.
             y = acceptance.better(fitted, max(0.1 * verdict.wrong * one, acceptance.gain))
             if y is not None:

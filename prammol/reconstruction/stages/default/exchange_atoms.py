@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.likelihood.difference_map import difference_map
-from prammol.likelihood.quasi_likelihood import honest_misfit
+from prammol.likelihood.quasi_likelihood import misfit_with_model_error
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.problem import Problem
 from prammol.structure.surface import on_surface
@@ -45,7 +45,7 @@ def exchanged(
     """
     factor = problem.factor.with_accuracy(_ROUGH)
     potential = problem.potential
-    misfit = honest_misfit(problem.shard, factor, factor.forward(x), len(x), points)
+    misfit = misfit_with_model_error(problem.shard, factor, factor.forward(x), len(x), points)
     surface = on_surface(x, potential.bond_reach)
     minima, _ = difference_map(misfit, x).minima(
         x,

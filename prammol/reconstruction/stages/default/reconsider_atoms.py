@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.likelihood.quasi_likelihood import honest_misfit
+from prammol.likelihood.quasi_likelihood import misfit_with_model_error
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.occupancy.gibbs_sampling import sample_near
 from prammol.reconstruction.occupancy.low_signal import is_low_signal
@@ -67,12 +67,12 @@ class ReconsiderAtoms(Checked):
         omega = factor.forward(x)
         if is_low_signal(problem.shard, factor, omega):
             return state
-        misfit = honest_misfit(problem.shard, factor, omega, len(x))
+        misfit = misfit_with_model_error(problem.shard, factor, omega, len(x))
         x, value = align_strained(misfit, x, x)
         sites = CandidateSites.beside(problem, misfit, x)
         was = sites.taken
         choice = sites.choose(was)
-        one = misfit.cost_of_one(omega, state.model.scale)
+        one = misfit.cost_of_one_atom(omega, state.model.scale)
         tolerances = (self.force_tolerance, self.final_tolerance)
         state = state.moved(x)
         acceptance = Acceptance(problem, sites, choice.prior, state, value, one, tolerances)

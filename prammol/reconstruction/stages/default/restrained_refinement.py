@@ -43,7 +43,7 @@ class RestrainedRefinement(Checked):
         Part of the blocks held out.
     iterations : int
         L-BFGS iterations with each k.
-    mends : int
+    exchanges : int
         How often, at most, wrong atoms are exchanged with each k.
     rounds : int
         How often occupancies and thermal motion are fitted in turn, and positions and both.
@@ -59,7 +59,7 @@ class RestrainedRefinement(Checked):
     softness: Positives = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001)
     held_out: SmallerPart = 0.1
     iterations: Whole = 30
-    mends: Whole = 3
+    exchanges: Whole = 3
     rounds: Whole = 2
     debye_waller: bool = True
     occupancies: bool = True
@@ -77,14 +77,16 @@ class RestrainedRefinement(Checked):
             problem.cluster, state.positions, problem.rng("settle curvature", iteration)
         )
         x = state.positions
-        model, start = self._model(problem, x), Pulled(x, np.inf)
-        best, mended = self._loosened(problem, model, start, points, unit, mends=self.mends)
+        model, start = self._model(problem, x), RestrainedPositions(x, np.inf)
+        best, changed = self._softened(
+            problem, model, start, points, unit, exchanges=self.exchanges
+        )
         if not self._explains(problem, model, best.positions):
             # Fitted first, thermal motion would pass for errors of the potential.
-            warm = self._model(problem, mended.positions)
-            if warm.fit(mended.positions, points, self.rounds):
-                start = Pulled(mended.positions, np.inf)
-                other, _ = self._loosened(problem, warm, start, points, unit)
+            warm = self._model(problem, changed.positions)
+            if warm.fit(changed.positions, points, self.rounds):
+                start = RestrainedPositions(changed.positions, np.inf)
+                other, _ = self._softened(problem, warm, start, points, unit)
                 old, new = (
                     model.factor.forward(best.positions),
                     warm.factor.forward(other.positions),
@@ -116,46 +118,46 @@ class RestrainedRefinement(Checked):
     def _model(self, problem: Problem, x: NDArray[np.float64]) -> ThermalModel:
         return ThermalModel(problem, x, self.debye_waller, self.occupancies)
 
-    def _loosened(
+    def _softened(
         self,
         problem: Problem,
         model: ThermalModel,
-        start: Pulled,
+        start: RestrainedPositions,
         points: HeldOut,
         unit: float,
-        mends: int = 0,
-    ) -> tuple[Pulled, Pulled]:
+        exchanges: int = 0,
+    ) -> tuple[RestrainedPositions, RestrainedPositions]:
         """Pull with smaller and smaller ratios as long as held-out points confirm it.
 
         Returns
         -------
-        best : Pulled
+        best : RestrainedPositions
             The last that was confirmed, or the start.
-        mended : Pulled
+        changed : RestrainedPositions
             The last whose set of atoms was changed, or the start.
         """
-        best = mended = start
+        best = last = start
         y, failures = start.positions, 0
         for ratio in (s for s in self.softness if s <= start.ratio):
             y = model.restrained_fit(y, points.fitted, ratio * unit, self.iterations)
-            for number in range(mends):
+            for number in range(exchanges):
                 rng = problem.rng(f"settle mend {ratio} {number}", 0)
-                changed = self._mended(problem, model, y, points, ratio * unit, rng)
+                changed = self._with_atoms_exchanged(problem, model, y, points, ratio * unit, rng)
                 if changed is None:
                     break
                 y = changed
-                mended = Pulled(y, ratio)
+                last = RestrainedPositions(y, ratio)
             old, new = model.factor.forward(best.positions), model.factor.forward(y)
             if model.prefers(points.apart, old, new, _LIKELY):
-                best = Pulled(y, ratio)
+                best = RestrainedPositions(y, ratio)
             else:
                 # One failure is forgiven: a stiff energy first undoes the strain.
                 failures += 1
                 if failures > 1:
                     break
-        return best, mended
+        return best, last
 
-    def _mended(
+    def _with_atoms_exchanged(
         self,
         problem: Problem,
         model: ThermalModel,
@@ -175,7 +177,7 @@ class RestrainedRefinement(Checked):
         # Atoms that are wrong show everywhere: all points that weren't fitted tell.
         test = model.misfit(points.rest)
         gain, noise = test.preference(old, new)
-        one = test.cost_of_one(new, test.scale(new))
+        one = test.cost_of_one_atom(new, test.scale(new))
         return changed if gain > max(SIGNIFICANT * noise, 0.5 * one) else None
 
     def _explains(self, problem: Problem, model: ThermalModel, x: NDArray[np.float64]) -> bool:
@@ -186,7 +188,7 @@ class RestrainedRefinement(Checked):
 
 
 @dataclass(frozen=True)
-class Pulled:
+class RestrainedPositions:
     """Atoms pulled by the data, and the stiffness they were held together with.
 
     Attributes

@@ -13,7 +13,7 @@ from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.setting_kinds import Checked, Count, NonNegative, Part
 from prammol.reconstruction.stages.paper.fit_positions import TrainingPoints
 from prammol.reconstruction.stages.paper.generate_candidates import Candidates
-from prammol.reconstruction.stages.paper.grid_walk import Cell, GridWalk
+from prammol.reconstruction.stages.paper.grid_likelihood import Cell, GridLikelihood
 from prammol.reconstruction.stages.paper.heldout_likelihood import HeldOutPoints
 from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import coarser, places_in
@@ -130,7 +130,9 @@ class CrossValidate(Checked):
             order = np.argsort(-gains, kind="stable")
             leave, enter = order[inside[order]], order[~inside[order]]
             votes = judge.sample(omega, part, rng) if part < 1 else judge.points
-            walk = GridWalk(problem, votes, omega, judge.scale, pool[leave], pool[enter], part < 1)
+            walk = GridLikelihood(
+                problem, votes, omega, judge.scale, pool[leave], pool[enter], part < 1
+            )
             cell, gain = grid_search((len(leave), len(enter)), walk.gains, least)
             changed = inside.copy()
             changed[leave[: cell[0]]] = False

@@ -1,0 +1,251 @@
+"""Whatever is wrong with the input: one sentence, exit code 2, nothing written."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+DATA = "entry_2/image_1/data"
+
+
+@pytest.fixture
+def refused(prammol, tmp_path):
+    """``refused(arguments, *texts)``: the command fails with one sentence and writes nothing."""
+
+    def contents():
+        return {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()}
+
+    def check(arguments, *texts):
+        before = contents()
+        done = prammol(*arguments)
+        assert done.returncode == 2, (done.returncode, done.stderr)
+        assert done.stdout == ""
+        assert done.stderr.startswith("prammol: ")
+        assert len(done.stderr.splitlines()) == 1
+        for text in texts:
+            assert text in done.stderr
+        assert contents() == before
+
+    return check
+
+
+@pytest.fixture
+def reconstruct(refused, small):
+    """``reconstruct(text, ..., d=, u=, options=)``: a reconstruction that is refused."""
+
+    def check(*texts, d=small / "d.h5", u=small / "u.h5", options=()):
+        arguments = ["reconstruct", d, "--support", u, "-o", "r.h5", "--preset", "paper", *options]
+        refused(arguments, *texts)
+
+    return check
+
+
+@pytest.fixture
+def damaged(small, tmp_path):
+    """``damaged(name, change)``: a copy of one of the small crystal's files, changed."""
+
+    def make(name, change):
+        path = tmp_path / f"bad-{name}"
+        shutil.copy(small / name, path)
+        with h5py.File(path, "r+") as file:
+            change(file)
+        return path
+
+    return make
+
+
+def put(name, value):
+    """A change that replaces a dataset."""
+
+    def change(file):
+        del file[name]
+        file[name] = value
+
+    return change
+
+
+@pytest.mark.parametrize("name", ["d.h5", "u.h5"])
+def test_a_missing_file_is_named(reconstruct, name):
+    reconstruct("nowhere.h5", "no such file", **{name[0]: "nowhere.h5"})
+
+
+@pytest.mark.parametrize("name", ["d.h5", "u.h5"])
+def test_a_truncated_file_is_named(reconstruct, small, tmp_path, name):
+    path = tmp_path / f"half-{name}"
+    whole = (small / name).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    reconstruct(path.name, **{name[0]: path})
+
+
+def test_a_file_that_is_no_hdf5_is_named(reconstruct, small):
+    reconstruct("s.xyz", "HDF5", d=small / "s.xyz")
+
+
+def test_data_and_support_exchanged_are_told(reconstruct, small):
+    reconstruct("u.h5", d=small / "u.h5")
+    reconstruct("d.h5", u=small / "d.h5")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (put(DATA, np.ones((16, 16))), DATA),
+        (put("entry_2/image_1/mask", np.zeros((16, 16, 15), np.uint32)), "mask"),
+        (put("entry_2/image_1/reciprocal_grid/step", np.eye(2)), "step"),
+        (put("entry_2/image_1/reciprocal_grid/step", np.zeros((3, 3))), "steps"),
+        (put("entry_2/image_1/reciprocal_grid/origin", np.ones(2)), "origin"),
+        (put(DATA, np.full((16, 16, 16), -1.0)), "negative"),
+        (put(DATA, np.full((16, 16, 16), np.nan)), "NaN"),
+        (put(DATA, np.full((16, 16, 16), b"many")), DATA),
+    ],
+    ids=["counts", "mask", "step", "flat", "origin", "negative", "nan", "text"],
+)
+def test_wrong_diffraction_is_one_sentence(reconstruct, damaged, change, text):
+    reconstruct("bad-d.h5", text, d=damaged("d.h5", change))
+
+
+def test_data_without_photons_are_refused(reconstruct, damaged):
+    def clear(file):
+        for k in (1, 2, 3):
+            file[f"entry_{k}/image_1/data"][...] = 0
+
+    reconstruct("bad-d.h5", "not one photon", d=damaged("d.h5", clear))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (put("entry_1/image_1/support", np.zeros((4, 4, 4), np.uint8)), "empty"),
+        (put("entry_1/image_1/support", np.ones((4, 4), np.uint8)), "support"),
+        (put("entry_1/image_1/real_grid/voxel", np.zeros((3, 3))), "voxel"),
+    ],
+    ids=["empty", "shape", "voxel"],
+)
+def test_a_wrong_support_is_one_sentence(reconstruct, damaged, change, text):
+    reconstruct("bad-u.h5", text, u=damaged("u.h5", change))
+
+
+def test_fewer_than_three_independent_peaks_are_refused(reconstruct, prammol, small):
+    for peaks in (["-1,1,1", "1,-1,1"], ["1,1,1", "-1,-1,-1", "1,-1,1"]):
+        done = prammol(
+            "simulate", small / "s.xyz", "--flux", "1e20", "--points", 8, "-o", "two.h5", "--force",
+            *(f"--peak={p}" for p in peaks),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        reconstruct(
+            "two.h5: only 2 of its", "displacements along", "can't be determined", d="two.h5"
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--potential", "Cu_mishin1.eam.alloy", "--element", "Al"], "has no Al"),
+        (["--potential", "Cu_mishin1.eam.alloy"], "has no Al"),
+        (["--element", "Cu"], "for Cu give --potential"),
+        (["--element", "Cu", "--potential", "Cu_mishin1.eam.alloy"], "is about Al"),
+        (["--potential", "nowhere.eam.alloy"], "no such potential file"),
+        (["--potential", "Cu.meam", "--pair-style", "meam; shell rm"], "isn't allowed"),
+        (["--preset", "papre"], "did you mean 'paper'"),
+        (["--set", "fit_positions.iteration=5"], "did you mean 'fit_positions.iterations'"),
+        (["--set", "fit_positions.iterations=many"], "should be a valid integer"),
+        (["--set", "fit_positions.fraction=2"], "should be less than 1"),
+        (["--seed", "-1"], "--seed"),
+        (["--seed", "1.5"], "--seed"),
+        (["--threads", "0"], "--threads"),
+        (["--thredas", "2"], "--thredas"),
+    ],
+)
+def test_wrong_options_of_reconstruct_are_one_sentence(reconstruct, options, text):
+    if "meam; shell rm" in options:
+        options = [*options, "--mass", "1", "--structure", "fcc", "--lattice-constant", "4"]
+        options += ["--element", "Al", "--potential", "library.meam"]
+    reconstruct(text, options=options)
+
+
+@pytest.mark.parametrize("name", ["r.h5", "r.xyz", "r.lammps"])
+def test_reconstruct_replaces_no_output(reconstruct, tmp_path, name):
+    (tmp_path / name).write_text("precious")
+    reconstruct(f"{name}: exists already", "--force")
+
+
+def test_other_verbs_replace_no_output(refused, small, tmp_path):
+    for name in ("o.xyz", "o.h5", "o.json", "o.png"):
+        (tmp_path / name).write_text("precious")
+    s, d, r = small / "s.xyz", small / "d.h5", small / "r.h5"
+    text = "exists already"
+    refused(["crystal", "bulk", "-o", "o.xyz"], text)
+    refused(["simulate", s, "--flux", "1e20", "-o", "o.h5"], text)
+    refused(["support", d, "--from-truth", s, "-o", "o.h5"], text)
+    refused(["evaluate", r, "--truth", s, "--json", "o.json"], text)
+    refused(["evaluate", r, "--truth", s, "--atoms", "o.xyz", "--json", "new.json"], text)
+    refused(["plot", r, "-o", "o.png"], text)
+
+
+def test_force_replaces(prammol, tmp_path):
+    (tmp_path / "o.xyz").write_text("old")
+    done = prammol("crystal", "bulk", "--atoms", 50, "--no-relax", "-o", "o.xyz", "--force")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "o.xyz").read_text().startswith("50\n")
+
+
+def test_a_truth_of_another_element_is_refused(refused, small, tmp_path):
+    gold = tmp_path / "gold.xyz"
+    gold.write_text((small / "s.xyz").read_text().replace("Al ", "Au "))
+    texts = "gold.xyz", "Au", "Al"
+    refused(["evaluate", small / "r.h5", "--truth", gold, "--json", "m.json"], *texts)
+    refused(["plot", small / "r.h5", "--truth", gold, "-o", "p.png"], *texts)
+    refused(["support", small / "d.h5", "--from-truth", gold, "-o", "u.h5"], *texts)
+
+
+def test_wrong_xyz_is_one_sentence(refused, tmp_path):
+    for name, text in (
+        ("short.xyz", "3\n\nAl 0 0 0\nAl 0 0 2\n"),
+        ("words.xyz", "1\n\nAl here or there\n"),
+        ("two.xyz", "2\n\nAl 0 0 0\nCu 0 0 2\n"),
+        ("empty.xyz", ""),
+    ):
+        (tmp_path / name).write_text(text)
+        refused(["simulate", name, "--flux", "1e20", "-o", "d.h5"], name)
+    refused(
+        ["simulate", "nowhere.xyz", "--flux", "1e20", "-o", "d.h5"], "nowhere.xyz: no such file"
+    )
+
+
+def test_a_flux_that_leaves_no_photon_is_refused(refused, small):
+    refused(["simulate", small / "s.xyz", "--flux", "1e3", "-o", "d.h5"], "not one photon", "1000")
+
+
+@pytest.mark.parametrize("flux", ["0", "-1e20", "nan", "inf", "much"])
+def test_a_flux_that_is_no_number_is_refused(refused, small, flux):
+    refused(["simulate", small / "s.xyz", f"--flux={flux}", "-o", "d.h5"], "--flux", flux)
+
+
+def test_peaks_of_an_unknown_lattice_are_refused(refused, small, tmp_path):
+    copper = tmp_path / "copper.xyz"
+    text = (small / "s.xyz").read_text().replace("Al ", "Cu ")
+    copper.write_text(re.sub(r"(structure|lattice_constant)=\S+ ?", "", text))
+    refused(["simulate", copper, "--flux", "1e20", "-o", "d.h5"], "--lattice-constant")
+    refused(
+        ["simulate", copper, "--flux", "1e20", "-o", "d.h5", "--temperature", "300"], "--potential"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["reconstrct"], "did you mean 'reconstruct'"),
+        (["xyzzy"], "the verbs are crystal"),
+        (["crystal", "vacncy", "-o", "s.xyz"], "did you mean 'vacancy'"),
+        (["crystal", "vacancy", "--atoms", "5", "-o", "s.xyz"], "atoms"),
+        (["crystal", "bulk"], "-o"),
+        (["presets", "papre"], "did you mean 'paper'"),
+        (["simulate", "s.xyz", "--flux", "1e20", "--peak=1,1", "-o", "d.h5"], "three numbers"),
+    ],
+)
+def test_wrong_commands_are_one_sentence(refused, arguments, text):
+    refused(arguments, text)

@@ -1,0 +1,46 @@
+"""The memory and time that are announced before a reconstruction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from prammol.cli.cost_estimate import BASE_BYTES, cores_of_this_job, estimate, memory
+from prammol.core.parallel import Communicator
+from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.support import Support
+from prammol.potentials.potential import aluminium
+
+
+def data_of(points):
+    patches = paper_patches(points)
+    return Diffraction(patches, [np.ones(p.shape) for p in patches])
+
+
+def test_memory_grows_with_the_points_and_shrinks_with_the_ranks():
+    small, large = data_of(10), data_of(40)
+    assert memory(small.patches, small, 100) > BASE_BYTES
+    assert memory(large.patches, large, 100) > memory(small.patches, small, 100) + 3 * 39_000 * 100
+    assert memory(large.patches[:1], large, 100) < memory(large.patches, large, 100)
+    assert memory(small.patches, small, 5000, "default") > memory(small.patches, small, 5000) + 3e8
+
+
+def test_atoms_fill_the_support():
+    support = Support(np.zeros(3), 5 * np.eye(3), np.ones((4, 4, 4), bool))
+    found = estimate(data_of(8), support, aluminium(), Communicator(), "paper")
+    assert found.atoms == pytest.approx(20**3 * 4 / 4.05**3)
+    assert found.points == 3 * 8**3
+    assert 0 < found.gradient_s < found.iteration_s
+    assert "1536 points" in found.text()
+
+
+class TwoNodes(Communicator):
+    """Three ranks on one node, one on another; a rank on the first sees two cores each."""
+
+    def gather(self, value):
+        return [("a", {0, 1}), ("a", {1, 2}), ("a", {0, 1}), ("b", {0, 1})]
+
+
+def test_cores_are_counted_on_the_fullest_node():
+    assert cores_of_this_job(TwoNodes()) == (3, 3)

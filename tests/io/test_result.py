@@ -1,0 +1,78 @@
+"""Reconstructions in files: round trips and bad input in one sentence."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from prammol.core.errors import InputError
+from prammol.io import (
+    read_reconstruction,
+    write_reconstruction,
+)
+from prammol.reconstruction.result import Reconstruction
+
+N = 37
+
+
+def edit(path, name, values):
+    with h5py.File(path, "a") as f:
+        del f[name]
+        if values is not None:
+            f[name] = values
+
+
+def test_a_reconstruction_is_read_as_written(tmp_path, result):
+    write_reconstruction(tmp_path / "r.h5", result)
+    back = read_reconstruction(tmp_path / "r.h5")
+    np.testing.assert_array_equal(back.atoms.positions, result.atoms.positions)
+    np.testing.assert_array_equal(back.atoms.columns["energy"], result.atoms.columns["energy"])
+    assert back.atoms.element == "Al"
+    assert back.atoms.info == {"a": 1}
+    assert back.history == result.history
+    assert back.settings == {"fit_positions.fraction": 0.005, "stop": {"patience": 100}}
+    for name in "scale converged reason wall_s core_s ranks seed preset provenance".split():
+        assert getattr(back, name) == getattr(result, name)
+        assert type(getattr(back, name)) is type(getattr(result, name))
+    assert back.iterations == 3
+
+
+def test_a_reconstruction_without_history(tmp_path, atoms):
+    write_reconstruction(tmp_path / "r.h5", Reconstruction(atoms=atoms, scale=1.0))
+    back = read_reconstruction(tmp_path / "r.h5")
+    assert back.history == []
+    assert back.iterations == 0
+    np.testing.assert_array_equal(back.atoms.columns["surface"], atoms.columns["surface"])
+
+
+def test_the_likelihood_is_where_pynx_puts_it(tmp_path, result):
+    write_reconstruction(tmp_path / "r.h5", result)
+    with h5py.File(tmp_path / "r.h5") as f:
+        last = result.history[-1]["log_likelihood"]
+        assert f["entry_1/image_1/process_1/results/llk_poisson"][()] == last
+        data = f["entry_1"][f["entry_1"].attrs["default"]]
+        assert data[data.attrs["signal"]][-1] == last
+        assert f["entry_1/result_1/positions"].attrs["units"] == "angstrom"
+        assert json.loads(f["entry_1/process_1/provenance"][()])["command"]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("result_1/positions", np.ones((4, 2)), r"positions has shape \(4, 2\), expected \(n, 3\)"),
+        ("result_1/positions", np.full((N, 3), np.nan), "finite"),
+        ("result_1/positions", None, "positions is missing"),
+        ("result_1/columns/energy", np.ones(4), "energy"),
+        ("result_1/element", None, "element is missing"),
+        ("process_1/results/scale", None, "scale is missing"),
+        ("process_1/results/history/atoms", np.ones(2), "differ in length"),
+    ],
+)
+def test_a_bad_reconstruction_is_one_sentence(tmp_path, result, name, values, expected):
+    write_reconstruction(tmp_path / "r.h5", result)
+    edit(tmp_path / "r.h5", f"entry_1/{name}", values)
+    with pytest.raises(InputError, match=rf"r\.h5.*{expected}"):
+        read_reconstruction(tmp_path / "r.h5")

@@ -1,0 +1,137 @@
+"""Error bars of positions: against dense matrices and repeated noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_crystal import make_problem, relaxed_ball, simulate
+
+from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.structure_factor import direct_structure_factor
+from prammol.likelihood.fisher_information import Fisher
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.reconstruction.model import Model
+from prammol.reconstruction.refinement.restrained_fit import restrained_fit
+from prammol.reconstruction.refinement.rotation_strain import align_strained
+from prammol.reconstruction.uncertainty.per_atom import error_bars
+from prammol.reconstruction.uncertainty.positions import hessian_times, position_uncertainty
+
+SCALE = 1.9
+
+SMALL = 5.5  # Å, some forty atoms
+
+
+def test_the_hessian_is_that_of_the_forces():
+    """Column by column on a small ball; symmetric, and blind to a translation."""
+    x = relaxed_ball(SMALL)
+    problem = make_problem(simulate(x, points=12), x=x, cluster=True)
+    try:
+        columns = []
+        for k in range(x.size):
+            shift = np.zeros(x.size)
+            shift[k] = 2e-4
+            _, plus = problem.cluster.energy_forces(x + shift.reshape(-1, 3))
+            _, minus = problem.cluster.energy_forces(x - shift.reshape(-1, 3))
+            columns.append((minus - plus).ravel() / 4e-4)
+        hessian = np.array(columns)
+        v = np.random.default_rng(1).normal(size=x.shape)
+        expected = (hessian @ v.ravel()).reshape(-1, 3)
+        found = hessian_times(problem.cluster, x, v)
+        assert found == pytest.approx(expected, abs=5e-3 * np.abs(expected).max())
+        flat = hessian_times(problem.cluster, x, np.ones_like(x))
+        assert np.abs(flat).max() < 1e-3 * np.abs(expected).max()
+    finally:
+        problem.cluster.close()
+
+
+@pytest.mark.parametrize("stiffness", [3.0, 10_000.0])
+def test_the_posterior_is_the_inverse_of_information_plus_energy(stiffness):
+    """Against the dense inverse, averaged over atoms with equally many neighbours."""
+    x = relaxed_ball(SMALL)
+    data = simulate(x, points=12)
+    problem = make_problem(data, x=x, cluster=True)
+    try:
+        model = Model(x, SCALE, stiffness=stiffness)
+        found = position_uncertainty(problem, model, 0, probes=100)
+        fisher = Fisher(problem.shard, problem.factor, x, SCALE)
+        unit = np.eye(x.size).reshape(-1, *x.shape)
+        precision = np.array(
+            [
+                (fisher.times(e) + stiffness * hessian_times(problem.cluster, x, e)).ravel()
+                for e in unit
+            ]
+        )
+        precision = 0.5 * (precision + precision.T)
+        values, vectors = np.linalg.eigh(precision)
+        assert np.sum(values < 1e-6 * values.max()) >= 3  # the translations
+        keep = values > 1e-6 * values.max()
+        variance = ((vectors[:, keep] ** 2) / values[keep]).sum(axis=1).reshape(-1, 3)
+        assert found.posterior.mean() == pytest.approx(np.sqrt(variance).mean(), rel=0.15)
+        alone = np.linalg.inv(fisher.blocks())
+        expected = np.trace(alone, axis1=1, axis2=2) / 3
+        assert found.of_data**2 == pytest.approx(expected, rel=1e-4)
+        if stiffness > 1000:
+            assert found.posterior.mean() < found.of_data.mean()
+    finally:
+        problem.cluster.close()
+
+
+def test_error_bars_hold_over_repeated_noise():
+    """An object that only turns: errors over standard deviations are a unit Gaussian."""
+    x = relaxed_ball(8.5)
+    ratios = []
+    for seed in range(20):
+        data = simulate(x, points=16, scale=0.3, seed=seed)
+        problem = make_problem(data, x=x, cluster=True)
+        try:
+            misfit = PoissonMisfit(problem.shard, problem.factor)
+            found, _ = align_strained(misfit, x, x)
+            scale = misfit.scale(problem.factor.forward(found))
+            bars = error_bars(problem, Model(found, scale), 0)
+        finally:
+            problem.cluster.close()
+        error = found - found.mean(axis=0) - (x - x.mean(axis=0))
+        ratios.append(error / bars["position_sigma"])
+        assert (bars["occupancy_confidence"] > 0.99).all()
+    # 20 times three angles: the mean square is 1 within 0.18
+    assert np.mean(np.square(ratios)) == pytest.approx(1.0, abs=0.5)
+    inside = np.mean(np.abs(ratios) < 1.0)
+    assert 0.55 < inside < 0.8
+    assert np.mean(np.abs(ratios) < 1.96) > 0.87
+
+
+def with_unknown_waves(x, seed, size=0.7, points=16):
+    """Counts of atoms and of a wave that is random and the same within each speckle."""
+    rng = np.random.default_rng(seed)
+    patches = paper_patches(points)
+    counts = []
+    for patch in patches:
+        wave = rng.normal(0.0, size, (2, *[points // 2] * 3)).repeat(2, 1).repeat(2, 2).repeat(2, 3)
+        omega = direct_structure_factor(patch.q(), x).reshape(patch.shape) + wave[0] + 1j * wave[1]
+        counts.append(rng.poisson(SCALE**2 * np.abs(omega) ** 2).astype(float))
+    return Diffraction(patches, counts, meta={"element": "Al", "scale": SCALE})
+
+
+@pytest.mark.parametrize("stiffness", [3000.0, 30_000.0])
+def test_error_bars_of_moved_atoms_hold_when_the_model_leaves_something_unexplained(stiffness):
+    """Positions scatter as the bars say, with errors larger than those of counting."""
+    x = relaxed_ball(8.5)
+    ratios, sigmas = [], []
+    for seed in range(8):
+        problem = make_problem(with_unknown_waves(x, seed), x=x, cluster=True)
+        try:
+            misfit = PoissonMisfit(problem.shard, problem.factor)
+            found = restrained_fit(misfit, problem.cluster, x, stiffness, 150)
+            scale = misfit.scale(problem.factor.forward(found))
+            model = Model(found, scale, stiffness=stiffness)
+            sigmas.append(position_uncertainty(problem, model, 0, probes=3).posterior)
+        finally:
+            problem.cluster.close()
+        error = found - found.mean(axis=0) - (x - x.mean(axis=0))
+        ratios.append(error / sigmas[-1])
+    problem = make_problem(simulate(x, points=16, scale=SCALE), x=x, cluster=True)
+    of_photons = position_uncertainty(problem, Model(x, SCALE, stiffness=stiffness), 0).posterior
+    problem.cluster.close()
+    assert 0.7 < np.sqrt(np.mean(np.square(ratios))) < 1.4
+    assert np.mean(sigmas) > 2 * np.mean(of_photons)
