@@ -19,10 +19,10 @@ from provenance import ROOT, read_rows
 
 sys.path.append(str(ROOT / "workflow" / "scripts"))
 sys.path.append(str(ROOT / "tests" / "slurm"))
-from drawing import STYLE
+from figure_style import STYLE
 from load_figure import draw as draw_load
-from sweep import SWEEPS, figure
-from tables import read_table
+from plot_sweep import SWEEPS, figure
+from table_files import read_table
 
 RESULTS = ROOT / "docs" / "results"
 TRIALS = 100  # of the temperature study

@@ -9,7 +9,7 @@ from processes import ROOT
 @pytest.fixture
 def sweep(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "workflow" / "scripts")
-    import sweep
+    import plot_sweep as sweep
 
     return sweep
 

@@ -365,7 +365,7 @@ def rows(values, planned=6):
 
 @pytest.mark.usefixtures("scripts")
 def test_a_sweep_shows_trials_medians_and_the_threshold():
-    from sweep import SWEEPS, figure
+    from plot_sweep import SWEEPS, figure
 
     axes = figure(rows([1e17, 1e18]), SWEEPS["flux"]).axes[0]
     lines = [np.asarray(line.get_xydata(), dtype=float) for line in axes.lines]
@@ -376,7 +376,7 @@ def test_a_sweep_shows_trials_medians_and_the_threshold():
 
 @pytest.mark.usefixtures("scripts")
 def test_a_figure_says_how_many_trials_are_missing():
-    from sweep import SWEEPS, figure
+    from plot_sweep import SWEEPS, figure
 
     def texts(table):
         return [t.get_text() for t in figure(table, SWEEPS["temperature"]).findobj(Text)]
@@ -388,7 +388,7 @@ def test_a_figure_says_how_many_trials_are_missing():
 @pytest.mark.usefixtures("scripts")
 @pytest.mark.parametrize(("structure", "name"), [("fcc", r"\bar{1}11"), ("bcc", "011")])
 def test_bragg_peaks_are_named_by_their_indices(structure, name):
-    from fig3 import figure, peak_name
+    from plot_counts import figure, peak_name
 
     patches = innermost_patches(Atoms([[0.0] * 3], "Al", info={"structure": structure}), 6)
     data = Diffraction(patches, [np.ones(p.shape) for p in patches])
@@ -398,7 +398,7 @@ def test_bragg_peaks_are_named_by_their_indices(structure, name):
 
 @pytest.mark.usefixtures("scripts")
 def test_tables_keep_numbers_and_what_is_unknown(tmp_path):
-    from tables import read_table, write_table
+    from table_files import read_table, write_table
 
     table = [{"condition": "bulk", "value": None, "mae_pm": 0.25, "converged": False}]
     write_table(tmp_path / "t.csv", table)
@@ -410,7 +410,7 @@ def test_tables_keep_numbers_and_what_is_unknown(tmp_path):
 
 @pytest.mark.usefixtures("scripts")
 def test_a_table_says_of_older_trials_what_is_known(monkeypatch):
-    import tables
+    import table_files as tables
 
     monkeypatch.setattr(tables, "commit", lambda: "1234567")
     made = {"date": "2026-01-31T10:00:00+00:00"}

@@ -26,7 +26,7 @@ rule draw_fig2:
     message:
         "Figure 2: the crystal"
     script:
-        "../scripts/fig2.py"
+        "../scripts/plot_crystal.py"
 
 
 rule draw_fig3:
@@ -53,7 +53,7 @@ rule draw_fig3:
     message:
         "Figure 3: the counts around the Bragg peaks"
     script:
-        "../scripts/fig3.py"
+        "../scripts/plot_counts.py"
 
 
 rule bound_errors:
@@ -77,7 +77,7 @@ rule bound_errors:
     message:
         "Cramér-Rao bounds of the flux study"
     script:
-        "../scripts/bounds.py"
+        "../scripts/cramer_rao_bounds.py"
 
 
 rule draw_fig4:
@@ -108,7 +108,7 @@ rule draw_fig4:
     message:
         "Figure 4: errors and resolution against the flux"
     script:
-        "../scripts/sweep.py"
+        "../scripts/plot_sweep.py"
 
 
 rule draw_fig5:
@@ -136,7 +136,7 @@ rule draw_fig5:
     message:
         "Figure 5: how a reconstruction converges"
     script:
-        "../scripts/fig5.py"
+        "../scripts/plot_convergence.py"
 
 
 rule draw_fig6:
@@ -166,7 +166,7 @@ rule draw_fig6:
     message:
         "Figure 6: reconstructed defects"
     script:
-        "../scripts/slices.py"
+        "../scripts/plot_slices.py"
 
 
 rule draw_fig7:
@@ -198,7 +198,7 @@ rule draw_fig7:
     message:
         "Figure 7: errors and resolution against the temperature"
     script:
-        "../scripts/sweep.py"
+        "../scripts/plot_sweep.py"
 
 
 rule draw_fig8:
@@ -228,4 +228,4 @@ rule draw_fig8:
     message:
         "Figure 8: reconstructions at several temperatures"
     script:
-        "../scripts/slices.py"
+        "../scripts/plot_slices.py"

@@ -19,7 +19,7 @@ rule resolution:
     message:
         "Resolution of all trials together: {wildcards.study} {wildcards.condition}"
     script:
-        "../scripts/resolution.py"
+        "../scripts/condition_resolution.py"
 
 
 rule table:
@@ -47,7 +47,7 @@ rule table:
     message:
         "Table of the trials of study {wildcards.study}"
     script:
-        "../scripts/table.py"
+        "../scripts/trials_table.py"
 
 
 rule trials_page:

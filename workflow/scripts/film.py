@@ -6,7 +6,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from drawing import (
+from figure_style import (
     BLUE,
     GREY,
     PAGE,
@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 # matplotlib needs and brings it, too; the writers of matplotlib have one speed for all pictures
 from PIL import Image
-from slices import EXTRA, MISSING
-from tables import logged, write_table
+from plot_slices import EXTRA, MISSING
+from table_files import logged, write_table
 
 from prammol.evaluation.registration import match, neighbour_distance, register
 from prammol.io import read_atoms

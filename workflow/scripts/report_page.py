@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tables import logged
+from table_files import logged
 
 
 def main(job) -> None:

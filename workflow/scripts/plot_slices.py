@@ -8,7 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from drawing import (
+from figure_style import (
     PAGE,
     PLANES,
     PURPLE,
@@ -23,7 +23,7 @@ from drawing import (
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from tables import logged
+from table_files import logged
 
 from prammol.evaluation.registration import neighbour_distance
 from prammol.io import read_atoms

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tables import COLUMNS, logged, origin_of, trial_row, write_table
+from table_files import COLUMNS, logged, origin_of, trial_row, write_table
 
 from prammol.io import read_reconstruction
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tables import logged
+from table_files import logged
 
 from prammol.evaluation.resolution import resolution
 from prammol.io import read_atoms

@@ -4,10 +4,10 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from drawing import PAGE, STYLE, letter, new_figure, save
+from figure_style import PAGE, STYLE, letter, new_figure, save
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from tables import logged
+from table_files import logged
 
 from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.dataset import Diffraction
