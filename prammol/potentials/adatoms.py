@@ -154,7 +154,7 @@ def relax_adatoms(
         far = []
         for members in groups_apart(x[pending], 2 * (cutoff + margin)):
             chosen = pending[members]
-            # A host atom counts if it feels a adatom or is felt by one that does.
+            # A host atom counts if it feels an adatom or is felt by one that does.
             near = cKDTree(x[chosen]).query(host)[0] < 2 * cutoff + margin
             evaluate = _lammps_energies(cluster, host[near], alone[near], x[chosen])
             x[chosen], energy[chosen], stopped = minimise_each(

@@ -188,7 +188,7 @@ class Cluster:
         max_iterations : int
             Most steps of one adatom.
         margin : float
-            Farthest way of a adatom before the adatoms are grouped again [Å].
+            Farthest way of an adatom before the adatoms are grouped again [Å].
 
         Returns
         -------

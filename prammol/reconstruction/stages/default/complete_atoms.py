@@ -86,7 +86,7 @@ class CompleteAtoms(Checked):
     final_tolerance : float
         The same for what has passed the first test, unless it more than halves what was wrong:
         off the minimum the data may still be fitted a little better, again and again. At
-        1e-4 that is worth less than a thousandth of an atom.
+        1e-4 that is worth less than a thousandth of an atom [eV/Å].
     epsilon : float
         Accuracy of the Fourier transforms.
     many : float

@@ -40,14 +40,17 @@ class ReconsiderAtoms(Checked):
     moves : int
         How many single flips, and how many pairs, are relaxed at most.
     within : float
-        Those are that cost less than this part of an atom at fixed positions: relaxation
-        gains up to 0.6. At 1e17 photons/um^2 there is none.
+        Relaxed are those that cost less than this part of an atom at fixed positions, since
+        relaxation gains up to 0.6. At 1e17 photons/um^2 there is none.
     tried : int
         How many of them, the best first, are tried with all atoms relaxed.
     nearly : float
         If they cost less than this part of an atom with the atoms around them relaxed.
-    force_tolerance, final_tolerance, epsilon : float
-        As for :class:`~prammol.reconstruction.stages.default.complete_atoms.CompleteAtoms`.
+    force_tolerance, final_tolerance : float
+        As for :class:`~prammol.reconstruction.stages.default.complete_atoms.CompleteAtoms`
+        [eV/Å].
+    epsilon : float
+        Accuracy of the Fourier transforms.
     """
 
     moves: Whole = 48  # chosen: not varied

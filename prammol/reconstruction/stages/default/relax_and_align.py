@@ -23,7 +23,7 @@ _LONGEST = 0.25  # move of a single atom [neighbour distances]
 
 @dataclass(frozen=True)
 class RelaxAndAlign(Checked):
-    """Relax all atoms tightly, turn and strain it as the data want, take the Poisson scale.
+    """Relax all atoms tightly, turn and strain them as the data want, take the Poisson scale.
 
     The positions are those of the minimum of the energy nearest to where the data put the
     atoms: the potential is trusted within a basin, the data choose the basin, once what
@@ -36,9 +36,9 @@ class RelaxAndAlign(Checked):
         Relaxation stops when the norm of all forces is below this [eV/Å].
     rough_tolerance : float
         The same while atoms are missing or too many: what they cost is far more than
-        what such small forces do.
+        what such small forces do [eV/Å].
     coarse_tolerance : float
-        The same while `many` atoms or more are wrong, and the set of atoms still changes.
+        The same while `many` atoms or more are wrong, and the set of atoms still changes [eV/Å].
     many : float
         How many that are, by what they cost.
     significance : float
