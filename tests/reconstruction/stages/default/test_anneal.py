@@ -57,7 +57,7 @@ def run(problem, stage, iterations):
 )
 def test_annealing_repairs_a_surface_where_flips_are_stuck(ball, seed, monkeypatch):
     problem = problem_of(ball, seed)
-    monkeypatch.setattr("prammol.reconstruction.occupancy.low_signal._HARDLY", 0.0)
+    monkeypatch.setattr("prammol.reconstruction.occupancy.low_signal._LOW_SIGNAL_GAIN", 0.0)
     stuck = wrong(run(problem, CompleteAtoms(), 2), ball)
     assert stuck > 50
     # This crystal is next to the bound; it shall stay below it whatever is found on the way.
