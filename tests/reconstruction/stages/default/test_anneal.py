@@ -61,7 +61,7 @@ def test_annealing_repairs_a_surface_where_flips_are_stuck(ball, seed, monkeypat
     stuck = wrong(run(problem, CompleteAtoms(), 2), ball)
     assert stuck > 50
     # This crystal is next to the bound; it shall stay below it whatever is found on the way.
-    monkeypatch.setattr("prammol.reconstruction.occupancy.low_signal._HARDLY", 16.0)
+    monkeypatch.setattr("prammol.reconstruction.occupancy.low_signal._LOW_SIGNAL_GAIN", 16.0)
     assert wrong(run(problem, Anneal(passes=12, sweeps=20), 12), ball) < stuck / 5
 
 
