@@ -282,7 +282,7 @@ ON_RANKS = """
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_several_ranks_give_what_one_gives(parallel, tmp_path, ranks):
     script = tmp_path / "ranks.py"
     script.write_text(textwrap.dedent(ON_RANKS))
