@@ -82,9 +82,9 @@ def test_the_split_draws_as_many_points_of_one_coarser_grid():
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1])
-def test_a_split_without_two_parts_is_refused(data, fraction, rng):
+def test_a_split_without_two_parts_is_refused(fraction):
     with pytest.raises(InputError, match=r"fit_positions\.fraction"):
-        training_points(data, local_shard(data, Communicator()), fraction, rng)
+        FitPositions(fraction=fraction)
 
 
 def test_the_gradient_is_that_of_finite_differences(data, rng):
