@@ -37,7 +37,7 @@ help:  ## list the targets
 demo: $(READY)  ## simulate and reconstruct the paper's vacancy crystal, 4679 atoms
 	$(BIN)/prammol demo results/demo
 
-test: $(READY)  ## the test-suite, some 10 minutes on two cores
+test: $(READY)  ## the test-suite, some 7 minutes on two cores
 	$(BIN)/python -m pytest -m "not slow and not slurm" $(PARALLEL)
 
 test-mpi: $(READY)  ## only the tests that start several processes
