@@ -135,7 +135,7 @@ CASES = {
     "faint": Case("single atoms are hardly seen", "bulk", 700, 13, 3e14),
     "warm": Case("300 K, 40 snapshots", "bulk", 600, 14, 1e18, counts=DYNAMICS),
     "doubtful": Case(
-        "some atoms are in doubt", "vacancy", 700, 12, 3e15, settings={"max_iterations": 3}
+        "some atoms are in doubt", "vacancy", 700, 12, 1.5e16, settings={"max_iterations": 4}
     ),
 }
 
