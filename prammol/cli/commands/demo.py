@@ -56,7 +56,6 @@ def run(options: argparse.Namespace) -> int:
     extra += [word for setting in options.set for word in ("--set", setting)]
     extra += ["--threads", str(options.threads)] if options.threads else []
     worst = 0
-    Path(options.folder).mkdir(parents=True, exist_ok=True)
     for command in COMMANDS.splitlines():
         words = [w.format(options.folder) for w in command.split()]
         if words[0] == "reconstruct":
