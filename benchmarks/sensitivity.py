@@ -48,7 +48,8 @@ CASES_OF = {
 USER = {"max_iterations": "loop", "patience": "loop", "starts": "loop", "significance": "loop"}
 # Settings for the same thing in stages that matter in the same cases: the first says it.
 LEFT_OUT = ("max_iterations", "sublattice")
-# Constants that steer the algorithm. True: only the stages of the loop use them.
+# Constants that steer the algorithm, but for defaults of arguments, which a new value of the name
+# leaves alone. True: only the stages of the loop use them.
 CONSTANTS: dict[str, tuple[tuple[str, ...], bool]] = {
     "reconstruction.occupancy.low_signal:_LOW_SIGNAL_GAIN": (("doubtful",), True),
     "reconstruction.occupancy.candidate_sites:_FAR": (("clear",), False),
@@ -65,7 +66,6 @@ CONSTANTS: dict[str, tuple[tuple[str, ...], bool]] = {
     "reconstruction.refinement.rotation_strain:_TURNS": (("clear",), False),
     "reconstruction.refinement.rotation_strain:_HALVINGS": (("clear",), False),
     "reconstruction.refinement.score_test:_FALSE_ALARMS": (("clear",), True),
-    "reconstruction.refinement.thermal_model:SIGNIFICANT": (("warm",), True),
     "reconstruction.refinement.thermal_model:_ITERATIONS": (("warm",), True),
     "reconstruction.stages.default.acceptance:_LITTLE_LEFT": (("clear",), True),
     "reconstruction.stages.default.acceptance:_HALF_LEFT": (("clear",), True),
@@ -90,7 +90,6 @@ CONSTANTS: dict[str, tuple[tuple[str, ...], bool]] = {
     "phasing.hio_er:_BULK_QUANTILE": (("clear",), False),
     "structure.separation:TOO_CLOSE": (("clear",), False),
     "structure.vacant_sites:_SAME": (("clear",), False),
-    "structure.surface:_SMALLEST_CLASS": (("warm",), True),
 }
 SEEDS = (2, 3, 4)  # of the reconstruction: what differs no more than these tells nothing
 COLUMNS = (

@@ -23,14 +23,16 @@ from prammol.diffraction.dataset import Shard
 from prammol.diffraction.structure_factor import StructureFactor, squared
 from prammol.likelihood.deviance import deviance, noise_level
 
-# chosen: vacancy crystal, 3.8e15; ten times more halves the curvature
+# chosen: vacancy crystal, 3.8e15; ten times more halves the curvature; same atoms from 0.005 to
+# 0.02 (600 atoms at 1e18)
 EXTRA = 0.01  # photons added to data and model, at most
 # Fewer where photons are few: what is added hides what less than that would tell.
-# chosen: vacancy crystal, 3e14, where 0.01 hid half of the information; spread not recorded
+# chosen: vacancy crystal, 3e14, where 0.01 hid half of the information; same atoms from 0.00375 to
+# 0.015 (600 atoms at 1e18)
 _EXTRA_PART = 0.0075  # of the mean signal of a point
 _EXTRA_LEAST = 1e-6  # derived: keeps logarithms finite
 # Upwards: with few photons the sum isn't monotonic, and a large floor gives them away.
-_CLEAR = 3.0  # derived: three standard deviations
+_CLEAR = 3.0  # derived: three standard deviations, same atoms from 1.5 to 6 (600 atoms at 1e18)
 # chosen: speed only, 375 000 points; 8192 against whole arrays
 _BLOCK = 8192  # points whose intermediate values stay in the cache
 # derived: Newton's error squares, 1e-12 is left

@@ -24,11 +24,11 @@ from prammol.diffraction.support import Support
 from prammol.phasing.hio_er import PhasedPatch, bulk_amplitude
 from prammol.structure.separation import apart
 
-# chosen: not varied
+# chosen: 600 atoms at 1e18; same atoms from 4 to 16, 11, 5, 1 iterations
 _DENSITY = 8.0  # starting points per spacing cubed
-# chosen: not varied
+# chosen: 600 atoms at 1e18; same atoms from 0.875 to 3.5
 _MARGIN = 1.75  # how far around the support to start [neighbour distances]
-# chosen: not varied
+# chosen: 600 atoms at 1e18; same atoms from 4 to 16
 _STEPS = 8  # of Newton, x -= G^-1 phase
 
 

@@ -23,7 +23,7 @@ TINY = np.float32(1e-20)  # derived: single precision, far below any amplitude
 _SHORT = 64  # chosen: speed only, 50^3 to 139^3 points; shorter FFTs gain nothing
 # chosen: not varied
 _STRONG = 3  # a point this many times weaker than the largest isn't of the bulk
-_BULK_QUANTILE = 0.6  # chosen: not varied
+_BULK_QUANTILE = 0.6  # chosen: 600 atoms at 1e18; same atoms from 0.3 to 0.6
 
 
 @dataclass(frozen=True, eq=False)

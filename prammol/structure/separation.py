@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-# chosen: below the 0.71 of octahedral holes; spread not recorded
+# chosen: below the 0.71 of octahedral holes; 0, 0, 17 wrong atoms at 0.3, 0.6, 1.2 (600 atoms at
+# 1e18)
 TOO_CLOSE = 0.6  # two atoms are never closer [neighbour distances]
 
 

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from prammol.structure.separation import TOO_CLOSE
 
-# chosen: not varied
+# chosen: 600 atoms at 1e18; same atoms from 0.175 to 0.7
 _SAME = 0.35  # sites closer than this are one [neighbour distances]
 
 

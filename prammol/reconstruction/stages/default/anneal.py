@@ -71,19 +71,27 @@ class Anneal(Checked):
         Accuracy of the Fourier transforms.
     """
 
-    passes: Whole = 5  # chosen: vacancy crystal, 1e14 to 7e14; as many wrong atoms with 10
-    # chosen: vacancy crystal, 3e14, three seeds; 64 / 42 instead of 71 / 53 atoms without
+    # chosen: vacancy crystal, 1e14 to 7e14; as many wrong atoms with 10; 143, 132, 147 wrong atoms
+    # at 2, 5, 10, 80 to 141 by seeds (700 atoms at 3e14)
+    passes: Whole = 5
+    # chosen: vacancy crystal, 3e14, three seeds; 64 / 42 instead of 71 / 53 atoms without; no more
+    # than other seeds from 1 to 4 (700 atoms at 3e14)
     more: Whole = 2
-    # chosen: vacancy crystal; 0.5 and 2 leave 1.4 to 8 times as many wrong atoms
+    # chosen: vacancy crystal; 0.5 and 2 leave 1.4 to 8 times as many wrong atoms; 157, 132, 84
+    # wrong atoms at 0.5, 1, 2, 80 to 141 by seeds (700 atoms at 3e14)
     bond: NonNegative = 1.0
-    sweeps: Count = 30  # chosen: not varied
-    # chosen: one ball of 436 atoms, four seeds; 7 leaves 15 wrong atoms, 5 leaves 4
+    sweeps: Count = 30  # chosen: 700 atoms at 3e14; no more than other seeds from 15 to 60
+    # chosen: one ball of 436 atoms, four seeds; 7 leaves 15 wrong atoms, 5 leaves 4; 112, 132, 152
+    # wrong atoms at 2.5, 5, 10, 80 to 141 by seeds (700 atoms at 3e14)
     hot: AtLeastOne = 5.0
-    # chosen: vacancy crystal, 1e13, where an atom is worth 0.13; hot it melts
+    # chosen: vacancy crystal, 1e13, where an atom is worth 0.13; hot it melts; as many wrong atoms
+    # from 0.1 to 0.4 (700 atoms at 3e14)
     held: NonNegative = 0.2
-    counted: Count = 20  # chosen: not varied
-    considered: Count = 5  # chosen: not varied
-    # chosen: vacancy crystal, 7e14; 0.2, with bonds worth 2, doesn't leave the optimum
+    # chosen: 700 atoms at 3e14; 143, 132, 118 wrong atoms at 10, 20, 40, 80 to 141 by seeds
+    counted: Count = 20
+    considered: Count = 5  # chosen: 700 atoms at 3e14; no more than other seeds from 2 to 10
+    # chosen: vacancy crystal, 7e14; 0.2, with bonds worth 2, doesn't leave the optimum; no more
+    # than other seeds from 0.025 to 0.1 (700 atoms at 3e14)
     floor: NonNegative = 0.05
     force_tolerance: Positive = 1e-2  # chosen: not varied
     epsilon: Accuracy = 1e-5  # derived: single precision

@@ -39,8 +39,8 @@ from prammol.structure.separation import TOO_CLOSE, apart
 from prammol.structure.surface import on_surface
 
 # Among thousands of places noise alone makes minima of three standard deviations.
-_SIGMAS = 4.0  # derived: noise of thousands of places
-# chosen: not varied
+_SIGMAS = 4.0  # derived: noise of thousands of places, same atoms from 2 to 8 (600 atoms at 1e18)
+# chosen: 600 atoms at 1e18; same atoms from 1.5 to 6
 _TOGETHER = 3.0  # changes closer than this hang together [neighbour distances]
 
 
@@ -94,21 +94,26 @@ class CompleteAtoms(Checked):
         (:mod:`prammol.reconstruction.subsampling`), and all if these change nothing.
     """
 
-    depth: Positive = 0.2  # chosen: not varied
-    groups: Whole = 8  # chosen: not varied
-    # chosen: a half first, then steps of 0.15 away from it; spread not recorded
+    depth: Positive = 0.2  # chosen: 600 atoms at 1e18; same atoms from 0.1 to 0.4
+    groups: Whole = 8  # chosen: 600 atoms at 1e18; same atoms from 4 to 16
+    # chosen: a half first, then steps of 0.15 away from it; same atoms from x 0.5 to x 1 (600 atoms
+    # at 1e18)
     thresholds: Parts = (0.5, 0.35, 0.65, 0.2, 0.8)
-    iterations: Whole = 15  # chosen: vacancy crystal, 1e20; 25 takes longer to the same atoms
-    singles: Whole = 16  # chosen: not varied
-    nearly: NonNegative = 0.25  # chosen: not varied
-    restrained_iterations: Whole = 30  # chosen: not varied
-    stiffness: NonNegative = 100.0  # chosen: not varied
-    # chosen: vacancy crystal; half as many take an iteration more in two of three runs
+    # chosen: vacancy crystal, 1e20; 25 takes longer to the same atoms; same atoms from 8 to 30 (600
+    # atoms at 1e18)
+    iterations: Whole = 15
+    singles: Whole = 16  # chosen: 600 atoms at 1e18; same atoms from 8 to 32
+    nearly: NonNegative = 0.25  # chosen: 600 atoms at 1e18; same atoms from 0.125 to 0.5
+    restrained_iterations: Whole = 30  # chosen: 600 atoms at 1e18; same atoms from 15 to 60
+    stiffness: NonNegative = 100.0  # chosen: 600 atoms at 1e18; same atoms from 50 to 200
+    # chosen: vacancy crystal; half as many take an iteration more in two of three runs; same atoms
+    # from 20 to 80 (600 atoms at 1e18)
     points: Count = 40
     force_tolerance: Positive = 1e-2  # chosen: vacancy crystal, speed; spread not recorded
     final_tolerance: Positive = 1e-4  # chosen: vacancy crystal; 1e-6 costs time and finds the same
     epsilon: Accuracy = 1e-5  # derived: single precision
-    many: NonNegative = 10.0  # chosen: vacancy crystal, speed; spread not recorded
+    # chosen: vacancy crystal, speed; same atoms from 5 to 20 (600 atoms at 1e18)
+    many: NonNegative = 10.0
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one round; ``selected`` tells whether it changed."""

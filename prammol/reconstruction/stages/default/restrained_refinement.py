@@ -18,7 +18,8 @@ from prammol.reconstruction.state import State
 from prammol.reconstruction.verdict import judge
 from prammol.structure.surface import equivalent_diameter
 
-_LIKELY = 1.0  # derived: one standard deviation
+# derived: one standard deviation, as many wrong atoms from 0.5 to 2 (600 atoms at 300 K)
+_LIKELY = 1.0
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,13 @@ class RestrainedRefinement(Checked):
         As in :class:`~prammol.reconstruction.stages.default.relax_and_align.RelaxAndAlign`.
     """
 
-    # chosen: every power of ten from stiff to soft; spread not recorded
+    # chosen: every power of ten from stiff to soft; as many wrong atoms from x 0.5 to x 2 (600
+    # atoms at 300 K)
     softness: Positives = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001)
-    held_out: SmallerPart = 0.1  # chosen: not varied
+    held_out: SmallerPart = 0.1  # chosen: 600 atoms at 300 K; as many wrong atoms from 0.05 to 0.2
     iterations: Whole = 30  # chosen: not varied
-    exchanges: Whole = 3  # chosen: not varied
-    rounds: Whole = 2  # chosen: not varied
+    exchanges: Whole = 3  # chosen: 600 atoms at 300 K; as many wrong atoms from 2 to 6
+    rounds: Whole = 2  # chosen: 600 atoms at 300 K; as many wrong atoms from 1 to 4
     debye_waller: bool = True
     occupancies: bool = True
     significance: Positive = 5.0  # derived: five standard deviations
