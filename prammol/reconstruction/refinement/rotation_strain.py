@@ -66,19 +66,43 @@ def align_strained(
         Misfit there.
     """
     turned = _align(misfit, _Pose(misfit, x), ROTATIONS, _TURNS)
-    arm = x - x.mean(axis=0)
-    if np.linalg.matrix_rank(arm) < arm.shape[1]:
+    even = even_map(x, data)
+    if even is None:
         return turned.x, turned.value
-    even = np.linalg.lstsq(arm, data - data.mean(axis=0), rcond=None)[0]
     start = turned
-    strain = np.abs(np.linalg.svd(even, compute_uv=False) - 1.0).max()
-    if _SMALLEST_STRAIN < strain < _LARGEST_STRAIN:
+    if is_plausible(even):
+        arm = x - x.mean(axis=0)
         other = _Pose(misfit, x.mean(axis=0) + arm @ even)
         start = min(turned, other, key=lambda pose: pose.value)
-    least = max(_SIGNIFICANT, _WORTHWHILE * turned.value)
+    least = least_gain_of_strain(turned.value)
     strained = _align(misfit, start, LINEAR_MAPS, steps, least)
     best = strained if strained.value < turned.value - least else turned
     return best.x, best.value
+
+
+def even_map(x: NDArray[np.float64], data: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return the linear map that takes positions nearest to others, (3, 3); None if undetermined.
+
+    Parameters
+    ----------
+    x, data : (n, 3) ndarray
+        The same atoms in two places [Å].
+    """
+    arm = x - x.mean(axis=0)
+    if np.linalg.matrix_rank(arm) < arm.shape[1]:
+        return None
+    return np.asarray(np.linalg.lstsq(arm, data - data.mean(axis=0), rcond=None)[0])
+
+
+def is_plausible(even: NDArray[np.float64]) -> bool:
+    """Tell whether a map, (3, 3), strains a crystal by more than rounding and less than a tenth."""
+    strain = np.abs(np.linalg.svd(even, compute_uv=False) - 1.0).max()
+    return bool(_SMALLEST_STRAIN < strain < _LARGEST_STRAIN)
+
+
+def least_gain_of_strain(value: float) -> float:
+    """Return by how much strain must lower a misfit to be taken."""
+    return max(_SIGNIFICANT, _WORTHWHILE * value)
 
 
 class _Pose:

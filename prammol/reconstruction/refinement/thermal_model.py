@@ -165,4 +165,5 @@ class ThermalModel:
             epsilon,
             base.threads,
             occupancies,
+            base.amplitude,
         )
