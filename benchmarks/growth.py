@@ -36,7 +36,7 @@ from prammol.diffraction.dataset import local_shard
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.diffraction.support import support_from_truth
 from prammol.evaluation.metrics import evaluate
-from prammol.likelihood.atom_gains import ROUGH, single_atom_gains
+from prammol.likelihood.atom_gains import RANKING_ACCURACY, single_atom_gains
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.loop import reconstruct
 from prammol.simulation.counts import draw_counts, simulate
@@ -90,7 +90,7 @@ def kernel(atoms: int, seed: int, comm: Communicator) -> dict[str, Any]:
     del omega
     shard = local_shard(data, comm)
     factor = StructureFactor(shard.patches, EPSILON)
-    rough = StructureFactor(shard.patches, ROUGH)  # as cross-validation ranks
+    rough = StructureFactor(shard.patches, RANKING_ACCURACY)  # as cross-validation ranks
     misfit = PoissonMisfit(shard, factor)
     times = []
     for _ in range(3):  # the shortest is the one other programs disturbed least

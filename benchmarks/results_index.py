@@ -4,7 +4,7 @@
     python benchmarks/results_index.py --check   # exit code 1 if one of them is stale
 
 What is said of them is in docs/results/results.toml, to which a new table or picture has to be
-added. tests/test_results_index.py checks that nothing is left out.
+added. tests/project/test_results_index.py checks that nothing is left out.
 """
 
 from __future__ import annotations

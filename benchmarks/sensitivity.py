@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ from typing import Any
 from provenance import provenance, read_rows, write_rows
 
 import prammol
-from prammol.core.errors import InputError, PrammolError
+from prammol.core.errors import InputError
 from prammol.reconstruction.preset import Preset
 from prammol.reconstruction.presets import DEFAULT
 
@@ -49,7 +50,7 @@ USER = {"max_iterations": "loop", "patience": "loop", "starts": "loop", "signifi
 LEFT_OUT = ("max_iterations", "sublattice")
 # Constants that steer the algorithm. True: only the stages of the loop use them.
 CONSTANTS: dict[str, tuple[tuple[str, ...], bool]] = {
-    "reconstruction.occupancy.low_signal:_HARDLY": (("doubtful",), True),
+    "reconstruction.occupancy.low_signal:_LOW_SIGNAL_GAIN": (("doubtful",), True),
     "reconstruction.occupancy.candidate_sites:_FAR": (("clear",), False),
     "reconstruction.occupancy.candidate_sites:_FEWEST": (("clear",), False),
     "reconstruction.occupancy.candidate_sites:LEAST_GAIN": (("clear",), False),
@@ -66,8 +67,8 @@ CONSTANTS: dict[str, tuple[tuple[str, ...], bool]] = {
     "reconstruction.refinement.score_test:_FALSE_ALARMS": (("clear",), True),
     "reconstruction.refinement.thermal_model:SIGNIFICANT": (("warm",), True),
     "reconstruction.refinement.thermal_model:_ITERATIONS": (("warm",), True),
-    "reconstruction.stages.default.acceptance:_HARDLY": (("clear",), True),
-    "reconstruction.stages.default.acceptance:_HALF": (("clear",), True),
+    "reconstruction.stages.default.acceptance:_LITTLE_LEFT": (("clear",), True),
+    "reconstruction.stages.default.acceptance:_HALF_LEFT": (("clear",), True),
     "reconstruction.stages.default.complete_atoms:_SIGMAS": (("clear",), True),
     "reconstruction.stages.default.complete_atoms:_TOGETHER": (("clear",), True),
     "reconstruction.stages.default.exchange_atoms:_DEPTH": (("warm",), True),
@@ -86,6 +87,7 @@ CONSTANTS: dict[str, tuple[tuple[str, ...], bool]] = {
     "phasing.fourier_synthesis:_DENSITY": (("clear",), False),
     "phasing.fourier_synthesis:_MARGIN": (("clear",), False),
     "phasing.fourier_synthesis:_STEPS": (("clear",), False),
+    "phasing.hio_er:_BULK_QUANTILE": (("clear",), False),
     "structure.separation:TOO_CLOSE": (("clear",), False),
     "structure.vacant_sites:_SAME": (("clear",), False),
     "structure.surface:_SMALLEST_CLASS": (("warm",), True),
@@ -209,10 +211,10 @@ def constant(name: str, value: Any) -> Iterator[None]:
 
 
 def scaled(value: Any, factor: float) -> Any:
-    """Return a number or tuple times a factor; whole numbers stay whole."""
+    """Return a number or tuple times a factor; whole numbers stay whole, and 1 at least."""
     if isinstance(value, tuple):
         return tuple(scaled(v, factor) for v in value)
-    return round(value * factor) if isinstance(value, int) else value * factor
+    return max(round(value * factor), 1) if isinstance(value, int) else value * factor
 
 
 def variations(kinds: set[str]) -> Iterator[tuple[str, str, str, float, Any]]:
@@ -245,8 +247,8 @@ def run(made: tuple[Any, ...], plan: Preset, memory: Remembered) -> dict[str, An
     memory.seconds = 0.0
     try:
         result = prammol.reconstruct(data, support, seed=1, preset=plan)
-    except PrammolError as error:
-        return {"reason": f"error: {error}"[:80].replace(",", ";"), "core_s": ""}
+    except Exception as error:  # a constant may be out of its range
+        return {"reason": f"error: {error}"[:80].replace(",", ";").replace("\n", " ")}
     found = prammol.evaluate(result.atoms, truth, with_resolution=False)
     return {
         "n_missing": found.n_missing,
@@ -264,9 +266,14 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("sensitivity.csv"))
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--kinds", nargs="+", default=["setting", "constant"])
+    parser.add_argument("--names", default="", help="regular expression of those to vary")
     parser.add_argument("--list", action="store_true", help="print the rows and end")
     options = parser.parse_args()
-    todo = [v for v in variations({*options.kinds}) if v[0] in options.cases]
+    todo = [
+        v
+        for v in variations({*options.kinds})
+        if v[0] in options.cases and (not v[2] or re.search(options.names, v[2]))
+    ]
     if options.list:
         print("\n".join(" ".join(map(str, v)) for v in todo))
         return

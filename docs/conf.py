@@ -26,7 +26,8 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_ext", "gallery"]
+# Run times of the gallery would be the only pages that load anything from elsewhere.
+exclude_patterns = ["_build", "_ext", "gallery", "**sg_execution_times.rst"]
 # What is written as code in running text stays code: no default role, no guessing.
 nitpicky = False
 

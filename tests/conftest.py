@@ -51,6 +51,28 @@ def prammol(tmp_path: Path) -> Run:
 
 
 @pytest.fixture
+def prammol_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Run:
+    """The same within this process, which needs no second to load; also prints below Python."""
+    from prammol.cli.main import run as run_here
+
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        words = list(map(str, arguments))
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["prammol", *words])
+        monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+        capfd.readouterr()
+        try:
+            code = run_here(words)
+        except SystemExit as end:  # of the parser
+            code = int(end.code or 0)
+        return subprocess.CompletedProcess(words, code, *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture
 def parallel(tmp_path: Path) -> Run:
     """``parallel(n, *arguments)``: python on n ranks, in an empty directory."""
 

@@ -152,7 +152,7 @@ class Schema(Directive):
         """Return them as a table."""
         path = ROOT / self.arguments[0]
         rows = list(keys_of(load(path), path))
-        return [table("", ("key", "default", "type", "meaning"), rows, (28, 14, 16, 42))]
+        return [table("", ("key", "default", "type", "meaning"), rows, (26, 10, 16, 48))]
 
 
 @cache

@@ -19,14 +19,18 @@ from prammol.potentials.potential import Potential
 
 # Fitted to the resident memory of runs with 4679 atoms and 375 000 points on 1, 2 and 4
 # ranks, rounded up; docs/explanation/parallel.md has the sum.
+# chosen: the runs above; one crystal
 BASE_BYTES = 130e6  # Python, numpy, LAMMPS and MPI before any data
+# chosen: the runs above; one crystal
 BYTES_PER_POINT = 250  # counts, mask, indices, q, and the complex fields that stages hold
+# derived: a complex double on a grid of 2^3 times as many points
 BYTES_PER_GRID_POINT = 8 * 16  # a NUFFT grid, twice as fine along each axis
 # Neighbour lists, and candidates several times the atoms. `default` looks around the surface for
 # more, for a moment, on every rank.
+# chosen: peaks of runs with 4679 and 100 000 atoms; 36 to 80 kB an atom (default)
 BYTES_PER_ATOM = {"paper": 5000, "default": 80_000}
 # Cost of an iteration in gradients, of runs with 4679 atoms.
-GRADIENTS_PER_ITERATION = {"paper": 20, "default": 40}
+GRADIENTS_PER_ITERATION = {"paper": 20, "default": 40}  # chosen: runs with 4679 atoms; one crystal
 
 
 @dataclass(frozen=True)

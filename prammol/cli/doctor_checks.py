@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 POTENTIAL_SHA1 = "fd0ef42ac3c46795a88edf53b07a4d4b331b64a7"
+# derived: physics, by that paper
 COHESIVE_ENERGY = -3.36  # eV per atom, Mishin et al. 1999
 PACKAGES = (
     "numpy",

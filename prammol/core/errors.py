@@ -4,6 +4,7 @@ Every one is a sentence to act on: the command line prints it and exits with
 ``exit_code``. Anything else that escapes is a bug and keeps its traceback.
 """
 
+# chosen: display
 _LONGEST = 900  # characters
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
-_KIB_PER_MIB = 1024
+_KIB_PER_MIB = 1024  # derived: units
 _STATUS = Path("/proc/self/status")
 # Parameters of mallopt(3), and its largest number.
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-_LARGEST = 2**31 - 1
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # derived: format, glibc's malloc.h
+_LARGEST = 2**31 - 1  # derived: format, the largest int of C
 
 
 def keep_freed_memory() -> bool:

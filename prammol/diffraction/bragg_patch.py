@@ -17,8 +17,9 @@ from prammol.core.defaults import MEASUREMENT
 from prammol.core.errors import DataError, InputError
 from prammol.core.parallel import Communicator, share
 
+# derived: physics, needs a wavelength of 0.0013 Å
 FARTHEST = 1e4  # 1/Å, far beyond any X-rays
-PAPER_LATTICE_CONSTANT = 4.05
+PAPER_LATTICE_CONSTANT = 4.05  # derived: the paper's potential (Mishin et al. 1999) [Å]
 PAPER_PEAKS = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
 
 
@@ -180,7 +181,7 @@ def paper_patches(
     points: int = MEASUREMENT["points"],
     lattice_constant: float = PAPER_LATTICE_CONSTANT,
     peaks: Sequence[Sequence[float]] = PAPER_PEAKS,
-    half_width: float = 0.6,
+    half_width: float = 0.6,  # derived: the paper's cubes of 1.2 reciprocal lattice units
 ) -> list[BraggPatch]:
     """Return the three patches of the paper.
 

@@ -16,9 +16,11 @@ from prammol.core.errors import DataError, InputError
 from prammol.diffraction.bragg_patch import BraggPatch
 
 FloatArray = NDArray[np.float64]
+# chosen: not varied
 AFFINE = 0.05  # of a step: below it a patch counts as affine
-_NEWTON = 6
-_ROUGH = 0.5  # of a step: neighbouring steps of a scan differ by much less
+_NEWTON = 6  # derived: Newton's error squares with each step, 0.5 of a step is 1e-19 after six
+# chosen: not varied
+_LARGEST_BEND = 0.5  # of a step: neighbouring steps of a scan differ by much less
 
 
 class CurvedPatch(BraggPatch):
@@ -165,7 +167,7 @@ def patch_of_points(
     if off <= affine:
         return whole
     rough = max(float(np.abs(np.diff(patch.points, n=2, axis=a)).max(initial=0)) for a in range(3))
-    if rough > _ROUGH * unit:
+    if rough > _LARGEST_BEND * unit:
         msg = f"{name} isn't a grid: next to each other, steps differ by {rough / unit:.3g} of one"
         raise DataError(msg)
     if not curved:

@@ -17,7 +17,7 @@ from prammol.diffraction.curved_patch import CurvedPatch
 
 # Beyond this doubles don't hold whole numbers anyway, and squares leave the single precision
 # in which some sums run.
-MOST_COUNTS = 1e18
+MOST_COUNTS = 1e18  # derived: its square, 1e36, is below the 3e38 of single precision
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class ThermalStructureFactor(StructureFactor):
         patches: Sequence[BraggPatch],
         displacements: NDArray[np.float64],
         length: float,
-        epsilon: float = 1e-9,
+        epsilon: float = 1e-9,  # chosen: as of StructureFactor; not varied
         threads: int = 1,
         occupancies: NDArray[np.float64] | None = None,
         amplitude: NDArray[np.float64] | None = None,

@@ -21,7 +21,7 @@ from prammol.core.defaults import MEASUREMENT
 from prammol.core.errors import InputError
 from prammol.diffraction.bragg_patch import BraggPatch
 
-ELECTRON_RADIUS = 2.8179403205e-9
+ELECTRON_RADIUS = 2.8179403205e-9  # derived: physics, CODATA [µm]
 """Classical electron radius [um] (CODATA 2022)."""
 PAPER_WAVELENGTH: float = MEASUREMENT["wavelength"]
 """10 keV [Å]."""
@@ -94,7 +94,7 @@ def counts_per_flux(
     patches: Sequence[BraggPatch],
     element: str,
     wavelength: float = PAPER_WAVELENGTH,
-    polarisation: float = 1.0,
+    polarisation: float = 1.0,  # derived: physics, no polarisation factor
     peaks: ArrayLike | None = None,
 ) -> float:
     """Return C^2 / Phi = r_e^2 P f(G)^2 dOmega [um^2].
@@ -143,7 +143,7 @@ def scale_from_flux(
     patches: Sequence[BraggPatch],
     element: str,
     wavelength: float = PAPER_WAVELENGTH,
-    polarisation: float = 1.0,
+    polarisation: float = 1.0,  # derived: physics, no polarisation factor
     peaks: ArrayLike | None = None,
 ) -> float:
     """Return the scale C of a time-integrated flux.

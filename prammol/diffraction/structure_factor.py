@@ -84,6 +84,7 @@ class StructureFactor:
     def __init__(
         self,
         patches: Sequence[BraggPatch],
+        # chosen: the relative noise of 1e18 photons; 1e-7 ends in the same atoms
         epsilon: float = 1e-9,
         threads: int = 1,
         amplitude: NDArray[np.float64] | None = None,

@@ -13,7 +13,7 @@ from prammol.core.defaults import SUPPORT
 from prammol.core.errors import InputError
 from prammol.structure.atoms import Atoms
 
-MOST_VOXELS = 100_000_000
+MOST_VOXELS = 100_000_000  # chosen: memory, 0.1 GB as bytes; not varied
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from prammol.structure.atoms import Atoms
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int_]
 
-PM_PER_ANGSTROM = 100.0
+PM_PER_ANGSTROM = 100.0  # derived: units
 
 
 # What is compared with a truth, as metrics.json and the tables of the workflow name it.

@@ -20,14 +20,19 @@ from prammol.evaluation.registration import register
 
 FloatArray = NDArray[np.float64]
 
-PHASE_LIMIT = 0.5
+PHASE_LIMIT = 0.5  # derived: the paper's definition [rad]
+# derived: the precision of q_c asked for
 _FINE = 1.02  # ratio of neighbouring shells where the scattering has structure
+# derived: narrowed down to 1 % afterwards, so only speed depends on it
 _COARSE = 1.15  # and beyond, where the phase error only grows with q
-_BLOCK = 24
+_BLOCK = 24  # chosen: speed only; not varied
+# chosen: speed only; not varied
 _GRID_LIMIT = 3e6  # above this many grid points a direct sum of few terms is cheaper
+# chosen: memory; not varied
 _GRID_LARGEST = 5e7  # 0.8 GB
+# chosen: speed only; not varied
 _GRID_COST = 30  # of a grid point, in terms of a direct sum
-_CHUNK = 2_000_000
+_CHUNK = 2_000_000  # chosen: memory, speed only; not varied
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +66,8 @@ def resolution(
     trials: Sequence[FloatArray],
     truth: FloatArray,
     *,
-    directions: int = 512,
-    q_max: float = 1000.0,
+    directions: int = 512,  # chosen: not varied
+    q_max: float = 1000.0,  # chosen: display, pi/q of 0.003 Å
     registered: bool = False,
 ) -> Resolution:
     """Return the resolution of one or several reconstructions of a crystal.

@@ -17,8 +17,8 @@ from prammol.core.errors import InputError
 
 _COLLECTION = b"GCOL\x01\x00\x00\x00"  # signature, version, reserved
 _OBJECT = struct.Struct("<HHIQ")  # index, references, reserved, size
-_START = 16
-_WORD = 1 << 64
+_START = 16  # derived: format, bytes before an object in a global heap of HDF5
+_WORD = 1 << 64  # derived: format, 64 bits
 
 
 def require_sound_heaps(path: Path) -> None:

@@ -23,6 +23,7 @@ from prammol.diffraction.dataset import background_arrays
 from prammol.io.atomic_write import PathLike, first_line
 from prammol.io.hdf5 import UNQUESTIONED
 
+# derived: format, deflate's 1032 with a margin
 PACKED = 1100  # deflate packs at most 1032 to 1
 _ZIP_ERRORS = (
     zipfile.BadZipFile,

@@ -15,7 +15,7 @@ from prammol.core.errors import InputError
 from prammol.io.atomic_write import PathLike, naming, replacing
 from prammol.structure.atoms import Atoms
 
-_LIMIT = 200_000_000
+_LIMIT = 200_000_000  # chosen: memory, 5 GB of positions; not varied
 # Possessive, and only at the beginning of a word: else a long line without = takes for ever.
 _PAIR = re.compile(r'(?<![^\s="])([^\s="]++)\s*=\s*("(?:[^"\\]|\\.)*"|\S+)')
 _TYPES = {"R": float, "I": int, "S": str, "L": str}

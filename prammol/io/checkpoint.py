@@ -40,8 +40,9 @@ from prammol.reconstruction.preset import Preset
 from prammol.reconstruction.state import LoopStatus, State
 from prammol.reconstruction.verdict import Verdict
 
-FORMAT = 7
+FORMAT = 7  # derived: format, counted up with each change
 _GROUP = "entry_1/checkpoint"
+# derived: shapes
 _ARRAYS: dict[str, tuple[int | None, ...]] = {
     "positions": (None, 3),
     "displacements": (None,),

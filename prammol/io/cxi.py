@@ -42,7 +42,7 @@ INVALID = 0x1
 # Bits of a CXI mask that mean the pixel's value can't be used: invalid,
 # saturated, hot, dead, shadowed, to be ignored, bad, out of resolution, missing,
 # noisy. The others (peak mask, corrected, has signal) say nothing against it.
-UNUSABLE = 0x7DF
+UNUSABLE = 0x7DF  # derived: format, CXI
 
 _GRID = "q = origin + i step[0] + j step[1] + k step[2], q includes 2 pi"
 

@@ -19,14 +19,15 @@ from prammol.core.version import __version__
 from prammol.io._hardening import require_held_texts, require_sound_heaps
 from prammol.io.atomic_write import PathLike, first_line, replacing
 
-CXI_VERSION = 150
+CXI_VERSION = 150  # derived: format, CXI 1.50
 _OF_HDF5 = re.compile(r"[Uu]nable to|[Cc]an't|NumPy equivalent")
+# chosen: memory, 16 GB of doubles; not varied
 LARGEST = 2_000_000_000  # values in one dataset; a damaged header may claim anything
 # A dataset may be larger than what the file holds of it, since gzip packs up to 1032 to 1 and
 # what was never written is a fill value; beyond this many bytes no more than that.
-UNQUESTIONED = 1 << 26
-_PACKED = 1100
-_MOST_LINKS = 16
+UNQUESTIONED = 1 << 26  # chosen: memory, 64 MiB; not varied
+_PACKED = 1100  # derived: format, deflate's 1032 with a margin
+_MOST_LINKS = 16  # derived: format, HDF5's own limit for soft links
 
 
 @contextmanager

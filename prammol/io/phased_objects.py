@@ -21,6 +21,7 @@ from prammol.io.arrays import PACKED, opened_npz, read_npy
 from prammol.io.atomic_write import PathLike, first_line
 from prammol.io.hdf5 import UNQUESTIONED, find, load_array, load_text, names_in, opened
 
+# derived: units
 _NM = 10.0  # Å
 
 

@@ -21,6 +21,7 @@ from prammol.phasing.hio_er import bulk_amplitude
 
 FloatArray = NDArray[np.float64]
 CXI_AXES = ("z", "y", "x")
+# chosen: as of phase retrieval, on the vacancy and the bulk crystal; spread not recorded
 _THRESHOLD = 0.1  # as of phase retrieval
 
 

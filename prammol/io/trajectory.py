@@ -17,6 +17,7 @@ from prammol.io.atoms import read_frame, write_frame
 from prammol.structure.atoms import Atoms
 
 _OURS = re.compile(rb"(?:^| )stage=(\S+) .*?iteration=(\d{1,18})(?: |$)")
+# chosen: far above our own lines; not varied
 _LONGEST = 10_000  # characters of a comment line of ours
 _NUMBER = re.compile(rb"(\d{0,18})\d*\s*")
 

@@ -30,7 +30,7 @@ from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.poisson import TINY_INTENSITY
 
 # Accuracy of the transforms that suffices: the series is cut off, and the gains only sort.
-ROUGH = 1e-5
+RANKING_ACCURACY = 1e-5  # derived: single precision
 
 
 def single_atom_gains(
@@ -41,7 +41,7 @@ def single_atom_gains(
     scale: float,
     x: NDArray[np.float64],
     inside: NDArray[np.bool_],
-    terms: int = 3,
+    terms: int = 3,  # chosen: as cross_validate.terms; not varied
 ) -> NDArray[np.float64]:
     """Return the change of the log-likelihood if each atom alone were removed or added.
 

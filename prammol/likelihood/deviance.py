@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
-_LN2 = float(np.log(2.0))
+_LN2 = float(np.log(2.0))  # derived: mathematics
 
 
 def deviance(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.dataset import Diffraction, Shard
 
+# derived: a speckle that tests and one either side to keep it from what is fitted
 _EDGE = 3.0  # speckles, the middle one of which tests
 
 

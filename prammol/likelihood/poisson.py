@@ -20,7 +20,7 @@ from prammol.diffraction.structure_factor import squared
 Background = NDArray[np.float64] | float
 
 # lambda of a point where Omega is exactly 0: keeps l finite, far below a photon.
-TINY_INTENSITY = 1e-12
+TINY_INTENSITY = 1e-12  # derived: far below a photon, with a finite logarithm
 
 
 def poisson_log_likelihood(

@@ -26,13 +26,15 @@ FloatArray = NDArray[np.float64]
 
 # Shrink-wrap's blur in voxels, from coarse to fine (Marchesini et al. 2003), and what
 # is done at each; the support is renewed at the start of every block of ER.
+# derived: blurs by Marchesini et al.; lengths chosen, not varied
 _ROUNDS = (
     (2.0, "2*(20*ER.SW+80*HIO)+20*ER"),
     (1.0, "2*(20*ER.SW+80*HIO)+20*ER"),
     (0.7, "20*ER.SW+60*HIO+40*ER"),
 )
 # Behind gaps, short rounds more, since what is in the gaps is renewed after each.
-_GAPS = ((0.7, "20*ER.SW+20*HIO+20*ER"),) * 8
+_GAPS = ((0.7, "20*ER.SW+20*HIO+20*ER"),) * 8  # chosen: not varied
+# chosen: not varied
 _SHRINK = 0.1  # of the largest blurred amplitude
 
 

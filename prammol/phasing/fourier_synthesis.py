@@ -24,8 +24,11 @@ from prammol.diffraction.support import Support
 from prammol.phasing.hio_er import PhasedPatch, bulk_amplitude
 from prammol.structure.separation import apart
 
+# chosen: not varied
 _DENSITY = 8.0  # starting points per spacing cubed
+# chosen: not varied
 _MARGIN = 1.75  # how far around the support to start [neighbour distances]
+# chosen: not varied
 _STEPS = 8  # of Newton, x -= G^-1 phase
 
 
@@ -73,7 +76,7 @@ def synthesise(
     neighbour_distance: float,
     rng: np.random.Generator,
     *,
-    threshold: float = 0.1,
+    threshold: float = 0.1,  # chosen: as phase_patches.threshold; see there
     spacing: float | None = None,
 ) -> NDArray[np.float64]:
     """Return the sites where the waves are in phase.

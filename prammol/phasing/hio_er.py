@@ -19,8 +19,11 @@ from scipy import ndimage
 from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.support import Support
 
-TINY = np.float32(1e-20)
-_SHORT = 64
+TINY = np.float32(1e-20)  # derived: single precision, far below any amplitude
+_SHORT = 64  # chosen: speed only, 50^3 to 139^3 points; shorter FFTs gain nothing
+# chosen: not varied
+_STRONG = 3  # a point this many times weaker than the largest isn't of the bulk
+_BULK_QUANTILE = 0.6  # chosen: not varied
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +118,7 @@ def phase_patch(
     centre: NDArray[np.float64],
     start: NDArray[np.complex64],
     iterations: int,
-    beta: float = 0.9,
+    beta: float = 0.9,  # chosen: the usual feedback of HIO (Fienup); not varied
 ) -> PhasedPatch:
     """Phase the counts of one patch.
 
@@ -158,6 +161,7 @@ def phase_patch(
     return PhasedPatch(patch, peak, field, centre, misfit / norm, noise)
 
 
+# chosen: screw dislocation, four of six starts; spread not recorded
 def stagnated(phased: Mapping[int, PhasedPatch], times: float = 2.0) -> list[int]:
     """Return the patches that HIO left far from where their sisters got.
 
@@ -217,9 +221,9 @@ def bulk_amplitude(size: NDArray[np.float64]) -> NDArray[np.float64]:
 
     The 0.6 quantile of those above a third of the largest.
     """
-    strong = size > size.max(axis=0) / 3
+    strong = size > size.max(axis=0) / _STRONG
     columns = zip(size.T, strong.T, strict=True)
-    return np.array([np.quantile(column[s], 0.6) for column, s in columns])
+    return np.array([np.quantile(column[s], _BULK_QUANTILE) for column, s in columns])
 
 
 def _grid(patch: BraggPatch) -> NDArray[np.float64]:

@@ -25,8 +25,8 @@ from prammol.potentials.potential import Potential
 from prammol.structure.lattices import LATTICES
 
 # Strain and a potential for another lattice constant are less, another lattice is more.
-_ALIKE = 0.06
-_FEWEST_ATOMS = 0.6
+_ALIKE = 0.06  # chosen: between these; not varied
+_FEWEST_ATOMS = 0.6  # chosen: between one atom a cell (strained) and two; not varied
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,4 +283,5 @@ def lattice_note(data: Diffraction, potential: Potential, sublattice: int) -> st
     return explain(peaks[chosen], potential, sublattice)
 
 
+# chosen: not varied
 _WIDE = 0.2  # determinant of unit Bragg vectors below which they are nearly in one plane

@@ -18,7 +18,9 @@ from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.diffraction.support import Support
 
+# chosen: speed only; not varied
 _POINTS = 20_000  # voxels of the support used at most
+# chosen: not varied
 _WORSE = 1.2  # times the disagreement of the best order of axes is worth a warning
 
 

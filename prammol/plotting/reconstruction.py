@@ -42,6 +42,7 @@ from prammol.structure.atoms import Atoms
 FloatArray = NDArray[np.float64]
 
 PURPLE = "#B5176E"
+# chosen: display
 _STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -54,8 +55,9 @@ _STYLE: Any = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
-_DPI = 160
+_DPI = 160  # chosen: display
 _FORMATS = ("png", "pdf", "svg")
+# chosen: display
 _ATOM_SIZE = 0.72  # diameter of a drawn atom, in nearest-neighbour distances
 _AXES = "xyz"
 

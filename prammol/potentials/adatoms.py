@@ -23,10 +23,10 @@ Floats = NDArray[np.float64]
 # Numbers and positions of some adatoms -> energy and force of each.
 Evaluate = Callable[[NDArray[np.int_], Floats], tuple[Floats, Floats]]
 
-_FIRST_RADIUS = 0.3
-_LARGEST_RADIUS = 0.5
-_SMALLEST_RADIUS = 1e-5
-_FIRST_CURVATURE = 2.0
+_FIRST_RADIUS = 0.3  # chosen: speed only [Å]; not varied
+_LARGEST_RADIUS = 0.5  # chosen: a step stays in one basin [Å]; not varied
+_SMALLEST_RADIUS = 1e-5  # derived: a step so short moves nothing that counts [Å]
+_FIRST_CURVATURE = 2.0  # chosen: speed only [eV/Å^2]; not varied
 
 
 class Energies(Protocol):
@@ -154,7 +154,7 @@ def relax_adatoms(
         far = []
         for members in groups_apart(x[pending], 2 * (cutoff + margin)):
             chosen = pending[members]
-            # A host atom counts if it feels a adatom or is felt by one that does.
+            # A host atom counts if it feels an adatom or is felt by one that does.
             near = cKDTree(x[chosen]).query(host)[0] < 2 * cutoff + margin
             evaluate = _lammps_energies(cluster, host[near], alone[near], x[chosen])
             x[chosen], energy[chosen], stopped = minimise_each(

@@ -1,6 +1,6 @@
 """Embedded-atom potentials from their table, for single atoms in a fixed object.
 
-LAMMPS does everything else (:mod:`prammol.potentials.lammps`). One more atom, a adatom, in an
+LAMMPS does everything else (:mod:`prammol.potentials.lammps`). One more atom, an adatom, in an
 object that doesn't move touches only its own neighbours, so its energy costs microseconds from the
 table against the whole object's from LAMMPS.
 """
@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 from prammol.core.errors import PotentialError
 from prammol.potentials.potential import Potential
 
-_HEADER = 4
+_HEADER = 4  # derived: format, lines before the tables of a setfl file
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,9 +19,9 @@ from prammol.potentials.potential import Potential
 from prammol.structure.lattices import LATTICES
 
 # Neighbour distances tried, in twice the covalent radius: metals are at 0.9 to 1.2.
-_RANGE = (0.75, 1.9)
-_STEPS = 64
-_DIGITS = 5
+_RANGE = (0.75, 1.9)  # derived: physics, metals lie well inside
+_STEPS = 64  # chosen: not varied
+_DIGITS = 5  # chosen: display [Å]
 
 
 @dataclass(frozen=True)

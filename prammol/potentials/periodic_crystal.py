@@ -6,6 +6,7 @@ from prammol.core.errors import SimulationError
 from prammol.potentials.lammps_process import run_command, start_lammps
 from prammol.potentials.potential import Potential
 
+# chosen: LAMMPS repeats the box as far as needed; not varied
 _CELLS = 2  # along each axis
 
 

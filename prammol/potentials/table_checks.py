@@ -13,9 +13,11 @@ from pathlib import Path
 from prammol.core.errors import PotentialError
 
 STYLES = ("eam/alloy", "eam/fs", "adp", "eam")
+# chosen: memory; not varied
 LARGEST_FILE = 500_000_000  # bytes
+# derived: physics, no potential of atoms reaches so far
 LARGEST_CUTOFF = 100.0  # Å
-_MOST_ELEMENTS = 100
+_MOST_ELEMENTS = 100  # derived: physics, about as many as there are
 # Atomic number, mass, lattice constant and structure of one element, in setfl files.
 _ELEMENT = re.compile(r"\s*\d+(\s+[\d.eE+-]+){2}\s+(?!nan|inf)[A-Za-z]\S*\s*", re.IGNORECASE)
 

@@ -37,6 +37,7 @@ from prammol.reconstruction.uncertainty.mean_density import mean_density
 from prammol.reconstruction.uncertainty.per_atom import error_bars
 from prammol.structure.atoms import Atoms
 
+# derived: five standard deviations, as significance
 _TOO_GOOD = 5.0  # standard deviations below pure noise
 
 
@@ -51,7 +52,7 @@ def reconstruct(
     observer: Observer | None = None,
     resume: tuple[State, list[Record]] | None = None,
     threads: int = 1,
-    epsilon: float = 1e-7,
+    epsilon: float = 1e-7,  # chosen: vacancy crystal, preset paper; 1e-9 ends in the same atoms
 ) -> Reconstruction:
     """Find the atoms that scattered the counts.
 
@@ -140,7 +141,7 @@ def make_problem(
     seed: int,
     comm: Communicator,
     threads: int = 1,
-    epsilon: float = 1e-7,
+    epsilon: float = 1e-7,  # chosen: as of reconstruct; see there
 ) -> Problem:
     """Return what the stages work on: this rank's points, its transforms, LAMMPS.
 

@@ -50,6 +50,7 @@ PAPER = Preset(
 )
 
 # From random atoms the energy has more to mend than the edge of a lattice.
+# chosen: vacancy crystal, seeds 2 and 3; 40 leaves 16 to 58 atoms missing, 200 none
 PAPER_RANDOM = replace(
     PAPER,
     name="paper-random",
@@ -62,6 +63,8 @@ PAPER_RANDOM = replace(
     ),
 )
 
+# chosen: 2 % of progress, 8777 atoms at 700 K, 6 instead of more than 19 iterations; the others not
+# varied
 DEFAULT = Preset(
     name="default",
     start=(PhasePatches(), ChooseSites(), RelaxAndAlign()),

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 from prammol.core.errors import InputError
 
 # Beyond it numbers no longer mean what they say: 1e15 + 0.1 has no tenths.
-_LARGEST = 1e15
+_LARGEST = 1e15  # derived: double precision
 
 Positive = Annotated[float, Field(gt=0, le=_LARGEST, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, le=_LARGEST, allow_inf_nan=False)]
@@ -28,6 +28,7 @@ SmallerPart = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=_LARGEST)]
 Whole = Annotated[int, Field(ge=0, le=_LARGEST)]
 # Of a NUFFT; below it needs more than double precision.
+# derived: double precision, and a tenth is none
 Accuracy = Annotated[float, Field(ge=1e-13, le=0.1)]
 Positives = Annotated[tuple[Positive, ...], Strict(False)]
 Parts = Annotated[tuple[Part, ...], Field(min_length=1), Strict(False)]

@@ -8,9 +8,10 @@ from typing import Any
 from prammol.reconstruction.preset import Preset
 from prammol.reconstruction.state import State
 
+# chosen: 8777 atoms at 700 K, an end after 6 instead of more than 19 iterations; not varied
 _LAST = 2  # iterations that may hardly help
 # While more of the atoms are wrong the misfit goes up and down before it falls.
-_FEW = 0.05
+_FEW = 0.05  # chosen: not varied
 
 
 def good_enough_start(plan: Preset, tried: Sequence[State]) -> bool:

@@ -20,11 +20,14 @@ from prammol.diffraction.structure_factor import StructureFactor
 from prammol.phasing.hio_er import MeasuredPatch
 from prammol.reconstruction.problem import Problem
 
+# chosen: not varied
 _FILLED = 0.8  # part of the period of the coarser grid that the support may fill
+# derived: sites are sought up to 1.75 either side
 _AROUND = 4.0  # that must stay empty besides, sites are sought there [neighbour distances]
+# chosen: vacancy crystal, 1e18 to 1e20; spread not recorded
 _ABOUND = 1000.0  # photons for each atom in the points that are left
 # By every third point a ball of 152 atoms came out with 12 and 20 wrong sites, by every second 9.
-_MOST = 2
+_MOST = 2  # chosen: one ball of 152 atoms; 12 and 20 wrong sites by 3, 9 by 2
 Steps = tuple[int, int, int]
 _MIDDLE: Steps = (0, 0, 0)
 

@@ -12,7 +12,7 @@ from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.problem import Problem
 
-_HALF_AN_ATOM = 0.5
+_HALF_AN_ATOM = 0.5  # derived: none is wrong, rounded
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from prammol.potentials.potential import Potential, aluminium
 from prammol.structure.atoms import Atoms
 from prammol.structure.lattices import LATTICES
 
-_ACCURACY = 1e-12
+_ACCURACY = 1e-12  # derived: far below the counting noise of any flux
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ def innermost_patches(
     lattice_constant: float | None = None,
     structure: str | None = None,
     peaks: Sequence[Sequence[float]] | None = None,
-    half_width: float = 0.6,
+    half_width: float = 0.6,  # derived: the paper's cubes of 1.2 reciprocal lattice units
 ) -> list[BraggPatch]:
     """Return cubes around three of the innermost peaks of a crystal, cube axes along x, y, z.
 

@@ -20,7 +20,8 @@ from prammol.potentials.potential import Potential
 from prammol.simulation.averages import mean_structure_factor
 from prammol.structure.atoms import Atoms
 
-_ACCURACY = 1e-12
+_ACCURACY = 1e-12  # derived: far below the counting noise of any flux
+# derived: physics
 _OVERLAP = 0.1  # Å; no two atoms of any crystal are so close
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from prammol.core.errors import InputError
 
+# derived: physics
 FARTHEST = 1e6  # Å, a tenth of a millimetre: no crystal of atoms is so large
 
 

@@ -47,6 +47,7 @@ class Lattice:
         return np.array(self.sites, dtype=float)
 
 
+# derived: crystallography; shells end halfway between two distances
 LATTICES = {
     "fcc": Lattice(
         sites=((0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)),

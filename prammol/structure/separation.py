@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+# chosen: below the 0.71 of octahedral holes; spread not recorded
 TOO_CLOSE = 0.6  # two atoms are never closer [neighbour distances]
 
 

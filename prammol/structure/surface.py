@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-_SMALLEST_CLASS = 20
+_SMALLEST_CLASS = 20  # chosen: not varied
 
 
 def on_surface(x: NDArray[np.float64], reach: float) -> NDArray[np.bool_]:

@@ -13,11 +13,15 @@ from scipy.spatial import cKDTree
 
 from prammol.structure.separation import TOO_CLOSE
 
+# chosen: not varied
 _SAME = 0.35  # sites closer than this are one [neighbour distances]
 
 
 def vacant_sites(
-    x: NDArray[np.float64], reach: float, neighbour_distance: float, fewest: int = 3
+    x: NDArray[np.float64],
+    reach: float,
+    neighbour_distance: float,
+    fewest: int = 3,  # chosen: as candidate_sites; see there
 ) -> NDArray[np.float64]:
     """Return the vacant sites beside an object, by inversion of the neighbours of its atoms.
 

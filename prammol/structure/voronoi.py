@@ -13,9 +13,9 @@ from scipy.spatial import Voronoi, cKDTree
 from prammol.core.errors import InputError
 from prammol.structure.lattices import LATTICES
 
-_NODES = 12
-_LARGEST_ASPECT = 1.25
-_ATTEMPTS = 1000
+_NODES = 12  # chosen: not varied
+_LARGEST_ASPECT = 1.25  # chosen: not varied
+_ATTEMPTS = 1000  # chosen: not varied
 
 
 def voronoi_grain(

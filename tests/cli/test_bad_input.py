@@ -13,7 +13,7 @@ DATA = "entry_2/image_1/data"
 
 
 @pytest.fixture
-def refused(prammol, tmp_path):
+def refused(prammol_here, tmp_path):
     """``refused(arguments, *texts)``: the command fails with one sentence and writes nothing."""
 
     def contents():
@@ -21,7 +21,7 @@ def refused(prammol, tmp_path):
 
     def check(arguments, *texts):
         before = contents()
-        done = prammol(*arguments)
+        done = prammol_here(*arguments)
         assert done.returncode == 2, (done.returncode, done.stderr)
         assert done.stdout == ""
         assert done.stderr.startswith("prammol: ")

@@ -215,9 +215,12 @@ def test_presets_prints_every_setting(prammol):
     assert {k: set(v) for k, v in json.loads(done.stdout).items()} == {
         name: set(preset.settings()) for name, preset in PRESETS.items()
     }
-    text = prammol("presets", "paper").stdout
+    text = prammol("presets", "paper", "--expert").stdout
     for name in PRESETS["paper"].settings():
         assert f"  {name} = " in text
+    users = prammol("presets", "paper").stdout
+    assert "  patience = 100" in users
+    assert "fit_positions.fraction" not in users
 
 
 @pytest.mark.parametrize(
@@ -256,5 +259,5 @@ def test_public_names_exist_and_are_not_hidden_by_their_modules():
         assert getattr(package, name) is not None
     for name in ("evaluate", "reconstruct", "simulate"):
         assert callable(getattr(package, name))
-    with pytest.raises(AttributeError, match="no attribute 'xyzzy'"):
+    with pytest.raises(AttributeError, match="attribute xyzzy"):
         _ = package.xyzzy

@@ -165,12 +165,13 @@ def test_a_run_killed_while_writing_can_be_resumed(small, whole, tmp_path, flush
     assert read_reconstruction(tmp_path / "r.h5").provenance["resumed"] == [iteration]
 
 
-def test_a_run_killed_at_20_random_moments_can_be_resumed(small, whole, tmp_path):
-    command = [sys.executable, script(tmp_path, DIE_ANYTIME), 7, 20]
+@pytest.mark.parametrize("kills", [10, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_run_killed_at_random_moments_can_be_resumed(small, whole, tmp_path, kills):
+    command = [sys.executable, script(tmp_path, DIE_ANYTIME), 7, kills]
     # --force: one may be killed when its result is there and its checkpoint removed.
     done = run([*command, *arguments(small, "r.h5", "--resume", "--force")], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[-1] == "20"
+    assert done.stdout.split()[-1] == f"{kills}"
     assert "resuming after iteration" in done.stderr
     for result in tmp_path.glob("ended*.h5"):
         require_same_result(result, whole / "r.h5")

@@ -166,7 +166,7 @@ if comm.is_root:
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_ranks_find_the_same_atoms(parallel, tmp_path, data, support, ranks):
     arrays = {"origin": support.origin, "voxel": support.voxel, "inside": support.inside}
     for k, (patch, counts) in enumerate(zip(data.patches, data.counts, strict=True)):

@@ -55,8 +55,8 @@ def add_potential(parser: argparse.ArgumentParser) -> None:
     """Add the options that describe a potential."""
     group = parser.add_argument_group(
         "interatomic potential",
-        "Without any option: aluminium, Mishin et al., Phys. Rev. B 59, 3393 (1999). Any potential "
-        "of LAMMPS can be used; what isn't given is found out by LAMMPS "
+        "Without any option: aluminium, Mishin et al., Phys. Rev. B 59, 3393 (1999). Any\n"
+        "potential of LAMMPS can be used; what isn't given is found out by LAMMPS\n"
         "(docs/how-to/potentials.md).",
     )
     group.add_argument("--element", metavar="EL", help="chemical symbol, for example Cu")

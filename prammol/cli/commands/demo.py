@@ -23,7 +23,7 @@ reconstruct {0}/diffraction.h5 --support {0}/support.h5 --seed 1 -o {0}/reconstr
 evaluate {0}/reconstruction.h5 --truth {0}/truth.xyz --json {0}/metrics.json --atoms {0}/atoms.xyz
 plot {0}/reconstruction.h5 --truth {0}/truth.xyz -o {0}/demo.png
 """
-NOT_CONVERGED = 3
+NOT_CONVERGED = 3  # derived: format, as reconstruct's
 
 EXAMPLES = """\
 examples:

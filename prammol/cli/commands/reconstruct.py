@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from prammol.potentials.potential import Potential
     from prammol.reconstruction.result import Reconstruction
 
-NOT_CONVERGED = 3
+NOT_CONVERGED = 3  # derived: format, an exit code that neither Python nor argparse uses
 
 EXAMPLES = """\
 examples:

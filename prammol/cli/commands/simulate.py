@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from prammol.potentials.potential import Potential
     from prammol.structure.atoms import Atoms
 
-_HALF_WIDTH = 0.6
+_HALF_WIDTH = 0.6  # derived: the paper's cubes of 1.2 reciprocal lattice units
 # What --amplitude already says.
 _OF_THE_AMPLITUDE = ("points", "peak", "half_width", "temperature")
 

@@ -38,8 +38,8 @@ def best_flips(
     slope: NDArray[np.float64],
     curvature: csr_matrix,
     least: float,
-    most: int = 10_000,
-    candidates: int = 300,
+    most: int = 10_000,  # derived: a limit that doesn't bind
+    candidates: int = 300,  # chosen: not varied
 ) -> Flips:
     """Lower a quadratic function of occupancies 0 and 1 by flips and pairs of flips.
 

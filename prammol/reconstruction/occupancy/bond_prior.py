@@ -107,4 +107,4 @@ def scale_free_bonds(number: NDArray[np.int_], strength: float) -> BondPrior:
 
 
 # Weak prior of the logistic regression: without it a perfect crystal has infinite bonds.
-_WIDTH = 2.0
+_WIDTH = 2.0  # chosen: not varied

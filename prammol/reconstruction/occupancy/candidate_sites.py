@@ -32,11 +32,16 @@ from prammol.reconstruction.problem import Problem
 from prammol.structure.separation import TOO_CLOSE
 from prammol.structure.vacant_sites import vacant_sites
 
-_FORBIDDEN = 1e12
+_FORBIDDEN = 1e12  # derived: more than any change of the misfit
+# chosen: not varied
 _FAR = 4.0  # overlaps beyond are left out [neighbour distances]
+# chosen: not varied
 _FEWEST = 3  # neighbours of a site that may be taken
-_ROUGH = 1e-4  # accuracy of the overlaps
+# chosen: vacancy crystal, speed; 1e-4 against 1e-6, same atoms
+_OVERLAP_ACCURACY = 1e-4  # accuracy of the overlaps
+# derived: a likelihood ratio of e
 LEAST_GAIN = 1.0  # a log-likelihood ratio that counts
+# chosen: not varied
 _PART = 0.25  # of what a step promised must come true
 
 
@@ -165,6 +170,7 @@ class CandidateSites:
         other._bond = bond
         return other
 
+    # derived: half an atom
     def choose(self, taken: NDArray[np.bool_], passes: int = 1, depth: float = 0.5) -> Choice:
         """Return the best set of sites near a given one, by misfit and prior of bonds.
 
@@ -203,6 +209,7 @@ class CandidateSites:
             most *= 2
         return Choice(taken, cost, near.prior, value)
 
+    # derived: half an atom
     def expand(self, taken: NDArray[np.bool_], depth: float = 0.5) -> Expansion:
         """Return misfit and prior of bonds near a set of sites as a quadratic function.
 
@@ -277,7 +284,7 @@ class CandidateSites:
             # At a surface a third of all is enough; who asks for others will ask for many.
             self._known[free if not self._known.any() else slice(None)] = True
             sites = self.positions[self._known]
-            rough, far = self.misfit.factor.with_accuracy(_ROUGH), _FAR * self.distance
+            rough, far = self.misfit.factor.with_accuracy(_OVERLAP_ACCURACY), _FAR * self.distance
             self._overlaps = overlaps(rough, self._sharpness, sites, far, self.misfit.comm)
         place = np.cumsum(self._known) - 1
         return self._overlaps[place[free]][:, place[free]]

@@ -19,8 +19,8 @@ def fit_occupancies(
     sites: NDArray[np.float64],
     start: NDArray[np.float64],
     free: NDArray[np.bool_],
-    iterations: int = 30,
-    tolerance: float = 1e-5,
+    iterations: int = 30,  # chosen: every caller but tests gives its own; see there
+    tolerance: float = 1e-5,  # chosen: not varied
 ) -> NDArray[np.float64]:
     """Return the weights in [0, 1] that minimise the misfit at fixed positions.
 

@@ -19,6 +19,7 @@ from scipy.special import expit
 from prammol.reconstruction.occupancy.binary_quadratic import flip
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites, Expansion
 
+# derived: beyond the second neighbours of fcc and bcc, short of the third
 _EXCHANGE = 1.5  # atoms exchange sites so close [neighbour distances]
 
 
@@ -65,8 +66,8 @@ def sample_sets(
     curvature: csr_matrix,
     neighbours: NDArray[np.intp],
     rng: np.random.Generator,
-    duration: float = 200.0,
-    most: int = 50_000,
+    duration: float = 200.0,  # chosen: not varied
+    most: int = 50_000,  # chosen: time; not varied
 ) -> NDArray[np.float64]:
     """Return how often sites are taken in sets with the probability exp(-E), E quadratic.
 
@@ -168,7 +169,7 @@ def swept(
     near: Expansion,
     rng: np.random.Generator,
     considered: int,
-    temperature: float = 1.0,
+    temperature: float = 1.0,  # derived: the probability exp(-E) itself
 ) -> NDArray[np.bool_]:
     """Return a set after sweeps of :func:`heat_bath` by an expansion near another, (n,) bool.
 

@@ -14,7 +14,8 @@ from prammol.diffraction.dataset import Shard
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 
-_HARDLY = 12.5  # an atom's worth at five standard deviations
+# derived: half of five standard deviations squared, a log-likelihood
+_LOW_SIGNAL_GAIN = 12.5  # an atom's worth at five standard deviations
 
 
 def is_low_signal(shard: Shard, factor: StructureFactor, omega: NDArray[np.complex128]) -> bool:
@@ -33,4 +34,4 @@ def is_low_signal(shard: Shard, factor: StructureFactor, omega: NDArray[np.compl
 
 def is_low_gain(worth: float) -> bool:
     """Tell whether so much misfit for a missing atom is less than five standard deviations."""
-    return worth < _HARDLY
+    return worth < _LOW_SIGNAL_GAIN

@@ -20,6 +20,7 @@ from prammol.likelihood.fisher_information import Fisher
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.problem import Problem
 
+# derived: a level of significance
 _FALSE_ALARMS = 0.01  # in a right object, of all atoms together
 
 

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 
+# derived: physics
 _LARGEST = 1.0  # Å^2, beyond any solid
-_NEGLIGIBLE = 0.01
+_NEGLIGIBLE = 0.01  # derived: far below a log-likelihood ratio that counts
 
 
 def fit_displacements(
@@ -17,7 +18,7 @@ def fit_displacements(
     classes: NDArray[np.intp],
     start: NDArray[np.float64] | None = None,
     occupancies: NDArray[np.float64] | None = None,
-    steps: int = 5,
+    steps: int = 5,  # chosen: not varied
 ) -> NDArray[np.float64]:
     """Fit the mean square displacement of each class, by Gauss-Newton with the scale.
 

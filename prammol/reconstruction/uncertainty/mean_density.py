@@ -21,10 +21,12 @@ from prammol.structure.atoms import Atoms
 from prammol.structure.surface import equivalent_diameter, on_surface
 from prammol.structure.vacant_sites import vacant_sites
 
-_HELD_OUT = 0.1
-_ITERATIONS = 60
-_TOLERANCE = 1e-7
-_ROUGH = 1e-6  # accuracy of the transforms
+_HELD_OUT = 0.1  # chosen: as restrained_refinement.held_out; see there
+_ITERATIONS = 60  # chosen: not varied
+_TOLERANCE = 1e-7  # chosen: not varied
+# chosen: not varied
+_OCCUPANCY_ACCURACY = 1e-6  # accuracy of the transforms
+# chosen: display
 _LEAST = 0.01  # sites that are less occupied are left out
 
 
@@ -63,7 +65,7 @@ def mean_density(problem: Problem, model: Model, iteration: int) -> Atoms | None
     base = problem.factor
     length = float(np.linalg.norm(problem.data.peaks(), axis=1).mean())
     factor = ThermalStructureFactor(
-        base.patches, motion, length, _ROUGH, base.threads, amplitude=base.amplitude
+        base.patches, motion, length, _OCCUPANCY_ACCURACY, base.threads, amplitude=base.amplitude
     )
     rng = problem.rng("mean density", iteration)
     points = hold_out_blocks(problem.data, shard, equivalent_diameter(x), _HELD_OUT, rng)

@@ -17,8 +17,10 @@ from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.uncertainty.positions import position_uncertainty
 from prammol.structure.surface import mean_of_class, neighbour_classes
 
-_HALF_AN_ATOM = 0.5
+_HALF_AN_ATOM = 0.5  # derived: none is wrong, rounded
+# chosen: not varied
 _CONSIDERED = 20  # how often a flip of each site is considered before a set is drawn
+# chosen: as complete_atoms.force_tolerance; not varied
 _LOOSE = 1e-2  # eV/Å
 
 
@@ -97,7 +99,12 @@ def site_probabilities(
 
 
 def spread_of_sets(
-    problem: Problem, model: Model, iteration: int, doubt: SiteProbabilities, draws: int = 10
+    problem: Problem,
+    model: Model,
+    iteration: int,
+    doubt: SiteProbabilities,
+    # chosen: 1.6e15 to 3.8e15; 95 % intervals hold 85 to 87 % with 3, 95 % with 10
+    draws: int = 10,
 ) -> NDArray[np.float64]:
     """Return how far atoms are pulled by others that may be wrong, (n, 3) [Å].
 

@@ -36,11 +36,15 @@ from prammol.reconstruction.refinement.curvature import curvature_of_energy
 from prammol.reconstruction.refinement.rotation_strain import LINEAR_MAPS, ROTATIONS
 from prammol.structure.surface import equivalent_diameter, mean_of_class, neighbour_classes
 
-_EPSILON = 1e-4
+_EPSILON = 1e-4  # derived: error bars need two digits
+# derived: far below a bond, far above the rounding of forces
 _STEP = 1e-3  # Å, for second derivatives of the energy
+# derived: above the 1e-6 that relax_and_align ends at
 _AT_REST = 1e-4  # eV/Å; a strained object is further from the minimum
-_REGULAR = 1e-9
+_REGULAR = 1e-9  # derived: double precision
+# derived: error bars need one digit; a dense inverse agrees (tests)
 _RESIDUAL = 0.1  # of the conjugate gradient
+# chosen: 8777 atoms; 50 against 200, the same test passes in a fifth of the time
 _MOST = 50  # iterations of it
 
 
@@ -67,7 +71,7 @@ def position_uncertainty(
     model: Model,
     iteration: int,
     misfit: PoissonMisfit | None = None,
-    probes: int = 2,
+    probes: int = 2,  # chosen: 8777 atoms; 2 against 4 of each kind, the same test passes
 ) -> Uncertainty:
     """Return how uncertain the positions of a finished object are.
 

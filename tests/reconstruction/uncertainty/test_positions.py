@@ -45,36 +45,38 @@ def test_the_hessian_is_that_of_the_forces():
         problem.cluster.close()
 
 
+@pytest.fixture(scope="module")
+def dense():
+    """A small problem, its Fisher information, and the matrices of information and energy."""
+    x = relaxed_ball(SMALL)
+    problem = make_problem(simulate(x, points=12), x=x, cluster=True)
+    fisher = Fisher(problem.shard, problem.factor, x, SCALE)
+    unit = np.eye(x.size).reshape(-1, *x.shape)
+    known = np.array([fisher.times(e).ravel() for e in unit])
+    hessian = np.array([hessian_times(problem.cluster, x, e).ravel() for e in unit])
+    yield problem, fisher, known, hessian
+    problem.cluster.close()
+
+
 @pytest.mark.parametrize("stiffness", [3.0, 10_000.0])
-def test_the_posterior_is_the_inverse_of_information_plus_energy(stiffness):
+def test_the_posterior_is_the_inverse_of_information_plus_energy(dense, stiffness):
     """Against the dense inverse, averaged over atoms with equally many neighbours."""
     x = relaxed_ball(SMALL)
-    data = simulate(x, points=12)
-    problem = make_problem(data, x=x, cluster=True)
-    try:
-        model = Model(x, SCALE, stiffness=stiffness)
-        found = position_uncertainty(problem, model, 0, probes=100)
-        fisher = Fisher(problem.shard, problem.factor, x, SCALE)
-        unit = np.eye(x.size).reshape(-1, *x.shape)
-        precision = np.array(
-            [
-                (fisher.times(e) + stiffness * hessian_times(problem.cluster, x, e)).ravel()
-                for e in unit
-            ]
-        )
-        precision = 0.5 * (precision + precision.T)
-        values, vectors = np.linalg.eigh(precision)
-        assert np.sum(values < 1e-6 * values.max()) >= 3  # the translations
-        keep = values > 1e-6 * values.max()
-        variance = ((vectors[:, keep] ** 2) / values[keep]).sum(axis=1).reshape(-1, 3)
-        assert found.posterior.mean() == pytest.approx(np.sqrt(variance).mean(), rel=0.15)
-        alone = np.linalg.inv(fisher.blocks())
-        expected = np.trace(alone, axis1=1, axis2=2) / 3
-        assert found.of_data**2 == pytest.approx(expected, rel=1e-4)
-        if stiffness > 1000:
-            assert found.posterior.mean() < found.of_data.mean()
-    finally:
-        problem.cluster.close()
+    problem, fisher, known, hessian = dense
+    model = Model(x, SCALE, stiffness=stiffness)
+    found = position_uncertainty(problem, model, 0, probes=100)
+    precision = known + stiffness * hessian
+    precision = 0.5 * (precision + precision.T)
+    values, vectors = np.linalg.eigh(precision)
+    assert np.sum(values < 1e-6 * values.max()) >= 3  # the translations
+    keep = values > 1e-6 * values.max()
+    variance = ((vectors[:, keep] ** 2) / values[keep]).sum(axis=1).reshape(-1, 3)
+    assert found.posterior.mean() == pytest.approx(np.sqrt(variance).mean(), rel=0.15)
+    alone = np.linalg.inv(fisher.blocks())
+    expected = np.trace(alone, axis1=1, axis2=2) / 3
+    assert found.of_data**2 == pytest.approx(expected, rel=1e-4)
+    if stiffness > 1000:
+        assert found.posterior.mean() < found.of_data.mean()
 
 
 def test_error_bars_hold_over_repeated_noise():

@@ -17,8 +17,8 @@ from prammol.reconstruction.state import State
 from prammol.structure.separation import TOO_CLOSE
 
 # Of what was wrong.
-_HARDLY = 0.1
-_HALF = 0.5
+_LITTLE_LEFT = 0.1  # chosen: vacancy crystal, speed; spread not recorded
+_HALF_LEFT = 0.5  # chosen: vacancy crystal, speed; spread not recorded
 
 
 class Acceptance:
@@ -93,14 +93,14 @@ class Acceptance:
             y, value = self._relaxed(self._sites.positions[new[k]], self._loose)
             left = self._left(y)
             ends.append((value, y, new[k], left))
-            if left < _HARDLY * self._state.verdict.wrong:
+            if left < _LITTLE_LEFT * self._state.verdict.wrong:
                 break
         if not ends:
             return None
         value, y, keep, left = min(ends, key=lambda end: end[0])
         if value > self._value - self.gain:
             return None
-        if left < _HALF * self._state.verdict.wrong:
+        if left < _HALF_LEFT * self._state.verdict.wrong:
             return self._changed(keep, y)
         y, value = self._relaxed(y, self._tight)
         return None if value > self._value - self.gain else self._changed(keep, y)

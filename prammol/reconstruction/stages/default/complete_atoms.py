@@ -39,7 +39,8 @@ from prammol.structure.separation import TOO_CLOSE, apart
 from prammol.structure.surface import on_surface
 
 # Among thousands of places noise alone makes minima of three standard deviations.
-_SIGMAS = 4.0
+_SIGMAS = 4.0  # derived: noise of thousands of places
+# chosen: not varied
 _TOGETHER = 3.0  # changes closer than this hang together [neighbour distances]
 
 
@@ -85,7 +86,7 @@ class CompleteAtoms(Checked):
     final_tolerance : float
         The same for what has passed the first test, unless it more than halves what was wrong:
         off the minimum the data may still be fitted a little better, again and again. At
-        1e-4 that is worth less than a thousandth of an atom.
+        1e-4 that is worth less than a thousandth of an atom [eV/Å].
     epsilon : float
         Accuracy of the Fourier transforms.
     many : float
@@ -93,19 +94,21 @@ class CompleteAtoms(Checked):
         (:mod:`prammol.reconstruction.subsampling`), and all if these change nothing.
     """
 
-    depth: Positive = 0.2
-    groups: Whole = 8
+    depth: Positive = 0.2  # chosen: not varied
+    groups: Whole = 8  # chosen: not varied
+    # chosen: a half first, then steps of 0.15 away from it; spread not recorded
     thresholds: Parts = (0.5, 0.35, 0.65, 0.2, 0.8)
-    iterations: Whole = 15
-    singles: Whole = 16
-    nearly: NonNegative = 0.25
-    restrained_iterations: Whole = 30
-    stiffness: NonNegative = 100.0
+    iterations: Whole = 15  # chosen: vacancy crystal, 1e20; 25 takes longer to the same atoms
+    singles: Whole = 16  # chosen: not varied
+    nearly: NonNegative = 0.25  # chosen: not varied
+    restrained_iterations: Whole = 30  # chosen: not varied
+    stiffness: NonNegative = 100.0  # chosen: not varied
+    # chosen: vacancy crystal; half as many take an iteration more in two of three runs
     points: Count = 40
-    force_tolerance: Positive = 1e-2
-    final_tolerance: Positive = 1e-4
-    epsilon: Accuracy = 1e-5
-    many: NonNegative = 10.0
+    force_tolerance: Positive = 1e-2  # chosen: vacancy crystal, speed; spread not recorded
+    final_tolerance: Positive = 1e-4  # chosen: vacancy crystal; 1e-6 costs time and finds the same
+    epsilon: Accuracy = 1e-5  # derived: single precision
+    many: NonNegative = 10.0  # chosen: vacancy crystal, speed; spread not recorded
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one round; ``selected`` tells whether it changed."""

@@ -11,8 +11,11 @@ from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.problem import Problem
 from prammol.structure.surface import on_surface
 
+# chosen: not varied
 _DEPTH = 0.3  # of a whole atom: what is left of one beside an atom in the wrong place
-_ROUGH = 1e-5  # accuracy of the transforms
+# derived: single precision
+_SEARCH_ACCURACY = 1e-5  # accuracy of the transforms
+# chosen: as complete_atoms.points; spread not recorded
 _POINTS = 40  # starting points of the search, per atom of the surface
 
 
@@ -43,7 +46,7 @@ def exchanged(
     (k, 3) ndarray or None
         Positions [Å]; None if no change helps.
     """
-    factor = problem.factor.with_accuracy(_ROUGH)
+    factor = problem.factor.with_accuracy(_SEARCH_ACCURACY)
     potential = problem.potential
     misfit = misfit_with_model_error(problem.shard, factor, factor.forward(x), len(x), points)
     surface = on_surface(x, potential.bond_reach)

@@ -40,23 +40,29 @@ class ReconsiderAtoms(Checked):
     moves : int
         How many single flips, and how many pairs, are relaxed at most.
     within : float
-        Those are that cost less than this part of an atom at fixed positions: relaxation
-        gains up to 0.6. At 1e17 photons/um^2 there is none.
+        Relaxed are those that cost less than this part of an atom at fixed positions, since
+        relaxation gains up to 0.6. At 1e17 photons/um^2 there is none.
     tried : int
         How many of them, the best first, are tried with all atoms relaxed.
     nearly : float
         If they cost less than this part of an atom with the atoms around them relaxed.
-    force_tolerance, final_tolerance, epsilon : float
-        As for :class:`~prammol.reconstruction.stages.default.complete_atoms.CompleteAtoms`.
+    force_tolerance, final_tolerance : float
+        As for :class:`~prammol.reconstruction.stages.default.complete_atoms.CompleteAtoms`
+        [eV/Å].
+    epsilon : float
+        Accuracy of the Fourier transforms.
     """
 
-    moves: Whole = 48
+    moves: Whole = 48  # chosen: not varied
+    # chosen: vacancy crystal, where relaxing gains up to 0.6 of an atom; spread not recorded
     within: NonNegative = 0.8
-    tried: Whole = 8
-    nearly: NonNegative = 0.25
+    tried: Whole = 8  # chosen: not varied
+    nearly: NonNegative = 0.25  # chosen: not varied
+    # chosen: vacancy crystal, 1.6e15; at 0.03 and 0.1 costs are off by up to 110
     force_tolerance: Positive = 1e-2
+    # chosen: as complete_atoms.final_tolerance; spread not recorded
     final_tolerance: Positive = 1e-4
-    epsilon: Accuracy = 1e-5
+    epsilon: Accuracy = 1e-5  # derived: single precision
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one round; ``selected`` tells whether it changed."""

@@ -16,13 +16,14 @@ from prammol.reconstruction.setting_kinds import Checked, NonNegative, Positive,
 from prammol.reconstruction.state import State
 from prammol.reconstruction.verdict import judge
 
-_AN_ATOM = 1.0
+_AN_ATOM = 1.0  # derived: one atom
+# derived: less than to the next hollow
 _LONGEST = 0.25  # move of a single atom [neighbour distances]
 
 
 @dataclass(frozen=True)
 class RelaxAndAlign(Checked):
-    """Relax all atoms tightly, turn and strain it as the data want, take the Poisson scale.
+    """Relax all atoms tightly, turn and strain them as the data want, take the Poisson scale.
 
     The positions are those of the minimum of the energy nearest to where the data put the
     atoms: the potential is trusted within a basin, the data choose the basin, once what
@@ -35,9 +36,9 @@ class RelaxAndAlign(Checked):
         Relaxation stops when the norm of all forces is below this [eV/Å].
     rough_tolerance : float
         The same while atoms are missing or too many: what they cost is far more than
-        what such small forces do.
+        what such small forces do [eV/Å].
     coarse_tolerance : float
-        The same while `many` atoms or more are wrong, and the set of atoms still changes.
+        The same while `many` atoms or more are wrong, and the set of atoms still changes [eV/Å].
     many : float
         How many that are, by what they cost.
     significance : float
@@ -48,12 +49,12 @@ class RelaxAndAlign(Checked):
         How often, at most, single atoms are moved.
     """
 
-    force_tolerance: Positive = 1e-6
-    rough_tolerance: Positive = 1e-4
-    coarse_tolerance: Positive = 1e-2
-    many: NonNegative = 10.0
-    significance: Positive = 5.0
-    moves: Whole = 3
+    force_tolerance: Positive = 1e-6  # derived: far below what diffraction tells
+    rough_tolerance: Positive = 1e-4  # chosen: vacancy crystal, speed; same atoms from 1e-6
+    coarse_tolerance: Positive = 1e-2  # chosen: vacancy crystal, speed; spread not recorded
+    many: NonNegative = 10.0  # chosen: as complete_atoms.many; spread not recorded
+    significance: Positive = 5.0  # derived: five standard deviations
+    moves: Whole = 3  # chosen: not varied
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with refined positions, calibration and scale."""

@@ -18,7 +18,7 @@ from prammol.reconstruction.state import State
 from prammol.reconstruction.verdict import judge
 from prammol.structure.surface import equivalent_diameter
 
-_LIKELY = 1.0
+_LIKELY = 1.0  # derived: one standard deviation
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,15 @@ class RestrainedRefinement(Checked):
         As in :class:`~prammol.reconstruction.stages.default.relax_and_align.RelaxAndAlign`.
     """
 
+    # chosen: every power of ten from stiff to soft; spread not recorded
     softness: Positives = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001)
-    held_out: SmallerPart = 0.1
-    iterations: Whole = 30
-    exchanges: Whole = 3
-    rounds: Whole = 2
+    held_out: SmallerPart = 0.1  # chosen: not varied
+    iterations: Whole = 30  # chosen: not varied
+    exchanges: Whole = 3  # chosen: not varied
+    rounds: Whole = 2  # chosen: not varied
     debye_waller: bool = True
     occupancies: bool = True
-    significance: Positive = 5.0
+    significance: Positive = 5.0  # derived: five standard deviations
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with atoms, positions, displacements and scale refined."""

@@ -15,6 +15,7 @@ from prammol.reconstruction.setting_kinds import Checked, SmallerPart, Whole
 from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import coarser, places_in
 
+# derived: the others are to choose models
 _MOST = 0.5  # of the points of a coarser grid, the others are to choose models
 
 
@@ -47,8 +48,8 @@ class FitPositions(Checked):
         Most iterations of the optimiser.
     """
 
-    fraction: SmallerPart = 0.005
-    iterations: Whole = 10
+    fraction: SmallerPart = 0.005  # derived: the paper's
+    iterations: Whole = 10  # derived: the paper's
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with fitted positions, C by Eq. 9, and the points used."""

@@ -11,8 +11,8 @@ from prammol.diffraction.plane_waves import PlaneWaves
 from prammol.reconstruction.problem import Problem
 
 Cell = tuple[int, int]
-_BLOCK = 32768
-_KEPT_WAVES = 8
+_BLOCK = 32768  # chosen: cache, speed only; not varied
+_KEPT_WAVES = 8  # derived: the steps to and from a cell's neighbours
 
 
 class GridLikelihood:

@@ -33,7 +33,7 @@ class FillLattice(Checked):
         Rows are the directions of the cubic axes, a rotation matrix.
     """
 
-    lattice_constant: NonNegative = 0.0
+    lattice_constant: NonNegative = 0.0  # derived: none given
     orientation: Axes = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
     def __call__(self, problem: Problem, state: State) -> State:
@@ -108,10 +108,10 @@ class FillAtRandom(Checked):
         The atoms are relaxed until the norm of all forces is below this [eV/Å].
     """
 
-    fewest: NonNegative = 0.5
-    most: NonNegative = 1.0
-    apart: NonNegative = 0.75
-    force_tolerance: Positive = 1.0
+    fewest: NonNegative = 0.5  # derived: the paper's
+    most: NonNegative = 1.0  # derived: the paper's
+    apart: NonNegative = 0.75  # chosen: as generate_candidates.distance; not varied
+    force_tolerance: Positive = 1.0  # chosen: only overlaps are to go; not varied
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with random atoms, whatever atoms it had."""

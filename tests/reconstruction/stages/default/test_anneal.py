@@ -16,7 +16,8 @@ from prammol.structure.atoms import Atoms
 
 RADIUS = 12.0
 
-HARDLY_SEEN = 0.0125  # C: one atom is worth 12
+POINTS = 24
+HARDLY_SEEN = (12.7 / POINTS**3 / 3) ** 0.5  # C: so much is one atom worth
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def ball():
 
 def problem_of(x, seed, scale=HARDLY_SEEN):
     support = support_from_truth(Atoms(x, "Al"))
-    return make_problem(simulate(x, points=32, scale=scale, seed=seed), support, cluster=True)
+    return make_problem(simulate(x, points=POINTS, scale=scale, seed=seed), support, cluster=True)
 
 
 def lopsided():
@@ -56,12 +57,12 @@ def run(problem, stage, iterations):
 )
 def test_annealing_repairs_a_surface_where_flips_are_stuck(ball, seed, monkeypatch):
     problem = problem_of(ball, seed)
-    monkeypatch.setattr("prammol.reconstruction.occupancy.low_signal._HARDLY", 0.0)
+    monkeypatch.setattr("prammol.reconstruction.occupancy.low_signal._LOW_SIGNAL_GAIN", 0.0)
     stuck = wrong(run(problem, CompleteAtoms(), 2), ball)
     assert stuck > 50
     # This crystal is next to the bound; it shall stay below it whatever is found on the way.
-    monkeypatch.setattr("prammol.reconstruction.occupancy.low_signal._HARDLY", 16.0)
-    assert wrong(run(problem, Anneal(passes=12), 12), ball) < stuck / 5
+    monkeypatch.setattr("prammol.reconstruction.occupancy.low_signal._LOW_SIGNAL_GAIN", 16.0)
+    assert wrong(run(problem, Anneal(passes=12, sweeps=20), 12), ball) < stuck / 5
 
 
 def test_only_crystals_of_low_signal_are_annealed_and_only_for_some_iterations(ball):
@@ -69,7 +70,7 @@ def test_only_crystals_of_low_signal_are_annealed_and_only_for_some_iterations(b
     state = state_of(lopsided(), 1.0)
     assert Anneal()(problem_of(ball, 1, scale=1.9), state) is state
     problem = problem_of(ball, 1)
-    stage = Anneal(passes=2, more=1)
+    stage = Anneal(passes=2, more=1, sweeps=5, counted=5)
     late = altered(state, iteration=3)
     assert stage(problem, late) is late
     once, again = stage(problem, state), stage(problem, state)
@@ -84,7 +85,7 @@ def test_only_crystals_of_low_signal_are_annealed_and_only_for_some_iterations(b
 def test_the_bond_energy_is_learnt_hot_and_used_cold(ball):
     """Hot passes take their own."""
     problem = problem_of(ball, 1)
-    stage = Anneal(passes=1, more=1)
+    stage = Anneal(passes=1, more=1, sweeps=10, counted=5)
     few, many = (state_of(lopsided(), HARDLY_SEEN, bond_energy=bond) for bond in (0.5, 3.0))
     hot = [stage(problem, state) for state in (few, many)]
     assert np.array_equal(hot[0].positions, hot[1].positions)

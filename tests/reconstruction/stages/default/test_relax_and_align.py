@@ -95,7 +95,7 @@ def test_atoms_are_relaxed_tightly_after_the_last_move(tolerances, monkeypatch):
     problem.cluster.close()
 
 
-@pytest.mark.parametrize("flux", [5e17, 1e20])
+@pytest.mark.parametrize("flux", [5e17, pytest.param(1e20, marks=pytest.mark.slow)])
 def test_a_surface_atom_in_the_wrong_hollow_is_moved(flux):
     """Both hollows are minima of the energy, a quarter of an ångström apart."""
     crystal = make_crystal("vacancy")
