@@ -14,7 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from prammol.core.defaults import GEOMETRY
+from prammol.core.errors import InputError
 from prammol.diffraction.bragg_patch import BraggPatch
+
+_LARGEST = 1.0  # derived: 1/Å and rad, beyond it no patch holds its peak
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,20 @@ class GeometryUncertainty:
         Of the angle by which they are turned about each axis [rad].
     """
 
-    offset: float = 0.008  # chosen: half a per cent of a {111} Bragg vector of aluminium
-    rotation: float = 1e-3  # chosen: 0.06 degrees, a few steps of a rocking scan
+    offset: float = GEOMETRY["offset"]
+    rotation: float = GEOMETRY["rotation"]
+
+    @classmethod
+    def none(cls) -> GeometryUncertainty:
+        """Return that of a geometry that is known, as in a simulation."""
+        return cls(0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        for name in ("offset", "rotation"):
+            value = getattr(self, name)
+            if not 0 <= value < _LARGEST:
+                msg = f"the uncertainty of the {name} is {value}, expected 0 to {_LARGEST:g}"
+                raise InputError(msg)
 
     @property
     def known(self) -> bool:

@@ -52,7 +52,8 @@ class Diffraction:
     Raises
     ------
     InputError
-        If shapes don't fit, a gain isn't positive, or counts or background are negative, not finite or above 1e18.
+        If shapes don't fit, a gain isn't positive, or counts or background are negative, not
+        finite or above 1e18.
     DataError
         If no photon was counted at all.
     """
@@ -136,8 +137,8 @@ class Diffraction:
         for k, (g, v) in enumerate(zip(self.gain, self.valid, strict=True)):
             if not (np.isfinite(g[v]).all() and (g[v] > 0).all()):
                 msg = (
-                    f"{self.source}: gain of patch {k + 1} has points that aren't positive numbers, "
-                    f"expected factors above 0, or a mask"
+                    f"{self.source}: gain of patch {k + 1} has points that aren't positive "
+                    f"numbers, expected factors above 0, or a mask"
                 )
                 raise InputError(msg)
 

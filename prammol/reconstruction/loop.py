@@ -131,6 +131,7 @@ def reconstruct(
         preset=plan.name,
         settings=plan.settings(),
         density=density,
+        calibration=state.model.calibration,
     )
 
 

@@ -29,6 +29,11 @@ def positive(text: str) -> float:
     return value
 
 
+def not_negative(text: str) -> float:
+    """Convert the text of a finite number, at least zero."""
+    return 0.0 if text.strip("0.") == "" and "0" in text else positive(text)
+
+
 def count(text: str) -> int:
     """Convert the text of a whole number, at least 1."""
     if not text.isdigit() or int(text) < 1:

@@ -44,6 +44,7 @@ _HALVINGS = 4  # chosen: as for a rotation alone
 _DONE = 1e-3  # chosen: promised decrease of the misfit, far below the noise of 1
 # derived: five standard deviations, two-sided
 _CHANCE = 5.7e-7
+_WORTHWHILE = 0.05  # chosen: of the misfit beyond noise, as for strain
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,11 @@ class CalibratedPose:
         return self.system(np.zeros((0, 3, 3)))
 
     def scales_differ(self) -> bool:
-        """Tell whether the counts contradict one common scale beyond noise."""
+        """Tell whether the counts contradict one common scale beyond noise.
+
+        And beyond what a wrong object does: its patches differ in scale, too, but that explains
+        hardly anything of its misfit.
+        """
         if self.patches < 2:
             return False
         if (self.parameters[: self.patches] != 0).any():
@@ -181,9 +186,11 @@ class CalibratedPose:
         alone = slope[-1] ** 2 / max(system[-1, -1], 1e-300)  # what C alone would gain
         return -0.5 * float(step @ slope[keep]) - 0.5 * alone > self._least_of_scales
 
-    @property
+    @cached_property
     def _least_of_scales(self) -> float:
-        return 0.5 * float(chdtri(self.patches - 1, _CHANCE))
+        _, atoms, _ = self._misfit.excess(self._omega, self.scale)
+        over = atoms * self._misfit.cost_of_one_atom(self._omega, self.scale)
+        return max(0.5 * float(chdtri(self.patches - 1, _CHANCE)), _WORTHWHILE * over)
 
     def system(
         self, generators: NDArray[np.float64]
