@@ -16,7 +16,7 @@ def _defaults(section: str) -> dict[str, Any]:
 
 _SCHEMA = json.loads(files("prammol").joinpath("data/settings.schema.json").read_text("utf-8"))
 # Standard deviations of the geometry of a patch where a file doesn't say [1/Å, rad].
-# chosen: half a per cent of a {111} Bragg vector of aluminium, a few steps of a rocking scan
+# chosen: about 0.3 % of a {111} Bragg vector of aluminium, steps of a rocking scan; not varied
 GEOMETRY = {"offset": 0.008, "rotation": 1e-3}
 MEASUREMENT = _defaults("measurement")
 SUPPORT = _defaults("support")

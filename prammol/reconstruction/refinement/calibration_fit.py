@@ -39,12 +39,13 @@ from prammol.reconstruction.refinement.rotation_strain import (
     least_gain_of_strain,
 )
 
-_STEPS = 8  # chosen: Gauss-Newton is done after two to four
-_HALVINGS = 4  # chosen: as for a rotation alone
-_DONE = 1e-3  # chosen: promised decrease of the misfit, far below the noise of 1
+_STEPS = 8  # chosen: Gauss-Newton is done after two to four; not varied
+_HALVINGS = 4  # chosen: as for a rotation alone; not varied
+# derived: far below the noise of a parameter, 0.5
+_DONE = 1e-3  # promised decrease of the misfit
 # derived: five standard deviations, two-sided
 _CHANCE = 5.7e-7
-_WORTHWHILE = 0.05  # chosen: of the misfit beyond noise, as for strain
+_WORTHWHILE = 0.05  # chosen: of the misfit beyond noise, as for strain; not varied
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from prammol.reconstruction.stages.default.phase_patches import SiteGuesses
 from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import coarser
 
-# chosen: rough objects of crystals with one scale are alike to 1 %
+# chosen: rough objects of crystals with one scale are alike to 1 %; not varied
 _ALIKE = 0.03
 
 

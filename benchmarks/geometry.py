@@ -1,0 +1,205 @@
+"""Patches that aren't where their file says: are atoms right, and do the error bars hold?
+
+    python benchmarks/geometry.py cases coverage -o docs/results/geometry.csv
+
+This makes docs/results/geometry.csv; no picture. *cases*: one reconstruction for each mis-setting of
+offsets, rotations and scales. *coverage*: many reconstructions of a small crystal whose patches
+are moved by random offsets and rotations, drawn from the uncertainties that the program is told;
+the parts of all coordinates inside of their intervals should be 68 and 95 %. Atoms are compared
+in the frame of the laboratory: only a translation is taken away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from calibration import ratio_of, within
+from provenance import provenance, write_rows
+from scipy.spatial.transform import Rotation
+
+import prammol
+from prammol.diffraction.bragg_patch import PAPER_PEAKS, BraggPatch, paper_patches
+from prammol.diffraction.calibration import GeometryUncertainty
+from prammol.diffraction.photon_flux import scale_from_flux
+from prammol.diffraction.structure_factor import StructureFactor
+from prammol.structure.atoms import Atoms
+
+UNIT = 2 * np.pi / 4.05  # 1/Å, a reciprocal lattice unit of aluminium
+MANY = 4679  # atoms of the paper's vacancy crystal
+SCALES = (1.0, 0.7, 1.6)  # of C^2
+COLUMNS = ("part", "condition", "trial", "flux", "atoms", "n_missing", "n_extra", "mae_pm")
+COLUMNS += ("max_error_pm", "error_bar_pm", "within_68", "within_95", "rms_ratio")
+COLUMNS += ("offset_error", "rotation_error", "excess", "converged", "reason")
+COLUMNS += ("core_s",)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A mis-setting: offsets [r.l.u.] and rotations [degrees] of random direction, scales."""
+
+    name: str
+    flux: float
+    offset: float = 0.0
+    rotation: float = 0.0
+    scales: Sequence[float] = (1.0, 1.0, 1.0)
+    atoms: int = 800
+
+
+CASES = (
+    Case("0.001 r.l.u.", 1e18, 0.001),
+    Case("0.003 r.l.u.", 1e17, 0.003, atoms=MANY),
+    Case("0.005 r.l.u.", 1e17, 0.005, atoms=MANY),
+    Case("0.01 r.l.u.", 1e17, 0.01),
+    Case("0.01 r.l.u.", 1e19, 0.01),
+    Case("0.05 r.l.u.", 1e19, 0.05),
+    Case("half a voxel", 1e19, -0.5),
+    Case("0.05 degrees", 1e19, 0.0, 0.05),
+    Case("0.01 r.l.u., 0.05 degrees, scales", 1e19, 0.01, 0.05, SCALES),
+)
+
+
+def crystal(atoms: int) -> tuple[Atoms, list[BraggPatch]]:
+    """Return a crystal and the patches that its file names."""
+    if atoms == MANY:
+        return prammol.make_crystal("vacancy"), paper_patches()
+    points = round(30 * (atoms / 800) ** (1 / 3))
+    return prammol.make_crystal("bulk", atoms=atoms, seed=3), paper_patches(points)
+
+
+def measured(
+    truth: Atoms,
+    nominal: list[BraggPatch],
+    flux: float,
+    moved: tuple[np.ndarray, np.ndarray],
+    scales: Sequence[float],
+    seed: int,
+    geometry: GeometryUncertainty,
+) -> prammol.Diffraction:
+    """Return counts of patches with offsets and rotation vectors, under the nominal ones."""
+    true = [
+        p.moved(Rotation.from_rotvec(turn).as_matrix(), offset)
+        for p, offset, turn in zip(nominal, *moved, strict=True)
+    ]
+    c2 = scale_from_flux(flux, nominal, "Al") ** 2
+    rng = np.random.default_rng([seed, 0])
+    counts = []
+    for patch, scale in zip(true, scales, strict=True):
+        omega = StructureFactor([patch]).forward(truth.positions)
+        mean = c2 * scale * np.abs(omega) ** 2
+        counts.append(rng.poisson(mean).reshape(patch.shape).astype(float))
+    return prammol.Diffraction(nominal, counts, meta={"element": "Al"}, geometry=geometry)
+
+
+def examined(
+    truth: Atoms, data: prammol.Diffraction, moved: tuple[np.ndarray, np.ndarray]
+) -> dict[str, Any]:
+    """Reconstruct and return a row."""
+    begin = time.process_time()
+    result = prammol.reconstruct(data, prammol.support_from_truth(truth), seed=1)
+    core = time.process_time() - begin
+    found = prammol.evaluate(result.atoms, truth)
+    sigma = result.atoms.columns["position_sigma"]
+    ratio = ratio_of(found, truth.positions, np.maximum(sigma, 1e-9))
+    inside = within(ratio)
+    fitted = result.calibration
+    off, turn = (fitted.offset, fitted.rotation) if fitted else (np.zeros((3, 3)),) * 2
+    return {
+        "atoms": len(truth),
+        "n_missing": found.n_missing,
+        "n_extra": found.n_extra,
+        "mae_pm": f"{found.mae_pm:.4g}",
+        "max_error_pm": f"{found.max_error_pm:.4g}",
+        "error_bar_pm": f"{100 * np.linalg.norm(sigma, axis=1).mean():.4g}",
+        "within_68": f"{inside[0]:.4f}",
+        "within_95": f"{inside[1]:.4f}",
+        "rms_ratio": f"{np.sqrt(np.mean(ratio**2)):.4g}",
+        "offset_error": f"{np.abs(off - moved[0]).max():.3g}",
+        "rotation_error": f"{np.abs(turn - moved[1]).max():.3g}",
+        "excess": f"{result.history[-1]['excess']:.4g}",
+        "converged": result.converged,
+        "reason": result.reason,
+        "core_s": f"{core:.1f}",
+    }
+
+
+def of_cases(names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the mis-settings."""
+    for case in CASES:
+        if names and case.name not in names:
+            continue
+        truth, nominal = crystal(case.atoms)
+        rng = np.random.default_rng(7)
+        ways = [v / np.linalg.norm(v) for v in rng.normal(size=(2 * len(PAPER_PEAKS), 3))]
+        size = np.full(3, case.offset * UNIT)
+        offset = np.array(ways[:3]) * size
+        if case.offset < 0:  # in voxels, along each axis
+            offset = case.offset * np.sign(ways[:3]) * np.linalg.norm(nominal[0].step[0])
+        moved = offset, np.radians(case.rotation) * np.array(ways[3:])
+        data = measured(truth, nominal, case.flux, moved, case.scales, 1, GeometryUncertainty())
+        row = {"part": "case", "condition": case.name, "trial": 0, "flux": f"{case.flux:g}"}
+        yield {**row, **examined(truth, data, moved)}
+
+
+def of_coverage(atoms: int, fluxes: Sequence[float], trials: range) -> Iterator[dict[str, Any]]:
+    """Yield the rows of random mis-settings, drawn from what is said to be uncertain."""
+    truth, nominal = crystal(atoms)
+    geometry = GeometryUncertainty()
+    for trial in trials:
+        rng = np.random.default_rng([trial, 17])
+        moved = (
+            rng.normal(0.0, geometry.offset, (3, 3)),
+            rng.normal(0.0, geometry.rotation, (3, 3)),
+        )
+        for flux in fluxes:
+            data = measured(truth, nominal, flux, moved, (1.0,) * 3, trial, geometry)
+            row = {"part": "coverage", "condition": "random", "trial": trial, "flux": f"{flux:g}"}
+            yield {**row, **examined(truth, data, moved)}
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> None:
+    """Print the parts of all coordinates inside of their intervals."""
+    for flux in dict.fromkeys(row["flux"] for row in rows if row["part"] == "coverage"):
+        of = [row for row in rows if row["part"] == "coverage" and row["flux"] == flux]
+        right = [r for r in of if r["n_missing"] == r["n_extra"] == 0]
+        parts = [np.mean([float(r[k]) for r in right]) for k in ("within_68", "within_95")]
+        said = sum(bool(r["converged"]) for r in of)
+        print(
+            f"{flux}: {len(of)} trials, {len(right)} with the right atoms, {said} converged; "
+            f"within 68 and 95 %: {parts[0]:.3f} {parts[1]:.3f}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="+", choices=("cases", "coverage"))
+    parser.add_argument("--case", nargs="+", default=[], help="only these")
+    parser.add_argument("--atoms", type=int, default=400, help="of the crystal of coverage [400]")
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--first", type=int, default=0, help="first trial [0]")
+    parser.add_argument("--flux", type=float, nargs="+", default=[1e17, 1e18])
+    parser.add_argument("-o", "--output", type=Path, default=Path("geometry.csv"))
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    origin = provenance()
+    trials = range(options.first, options.first + options.trials)
+    for part in options.parts:
+        made = (
+            of_cases(options.case)
+            if part == "cases"
+            else of_coverage(options.atoms, options.flux, trials)
+        )
+        for row in made:
+            rows.append(row)
+            print({k: row[k] for k in COLUMNS if k in row and k != "part"}, flush=True)
+            write_rows(options.output, rows, origin, COLUMNS)
+    summary(rows)
+
+
+if __name__ == "__main__":
+    main()
