@@ -2,8 +2,8 @@
 
     python benchmarks/geometry.py cases coverage -o docs/results/geometry.csv
 
-This makes docs/results/geometry.csv; no picture. *cases*: one reconstruction for each mis-setting of
-offsets, rotations and scales. *coverage*: many reconstructions of a small crystal whose patches
+This makes docs/results/geometry.csv; no picture. *cases*: one reconstruction for each mis-setting
+of offsets, rotations and scales. *coverage*: many reconstructions of a small crystal whose patches
 are moved by random offsets and rotations, drawn from the uncertainties that the program is told;
 the parts of all coordinates inside of their intervals should be 68 and 95 %. Atoms are compared
 in the frame of the laboratory: only a translation is taken away.
