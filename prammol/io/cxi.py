@@ -168,11 +168,12 @@ def read_diffraction(path: PathLike) -> Diffraction:
                 )
                 raise InputError(msg)
             if isinstance(find(process, "geometry"), h5py.Group):
+                offset, rotation = (
+                    load_number(process, f"geometry/{name}_uncertainty")
+                    for name in ("offset", "rotation")
+                )
                 with naming(Path(path)):
-                    geometry = GeometryUncertainty(
-                        load_number(process, "geometry/offset_uncertainty"),
-                        load_number(process, "geometry/rotation_uncertainty"),
-                    )
+                    geometry = GeometryUncertainty(offset, rotation)
             origin = load_json(process, "provenance")
             meta |= {"provenance": origin} if origin else {}
     if not any(b.any() for b in background):

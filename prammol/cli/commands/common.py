@@ -31,7 +31,14 @@ def positive(text: str) -> float:
 
 def not_negative(text: str) -> float:
     """Convert the text of a finite number, at least zero."""
-    return 0.0 if text.strip("0.") == "" and "0" in text else positive(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        msg = f"{text!r} isn't a number of at least 0"
+        raise argparse.ArgumentTypeError(msg)
+    return value
 
 
 def count(text: str) -> int:
