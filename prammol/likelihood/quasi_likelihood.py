@@ -205,6 +205,12 @@ class PoissonMisfit:
         sigma = float(np.sqrt(max(sums[1], 1e-300)))
         return float(sums[0]) / sigma, float(sums[0]) / one, sigma / one
 
+    def beyond_noise(self, omega: NDArray[np.complex128], scale: float) -> float:
+        """Return what of J is beyond three standard deviations of noise, at least 0."""
+        sigmas, _, sigma = self.excess(omega, scale)
+        one = self.cost_of_one_atom(omega, scale)
+        return max(0.0, (sigmas - _CLEAR) * sigma * one)
+
     def scale(self, omega: NDArray[np.complex128], start: float | None = None) -> float:
         """Return the C that minimises J for a given structure factor."""
         power = squared(omega)

@@ -27,11 +27,12 @@ LINEAR_MAPS = np.eye(9).reshape(9, 3, 3)
 # A map with six more parameters lowers J by 3 on average if there is no strain.
 _SIGNIFICANT = 30.0  # chosen: ten times what noise gives; spread not recorded
 # While atoms are missing any map gains a little; one that doesn't explain this part of the
-# misfit would only take the atoms off the minimum of the energy.
+# misfit beyond noise would only take the atoms off the minimum of the energy.
 _WORTHWHILE = 0.05  # chosen: vacancy crystal, 1e20; without it 67 instead of 46 s
 _LARGEST_STRAIN = 0.1  # derived: physics, no crystal bears a tenth
 # derived: double precision
 _SMALLEST_STRAIN = 1e-12  # less is rounding
+_DONE = 1e-3  # derived: far below a log-likelihood ratio that counts
 _TURNS = 3  # chosen: not varied
 _HALVINGS = 4  # chosen: not varied
 
@@ -75,10 +76,13 @@ def align_strained(
         arm = x - x.mean(axis=0)
         other = _Pose(misfit, x.mean(axis=0) + arm @ even)
         start = min(turned, other, key=lambda pose: pose.value)
-    least = least_gain_of_strain(turned.value)
+    least = least_gain_of_strain(turned.beyond_noise)
     strained = _align(misfit, start, LINEAR_MAPS, steps, least)
-    best = strained if strained.value < turned.value - least else turned
-    return best.x, best.value
+    if strained.value >= turned.value - least:
+        return turned.x, turned.value
+    # Taken: to its end, or what is left would be outside of the error bars.
+    strained = _align(misfit, strained, LINEAR_MAPS, steps)
+    return strained.x, strained.value
 
 
 def even_map(x: NDArray[np.float64], data: NDArray[np.float64]) -> NDArray[np.float64] | None:
@@ -101,9 +105,9 @@ def is_plausible(even: NDArray[np.float64]) -> bool:
     return bool(_SMALLEST_STRAIN < strain < _LARGEST_STRAIN)
 
 
-def least_gain_of_strain(value: float) -> float:
-    """Return by how much strain must lower a misfit to be taken."""
-    return max(_SIGNIFICANT, _WORTHWHILE * value)
+def least_gain_of_strain(over: float) -> float:
+    """Return by how much strain must lower a misfit to be taken, from what it has beyond noise."""
+    return max(_SIGNIFICANT, _WORTHWHILE * over)
 
 
 class _Pose:
@@ -118,6 +122,12 @@ class _Pose:
         self.x, self._factor = x, misfit.factor
         self.omega = misfit.factor.forward(x)
         self.value, self.scale, _ = misfit.field(self.omega, scale)
+        self._misfit = misfit
+
+    @property
+    def beyond_noise(self) -> float:
+        """Part of the misfit that noise doesn't explain."""
+        return self._misfit.beyond_noise(self.omega, self.scale)
 
     @cached_property
     def moments(self) -> NDArray[np.float64]:
@@ -138,7 +148,7 @@ def _align(
     pose: _Pose,
     generators: NDArray[np.float64],
     steps: int,
-    least: float = 1e-3,  # derived: far below a log-likelihood ratio that counts
+    least: float = _DONE,
 ) -> _Pose:
     """Gauss-Newton on the coefficients of the generators, (k, 3, 3), and the scale.
 

@@ -11,8 +11,8 @@ as the forces on atoms with equally many neighbours beyond what the misfit's slo
 at least as large as an energy has that is right.
 
 Where the data left the object at the minimum of the energy, k is infinite: only what no
-energy determines is uncertain, the orientation and, where the data asked for it, the even
-strain.
+energy determines is uncertain, the orientation and, where the data asked for it or offsets of the
+patches compete with it, the even strain.
 """
 
 from __future__ import annotations
@@ -202,9 +202,11 @@ def _of_the_whole(
     x = fisher.x
     _, forces = problem.cluster.energy_forces(x)
     at_rest = np.abs(forces).max(initial=0.0) < _AT_REST
-    generators = ROTATIONS if at_rest and np.isinf(model.stiffness) else LINEAR_MAPS
+    known = problem.data.geometry.known
+    generators = ROTATIONS if known and at_rest and np.isinf(model.stiffness) else LINEAR_MAPS
     shifts = np.einsum("axy,jy->ajx", generators, x - x.mean(axis=0))
-    if problem.data.geometry.known:
+    fitted = problem.calibration
+    if known and (fitted is None or fitted.is_nominal):
         covariance = fisher.of_maps(generators)
     else:
         pose = CalibratedPose(problem, x, misfit)
