@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from calibration import ratio_of, within
-from provenance import provenance, write_rows
+from provenance import provenance, read_rows, write_rows
 from scipy.spatial.transform import Rotation
 
 import prammol
@@ -41,7 +41,10 @@ COLUMNS += ("core_s",)
 
 @dataclass(frozen=True)
 class Case:
-    """A mis-setting: offsets [r.l.u.] and rotations [degrees] of random direction, scales."""
+    """A mis-setting: offsets [r.l.u.] and rotations [degrees] of random direction, scales.
+
+    Or a crystal whose lattice constant isn't the potential's, under patches that are right.
+    """
 
     name: str
     flux: float
@@ -49,6 +52,7 @@ class Case:
     rotation: float = 0.0
     scales: Sequence[float] = (1.0, 1.0, 1.0)
     atoms: int = 800
+    lattice: float = 1.0
 
 
 CASES = (
@@ -61,6 +65,12 @@ CASES = (
     Case("half a voxel", 1e19, -0.5),
     Case("0.05 degrees", 1e19, 0.0, 0.05),
     Case("0.01 r.l.u., 0.05 degrees, scales", 1e19, 0.01, 0.05, SCALES),
+    Case("scales", 1e19, scales=SCALES),
+    Case("lattice 0.3 %", 1e17, lattice=1.003),
+    Case("lattice 0.3 %", 1e18, lattice=1.003),
+    Case("lattice 0.3 %", 1e19, lattice=1.003),
+    Case("lattice 0.05 %", 1e17, lattice=1.0005),
+    Case("lattice 0.05 %", 1e19, lattice=1.0005),
 )
 
 
@@ -134,6 +144,7 @@ def of_cases(names: Sequence[str]) -> Iterator[dict[str, Any]]:
         if names and case.name not in names:
             continue
         truth, nominal = crystal(case.atoms)
+        truth = Atoms(case.lattice * truth.positions, "Al")
         rng = np.random.default_rng(7)
         ways = [v / np.linalg.norm(v) for v in rng.normal(size=(2 * len(PAPER_PEAKS), 3))]
         size = np.full(3, case.offset * UNIT)
@@ -166,9 +177,9 @@ def summary(rows: Sequence[dict[str, Any]]) -> None:
     """Print the parts of all coordinates inside of their intervals."""
     for flux in dict.fromkeys(row["flux"] for row in rows if row["part"] == "coverage"):
         of = [row for row in rows if row["part"] == "coverage" and row["flux"] == flux]
-        right = [r for r in of if r["n_missing"] == r["n_extra"] == 0]
+        right = [r for r in of if int(r["n_missing"]) == int(r["n_extra"]) == 0]
         parts = [np.mean([float(r[k]) for r in right]) for k in ("within_68", "within_95")]
-        said = sum(bool(r["converged"]) for r in of)
+        said = sum(str(r["converged"]) == "True" for r in of)
         print(
             f"{flux}: {len(of)} trials, {len(right)} with the right atoms, {said} converged; "
             f"within 68 and 95 %: {parts[0]:.3f} {parts[1]:.3f}"
@@ -186,6 +197,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("geometry.csv"))
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
+    if options.output.exists():  # of the other part
+        rows = [r for r in read_rows(options.output) if r["part"] not in options.parts]
     origin = provenance()
     trials = range(options.first, options.first + options.trials)
     for part in options.parts:
