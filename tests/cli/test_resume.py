@@ -274,9 +274,7 @@ def test_a_run_with_scales_and_offsets_resumed_is_the_unbroken_run(tmp_path):
         found, expected = (getattr(r.calibration, name) for r in (resumed, unbroken))
         np.testing.assert_array_equal(found, expected)
     assert (resumed.scale, resumed.reason) == (unbroken.scale, unbroken.reason)
-    np.testing.assert_allclose(
-        unbroken.calibration.amplitude**2 / [1.0, 0.7, 1.6], 1.0, rtol=0.1
-    )
+    np.testing.assert_allclose(unbroken.calibration.amplitude**2 / [1.0, 0.7, 1.6], 1.0, rtol=0.1)
     assert unbroken.converged
 
 

@@ -187,9 +187,7 @@ def test_error_bars_hold_the_uncertainty_of_the_geometry():
     ratios, sizes = [], []
     for seed in range(12):
         rng = np.random.default_rng([seed, 4])
-        seen = Calibration(
-            np.ones(3), rng.normal(0, 0.008, (3, 3)), rng.normal(0, 1e-3, (3, 3))
-        )
+        seen = Calibration(np.ones(3), rng.normal(0, 0.008, (3, 3)), rng.normal(0, 1e-3, (3, 3)))
         data = counts_of(x, seen, geometry, scale=0.6, points=16, seed=seed)
         problem = make_problem(data, x=x, cluster=True)
         try:

@@ -108,9 +108,7 @@ def test_points_have_the_gain_that_is_known(few, dark):
     q, counts = ideal.factor.q, ideal.shard.counts
     gain = np.exp(-0.3 * (np.sum(q**2, axis=1) - 7.0))
     background = np.zeros(len(q)) if dark else np.full(len(q), 4.0)
-    shard = replace(
-        ideal.shard, amplitude=np.sqrt(gain), background=None if dark else background
-    )
+    shard = replace(ideal.shard, amplitude=np.sqrt(gain), background=None if dark else background)
     factor = StructureFactor(shard.patches, 1e-10, amplitude=shard.amplitude)
     problem = replace(ideal, shard=shard, factor=factor)
     leave, enter, rest = sites[:3], sites[8:11], sites[3:8]
