@@ -242,3 +242,27 @@ def test_two_ranks_find_what_one_finds(parallel, tmp_path):
         assert done.returncode == 0, done.stderr
     one, two = (np.load(tmp_path / f"{n}.npy") for n in (1, 2))
     assert_allclose(two, one, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("size", [1.003, 0.997])
+def test_a_strained_crystal_is_not_taken_for_offsets_of_the_patches(size):
+    """A threshold for strain would let offsets take it, at a standard deviation or two of theirs.
+
+    The bars contain it, though the energy alone would say that there is none.
+    """
+    x = relaxed_ball(8.5)
+    y = size * x
+    nominal = Calibration.nominal(3)
+    problem = make_problem(counts_of(y, nominal, GeometryUncertainty(), 0.6), x=x, cluster=True)
+    try:
+        laid = align_calibrated(problem, x, x)
+        misfit = PoissonMisfit(laid.problem.shard, laid.problem.factor)
+        scale = misfit.scale(laid.problem.factor.forward(laid.positions))
+        model = Model(laid.positions, scale, calibration=laid.calibration)
+        bars = position_uncertainty(laid.problem, model, 0, misfit).posterior
+    finally:
+        problem.cluster.close()
+    error = laid.positions - laid.positions.mean(axis=0) - (y - y.mean(axis=0))
+    left = y - y.mean(axis=0) - (x - x.mean(axis=0))
+    assert np.sqrt(np.mean((error / bars) ** 2)) < 2
+    assert np.sqrt(np.mean((left / bars) ** 2)) > 2
