@@ -52,7 +52,7 @@ def examine(folder: Path, truth: np.ndarray) -> tuple[dict[str, Any], Any, Any]:
         bond = result.history[-1].get("bond", Model.bond_energy)
         model = Model(result.atoms.positions, result.scale, bond_energy=bond)
         misfit = misfit_of(problem, model)
-        sigma = position_uncertainty(problem, model, 0, misfit.weight).posterior
+        sigma = position_uncertainty(problem, model, 0, misfit).posterior
         doubt = site_probabilities(problem, model, 0, misfit)
         sigma = np.hypot(sigma, spread_of_sets(problem, model, 0, doubt))
         atoms, vacant = np.split(doubt.occupied, [len(model.positions)])

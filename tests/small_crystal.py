@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.dataset import Diffraction, local_shard
 from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
 from prammol.diffraction.support import Support, support_from_truth
@@ -69,7 +70,12 @@ def simulate(
         rng.poisson(np.abs(scale * amplitude) ** 2).reshape(p.shape).astype(float)
         for p, amplitude in zip(patches, _amplitudes(points, *map(_frozen, (x, u, w))), strict=True)
     ]
-    return Diffraction(patches, counts, meta={"element": "Al", "scale": scale})
+    return Diffraction(
+        patches,
+        counts,
+        meta={"element": "Al", "scale": scale},
+        geometry=GeometryUncertainty.none(),
+    )
 
 
 def _frozen(values: NDArray[np.float64]) -> tuple[bytes, tuple[int, ...]]:

@@ -108,6 +108,10 @@ class BraggPatch:
             self.origin + start * self.step[0], self.step, (stop - start, *self.shape[1:])
         )
 
+    def moved(self, rotation: NDArray[np.float64], offset: NDArray[np.float64]) -> BraggPatch:
+        """Return the patch with every point q at rotation q + offset, (3, 3) and (3,) [1/Å]."""
+        return BraggPatch(rotation @ self.origin + offset, self.step @ rotation.T, self.shape)
+
     def voxel(self) -> NDArray[np.float64]:
         """Return the voxel of the discrete Fourier transform of the patch.
 

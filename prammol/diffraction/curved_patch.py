@@ -87,6 +87,10 @@ class CurvedPatch(BraggPatch):
         """Return the slab ``start <= i < stop`` along the first axis."""
         return _Slab(super().planes(start, stop), self.points[start:stop])
 
+    def moved(self, rotation: FloatArray, offset: FloatArray) -> BraggPatch:
+        """Return the patch with every point q at rotation q + offset, (3, 3) and (3,) [1/Å]."""
+        return _Slab(super().moved(rotation, offset), self.points @ rotation.T + offset)
+
     def regridded(
         self, values: FloatArray, valid: NDArray[np.bool_]
     ) -> tuple[FloatArray, NDArray[np.bool_]]:

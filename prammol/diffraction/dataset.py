@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from prammol.core.errors import DataError, InputError
 from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch, require_independent, shard
+from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.curved_patch import CurvedPatch
 
 # Beyond this doubles don't hold whole numbers anyway, and squares leave the single precision
@@ -41,11 +42,18 @@ class Diffraction:
         Photons expected at each point that the crystal didn't scatter, one array with
         the patch's shape per patch: counts ~ Poisson(C^2 abs(Omega)^2 + background).
         None at all if not given.
+    gain : sequence of ndarray, optional
+        Known factors of the mean at each point, one array with the patch's shape per patch:
+        counts ~ Poisson(C^2 gain abs(Omega)^2 + background). Exposure and monitor, attenuators,
+        solid angle, polarisation, flat field, (f(q) / f(G))^2 of the form factor. 1 if not given.
+    geometry : GeometryUncertainty
+        How well the scattering vectors of each patch are known.
 
     Raises
     ------
     InputError
-        If shapes don't fit or counts or background are negative, not finite or above 1e18.
+        If shapes don't fit, a gain isn't positive, or counts or background are negative, not
+        finite or above 1e18.
     DataError
         If no photon was counted at all.
     """
@@ -56,6 +64,8 @@ class Diffraction:
     meta: Mapping[str, Any] = field(default_factory=dict)
     source: str = "diffraction"
     background: Sequence[NDArray[np.float64]] = ()
+    gain: Sequence[NDArray[np.float64]] = ()
+    geometry: GeometryUncertainty = field(default_factory=GeometryUncertainty)
 
     def __post_init__(self) -> None:
         if not self.valid:
@@ -69,6 +79,7 @@ class Diffraction:
             )
             raise InputError(msg)
         self._check_background()
+        self._check_gain()
         total = 0.0
         for k, (p, c, v) in enumerate(zip(self.patches, self.counts, self.valid, strict=True)):
             name = f"{self.source}: counts of patch {k + 1}"
@@ -113,6 +124,24 @@ class Diffraction:
                 )
                 raise InputError(msg)
 
+    def _check_gain(self) -> None:
+        if not self.gain:
+            return
+        shapes = [np.shape(g) for g in self.gain]
+        if shapes != [p.shape for p in self.patches]:
+            msg = (
+                f"{self.source}: the gains have shapes {shapes}, expected "
+                f"{[p.shape for p in self.patches]}"
+            )
+            raise InputError(msg)
+        for k, (g, v) in enumerate(zip(self.gain, self.valid, strict=True)):
+            if not (np.isfinite(g[v]).all() and (g[v] > 0).all()):
+                msg = (
+                    f"{self.source}: gain of patch {k + 1} has points that aren't positive "
+                    f"numbers, expected factors above 0, or a mask"
+                )
+                raise InputError(msg)
+
     def signal(self, k: int) -> NDArray[np.float64]:
         """Return the counts of patch k (0 is the first) less its background, at least 0."""
         if not self.background:
@@ -122,12 +151,15 @@ class Diffraction:
     def gridded(self, k: int) -> tuple[BraggPatch, NDArray[np.float64], NDArray[np.bool_]]:
         """Return patch k, its signal and mask on an affine grid, for phase retrieval.
 
-        They are those of the detector, unless the patch is curved: then interpolated.
+        They are those of the detector, unless the patch is curved: then interpolated. The
+        signal is divided by the gain.
         """
-        patch = self.patches[k]
+        patch, signal = self.patches[k], self.signal(k)
+        if self.gain:
+            signal = np.where(self.valid[k], signal / np.where(self.valid[k], self.gain[k], 1.0), 0)
         if isinstance(patch, CurvedPatch):
-            return patch.affine, *patch.regridded(self.signal(k), self.valid[k])
-        return patch, self.signal(k), self.valid[k]
+            return patch.affine, *patch.regridded(signal, self.valid[k])
+        return patch, signal, self.valid[k]
 
     @property
     def total_counts(self) -> float:
@@ -233,6 +265,8 @@ class Shard:
     total_points : int
         Points of all ranks together.
     comm : Communicator
+    amplitude : (m,) ndarray or None
+        Root of the gain; None if it is 1 everywhere.
     """
 
     patches: list[BraggPatch]
@@ -243,6 +277,7 @@ class Shard:
     background: NDArray[np.float64] | None
     total_points: int
     comm: Communicator
+    amplitude: NDArray[np.float64] | None = None
 
     @property
     def size(self) -> int:
@@ -268,7 +303,7 @@ def local_shard(data: Diffraction, comm: Communicator) -> Shard:
     slabs = shard(data.patches, comm)
     starts = np.cumsum([0] + [p.size for p in data.patches])
     patches, index, numbers, counts, valid = [], [], [], [], []
-    background = []
+    background, amplitude = [], []
     for s in slabs:
         whole = data.patches[s.patch_index]
         part = whole.planes(s.start, s.stop)
@@ -283,6 +318,9 @@ def local_shard(data: Diffraction, comm: Communicator) -> Shard:
         if data.background:
             b = np.asarray(data.background[s.patch_index][s.start : s.stop], dtype=float).ravel()
             background.append(np.where(v, b, 0.0))
+        if data.gain:
+            g = np.asarray(data.gain[s.patch_index][s.start : s.stop], dtype=float).ravel()
+            amplitude.append(np.sqrt(np.where(v, g, 1.0)))
     empty = np.empty(0)
     return Shard(
         patches=patches,
@@ -293,4 +331,5 @@ def local_shard(data: Diffraction, comm: Communicator) -> Shard:
         background=np.concatenate([empty, *background]) if data.background else None,
         total_points=int(starts[-1]),
         comm=comm,
+        amplitude=np.concatenate([empty, *amplitude]) if data.gain else None,
     )

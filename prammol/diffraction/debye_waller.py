@@ -41,6 +41,8 @@ class ThermalStructureFactor(StructureFactor):
         Length of the Bragg vectors G [1/Å], around which the factors are expanded.
     occupancies : (n,) ndarray, optional
         Part of the time each atom is in its place; 1 if not given.
+    amplitude : (size,) ndarray, optional
+        As for :class:`~prammol.diffraction.structure_factor.StructureFactor`.
     """
 
     def __init__(
@@ -51,8 +53,9 @@ class ThermalStructureFactor(StructureFactor):
         epsilon: float = 1e-9,  # chosen: as of StructureFactor; not varied
         threads: int = 1,
         occupancies: NDArray[np.float64] | None = None,
+        amplitude: NDArray[np.float64] | None = None,
     ) -> None:
-        super().__init__(patches, epsilon, threads)
+        super().__init__(patches, epsilon, threads, amplitude)
         bulk = float(np.median(displacements))
         self._more = displacements - bulk
         self._weights = np.exp(-0.5 * length**2 * self._more)

@@ -76,6 +76,9 @@ class StructureFactor:
         precision.
     threads : int
         Threads of one transform.
+    amplitude : (size,) ndarray, optional
+        Factor of the amplitude at each point, such as the form factor of the atoms in units of
+        that at the peak: Omega and its adjoint are multiplied by it. 1 if not given.
     """
 
     def __init__(
@@ -84,8 +87,10 @@ class StructureFactor:
         # chosen: the relative noise of 1e18 photons; 1e-7 ends in the same atoms
         epsilon: float = 1e-9,
         threads: int = 1,
+        amplitude: NDArray[np.float64] | None = None,
     ) -> None:
         self.patches = list(patches)
+        self.amplitude = amplitude
         self.epsilon = float(epsilon)
         self.threads = int(threads)
         self._single = self.epsilon > 1e-6
@@ -97,7 +102,12 @@ class StructureFactor:
 
     def with_accuracy(self, epsilon: float) -> StructureFactor:
         """Return that of atoms at rest on the same points, to another relative accuracy."""
-        return StructureFactor(self.patches, epsilon, self.threads)
+        return StructureFactor(self.patches, epsilon, self.threads, self.amplitude)
+
+    @property
+    def of_one_atom(self) -> NDArray[np.float64] | float:
+        """What one atom of weight 1 alone gives for abs(Omega)^2, (size,), or 1.0 everywhere."""
+        return 1.0 if self.amplitude is None else self.amplitude**2
 
     @property
     def q(self) -> NDArray[np.float64]:
@@ -152,6 +162,8 @@ class StructureFactor:
                 out=out[part].reshape(len(patches), *first.shape),
                 periodicity=2 * np.pi,
             )
+        if self.amplitude is not None:
+            out *= self.amplitude
         return out
 
     def adjoint(self, values: NDArray[np.complexfloating], x: Positions) -> NDArray[np.complex128]:
@@ -186,6 +198,8 @@ class StructureFactor:
         total = np.zeros((1 if times is None else len(times), len(x)), dtype=complex)
         if len(x) == 0:
             return total
+        if self.amplitude is not None:
+            values = values * self.amplitude
         for patches, part in self._groups:
             waves = _waves(x, patches, 1.0)
             first = patches[0]

@@ -18,6 +18,7 @@ import numpy as np
 
 from prammol.core.errors import InputError
 from prammol.core.version import __version__
+from prammol.diffraction.calibration import Calibration
 from prammol.diffraction.curved_patch import CurvedPatch
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.support import Support
@@ -40,13 +41,16 @@ from prammol.reconstruction.preset import Preset
 from prammol.reconstruction.state import LoopStatus, State
 from prammol.reconstruction.verdict import Verdict
 
-FORMAT = 7  # derived: format, counted up with each change
+FORMAT = 8  # derived: format, counted up with each change
 _GROUP = "entry_1/checkpoint"
 # derived: shapes
 _ARRAYS: dict[str, tuple[int | None, ...]] = {
     "positions": (None, 3),
     "displacements": (None,),
     "occupancies": (None,),
+    "patch_amplitude": (None,),
+    "patch_offset": (None, 3),
+    "patch_rotation": (None, 3),
 }
 _NUMBERS = ("scale", "stiffness", "bond_energy")
 # What stages hand to each other is of use within an iteration only.
@@ -130,6 +134,8 @@ def identity(
         points += [patch.q()] if isinstance(patch, CurvedPatch) else [patch.origin, patch.step]
         points += [np.where(seen, counts, 0.0), seen]
     points += [np.where(v, b, 0.0) for b, v in zip(data.background, data.valid, strict=False)]
+    points += [np.where(v, g, 0.0) for g, v in zip(data.gain, data.valid, strict=False)]
+    points.append(np.array([data.geometry.offset, data.geometry.rotation]))
     commands = (
         f"{potential.element} {potential.pair_style} {potential.pair_coeff} {potential.mass!r} "
         f"{potential.structure} {potential.lattice_constant!r} {potential.checksum}"
@@ -187,6 +193,10 @@ def write_checkpoint(path: PathLike, saved: Checkpoint, force: bool = False) -> 
         store(made, "positions", model.positions, "angstrom")
         store(made, "displacements", model.displacements, "angstrom^2")
         store(made, "occupancies", model.occupancies)
+        calibration = model.calibration or Calibration.nominal(0)
+        store(made, "patch_amplitude", calibration.amplitude)
+        store(made, "patch_offset", calibration.offset, "1/angstrom")
+        store(made, "patch_rotation", calibration.rotation, "radian")
         store(made, "scale", float(model.scale), "sqrt(photons)")
         store(made, "stiffness", float(model.stiffness), "1/eV")
         store(made, "bond_energy", float(model.bond_energy))
@@ -266,10 +276,21 @@ def _read_state(made: h5py.Group) -> State:
             occupancies=arrays["occupancies"],
             stiffness=load_number(made, "stiffness"),
             bond_energy=load_number(made, "bond_energy"),
+            calibration=_calibration_of(arrays),
         ),
         Verdict(**_fields_of(made, "verdict", Verdict)),
         LoopStatus(**_fields_of(made, "status", LoopStatus)),
     )
+
+
+def _calibration_of(arrays: Mapping[str, Any]) -> Calibration | None:
+    parts = [arrays[f"patch_{name}"] for name in ("amplitude", "offset", "rotation")]
+    if not len(parts[0]):
+        return None
+    if len({len(part) for part in parts}) > 1:
+        msg = "its patches are of several numbers"
+        raise ValueError(msg)
+    return Calibration(*parts)
 
 
 def _fields_of(made: h5py.Group, name: str, kind: type[Any]) -> dict[str, Any]:

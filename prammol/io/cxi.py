@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from prammol.core.errors import InputError
 from prammol.diffraction.bragg_patch import BraggPatch
+from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.curved_patch import CurvedPatch, patch_of_points
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.support import Support
@@ -29,6 +30,7 @@ from prammol.io.hdf5 import (
     group,
     load_array,
     load_json,
+    load_number,
     load_values,
     names_in,
     opened,
@@ -93,6 +95,8 @@ def write_diffraction(
             store(image, "mask", np.where(valid, 0, INVALID).astype(np.uint32))
             if data.background:
                 store(image, "background", _constant(data.background[k - 1]), "counts")
+            if data.gain:
+                store(image, "gain", _constant(data.gain[k - 1]))
             store(image, "image_size", patch.shape, "pixel")
             if isinstance(patch, CurvedPatch):
                 store(image, "reciprocal_coordinates", patch.points, "1/angstrom")
@@ -101,7 +105,10 @@ def write_diffraction(
                 store(grid, "origin", patch.origin, "1/angstrom")
                 store(grid, "step", patch.step, "1/angstrom")
             _show(entry, "image_1/data", "photons")
-        _process(file["entry_1"], meta, provenance if provenance is not None else kept)
+        process = _process(file["entry_1"], meta, provenance if provenance is not None else kept)
+        geometry = group(process, "geometry", "NXcollection")
+        store(geometry, "offset_uncertainty", data.geometry.offset, "1/angstrom")
+        store(geometry, "rotation_uncertainty", data.geometry.rotation, "radian")
 
 
 def read_diffraction(path: PathLike) -> Diffraction:
@@ -110,7 +117,9 @@ def read_diffraction(path: PathLike) -> Diffraction:
     A patch needs ``/entry_k/image_1/data`` and either ``reciprocal_grid/origin`` and ``step`` or
     ``reciprocal_coordinates`` of shape (n1, n2, n3, 3) [1/Å, with 2 pi]: an affine grid to 5 % of
     a step, or a bent one, :class:`prammol.diffraction.curved_patch.CurvedPatch`. ``mask`` and
-    ``background`` are optional; the latter is one number or an array as the counts.
+    ``background`` and ``gain`` are optional; the latter two are one number or an array as the
+    counts. ``/entry_1/process_1/geometry`` says how well the scattering vectors are known,
+    :class:`prammol.diffraction.calibration.GeometryUncertainty`; its defaults if it isn't there.
 
     Returns
     -------
@@ -130,7 +139,8 @@ def read_diffraction(path: PathLike) -> Diffraction:
         if not entries:
             msg = f"{Path(path)}: has no /entry_1/image_1, expected one entry per Bragg patch"
             raise InputError(msg)
-        patches, counts, valid, background = [], [], [], []
+        patches, counts, valid, background, gain = [], [], [], [], []
+        geometry = GeometryUncertainty()
         total = 0
         for entry in entries:
             image = find(entry, "image_1")
@@ -142,7 +152,8 @@ def read_diffraction(path: PathLike) -> Diffraction:
             values = load_array(image, "data", (None, None, None)).astype(float)
             counts.append(values)
             valid.append(_valid(image, values.shape))
-            background.append(_background(image, values.shape))
+            background.append(_one_or_all(image, "background", values.shape, 0.0))
+            gain.append(_one_or_all(image, "gain", values.shape, 1.0))
             patches.append(_patch(image, values.shape))
         meta: dict[str, Any] = {}
         process = find(entries[0], "process_1")
@@ -156,11 +167,20 @@ def read_diffraction(path: PathLike) -> Diffraction:
                     f"expected a chemical symbol"
                 )
                 raise InputError(msg)
+            if isinstance(find(process, "geometry"), h5py.Group):
+                offset, rotation = (
+                    load_number(process, f"geometry/{name}_uncertainty")
+                    for name in ("offset", "rotation")
+                )
+                with naming(Path(path)):
+                    geometry = GeometryUncertainty(offset, rotation)
             origin = load_json(process, "provenance")
             meta |= {"provenance": origin} if origin else {}
     if not any(b.any() for b in background):
         background = []
-    return Diffraction(patches, counts, valid, meta, str(path), background)
+    if all((g == 1).all() for g in gain):
+        gain = []
+    return Diffraction(patches, counts, valid, meta, str(path), background, gain, geometry)
 
 
 def write_support(
@@ -242,12 +262,15 @@ def _show(entry: h5py.Group, target: str, title: str) -> None:
     data["title"] = title
 
 
-def _process(entry: h5py.Group, meta: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+def _process(
+    entry: h5py.Group, meta: Mapping[str, Any], provenance: Mapping[str, Any]
+) -> h5py.Group:
     process = group(entry, "process_1", "NXprocess")
     process["program"] = "prammol"
     process["provenance"] = to_json(provenance)
     process["command"] = str(provenance.get("command", ""))
     store_values(group(process, "parameters", "NXcollection"), meta)
+    return process
 
 
 def _narrow(counts: NDArray[np.float64]) -> NDArray[Any]:
@@ -264,13 +287,15 @@ def _constant(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(first) if (values == first).all() else values
 
 
-def _background(image: h5py.Group, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return the expected background, 0 if the file has none."""
-    item = find(image, "background")
+def _one_or_all(
+    image: h5py.Group, name: str, shape: tuple[int, ...], default: float
+) -> NDArray[np.float64]:
+    """Return an array of one number for each point, or of one for all; the default if none."""
+    item = find(image, name)
     if item is None:
-        return np.zeros(shape)
+        return np.full(shape, default)
     alone = isinstance(item, h5py.Dataset) and item.shape == ()
-    values = load_array(image, "background", () if alone else shape).astype(float)
+    values = load_array(image, name, () if alone else shape).astype(float)
     return np.array(np.broadcast_to(values, shape))
 
 

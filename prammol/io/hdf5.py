@@ -20,7 +20,7 @@ from prammol.io._hardening import require_held_texts, require_sound_heaps
 from prammol.io.atomic_write import PathLike, first_line, replacing
 
 CXI_VERSION = 150  # derived: format, CXI 1.50
-_OF_HDF5 = re.compile(r"[Uu]nable to|[Cc]an't|NumPy equivalent")
+_OF_HDF5 = re.compile(r"[Uu]nable to|[Cc]an't|NumPy equivalent|string encoding")
 # chosen: memory, 16 GB of doubles; not varied
 LARGEST = 2_000_000_000  # values in one dataset; a damaged header may claim anything
 # A dataset may be larger than what the file holds of it, since gzip packs up to 1032 to 1 and

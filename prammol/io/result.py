@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.core.errors import InputError
+from prammol.diffraction.calibration import Calibration
 from prammol.io.atomic_write import PathLike, naming
 from prammol.io.hdf5 import (
     create,
@@ -87,6 +88,8 @@ def write_reconstruction(
         store(results, "core_s", float(result.core_s), "s")
         for name in ("converged", "reason", "ranks", "seed", "preset"):
             results[name] = getattr(result, name)
+        if result.calibration is not None:
+            _write_calibration(results, result.calibration, result.scale)
         history = group(results, "history", "NXcollection")
         _write_history(history, result.history)
         if "log_likelihood" in history:
@@ -129,6 +132,7 @@ def read_reconstruction(path: PathLike) -> Reconstruction:
             settings=load_json(process, "settings"),
             provenance=load_json(process, "provenance"),
             density=density,
+            calibration=_read_calibration(results),
         )
 
 
@@ -142,6 +146,25 @@ def _write_atoms(parent: h5py.Group, result: Reconstruction) -> None:
         density = group(parent, "mean_density", "NXcollection")
         store(density, "positions", result.density.positions, "angstrom")
         _write_columns(density, result.density)
+
+
+def _write_calibration(results: h5py.Group, calibration: Calibration, scale: float) -> None:
+    made = group(results, "calibration", "NXcollection")
+    store(made, "scale", scale * calibration.amplitude, "sqrt(photons)")
+    store(made, "amplitude", calibration.amplitude)
+    store(made, "offset", calibration.offset, "1/angstrom")
+    store(made, "rotation", calibration.rotation, "radian")
+
+
+def _read_calibration(results: h5py.Group) -> Calibration | None:
+    held = find(results, "calibration")
+    if not isinstance(held, h5py.Group):
+        return None
+    amplitude = load_array(held, "amplitude", (None,)).astype(float)
+    offset, rotation = (
+        load_array(held, name, (len(amplitude), 3)).astype(float) for name in ("offset", "rotation")
+    )
+    return Calibration(amplitude, offset, rotation)
 
 
 def _write_columns(parent: h5py.Group, atoms: Atoms) -> None:

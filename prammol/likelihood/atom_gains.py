@@ -71,7 +71,10 @@ def single_atom_gains(
     (n,) ndarray
         Positive where the change is an improvement.
     """
-    background = shard.background
+    own = factor.of_one_atom
+    background = None if shard.background is None else shard.background / own
+    if factor.amplitude is not None:
+        omega = omega / factor.amplitude  # in units of one atom, as the series has it
     photons = np.where(points, shard.counts, 0).astype(np.float32)
     wave = omega.astype(np.complex64)
     square = wave.real**2 + wave.imag**2
@@ -88,14 +91,16 @@ def single_atom_gains(
         K = (A + np.sqrt(np.maximum(A**2 - 4 * square, 0))) / 2
         u = wave / K
         constant = np.sum(photons * np.log(K / np.maximum(square + beta, tiny)), dtype=float)
-    constant -= scale**2 * points.sum()
+    constant -= scale**2 * np.sum(points * own)
     total = np.zeros(len(x))
     power = photons.astype(np.complex64)
     for m in range(1, terms + 1):
         power *= u
         field = power * np.float32(2 / m)
         if m == 1:  # -C^2 abs(Omega -+ e)^2 has this and the constant part only
-            field -= np.where(points, np.float32(2 * scale**2), np.float32(0)) * wave
+            field -= np.where(points, np.float32(2 * scale**2), np.float32(0)) * own * wave
+        if factor.amplitude is not None:
+            field = field / factor.amplitude  # which the adjoint has again
         value = factor.adjoint(field, m * x).real
         total -= np.where(inside, value, (-1) ** m * value)
     total = shard.comm.allreduce(np.append(total, constant))

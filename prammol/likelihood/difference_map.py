@@ -125,6 +125,6 @@ def difference_map(misfit: PoissonMisfit, x: NDArray[np.float64]) -> DifferenceM
     factor, comm = misfit.factor, misfit.comm
     omega = factor.forward(x)
     value, scale, field = misfit.field(omega)
-    weight = misfit.sharpness(omega, scale)
+    weight = misfit.sharpness(omega, scale) * factor.of_one_atom
     height = 2.0 * scale**2 * comm.sum(float(weight.sum()))
     return DifferenceMap(value, scale, height, field, weight, factor, comm)

@@ -62,7 +62,13 @@ class Fisher:
             mean = np.full(len(x), np.median(self._motion))
             weights = self._present * np.exp(-0.5 * square * (self._motion - mean))
             self._factor = ThermalStructureFactor(
-                factor.patches, mean, np.sqrt(square), factor.epsilon, factor.threads, weights
+                factor.patches,
+                mean,
+                np.sqrt(square),
+                factor.epsilon,
+                factor.threads,
+                weights,
+                factor.amplitude,
             )
         self._omega = self._factor.forward(x)
         signal = scale**2 * squared(self._omega)
@@ -107,8 +113,10 @@ class Fisher:
         for u in np.unique(self._motion):
             here = self._motion == u
             w = 2.0 * self._scale**4 * self._weight * np.exp(-square * u)
-            power = w * squared(self._omega)
+            power = w * squared(self._omega) * self._rest.of_one_atom
             doubled = (w * self._omega**2).astype(complex)
+            if self._rest.amplitude is not None:
+                doubled *= self._rest.amplitude  # its adjoint has the other one
             for a, b in combinations_with_replacement(range(3), 2):
                 both = q[:, a] * q[:, b]
                 mean = self._comm.sum(float(power @ both))

@@ -169,12 +169,15 @@ class PoissonMisfit:
 
         C^2 sum u where the photons are the crystal's own, less where others rule.
         """
-        return scale**2 * self.comm.sum(float(self.sharpness(omega, scale).sum()))
+        return scale**2 * self.comm.sum(
+            float(np.sum(self.sharpness(omega, scale) * self.factor.of_one_atom))
+        )
 
     def sharpness(self, omega: NDArray[np.complex128], scale: float) -> NDArray[np.float64]:
         """Return u C^2 abs(Omega)^2 / (lambda + e) on this rank's points, (m,).
 
-        The curvature of J by the weight of an atom anywhere is about 2 C^2 times its sum.
+        The curvature of J by the weight of an atom anywhere is about 2 C^2 times its sum, weighted
+        with what one atom scatters into each point.
         """
         signal = scale**2 * squared(omega)
         return np.asarray(self._weight * signal / (signal + self._background + self._extra))
@@ -203,6 +206,12 @@ class PoissonMisfit:
         one = max(self.cost_of_one_atom(omega, scale), 1e-300)
         sigma = float(np.sqrt(max(sums[1], 1e-300)))
         return float(sums[0]) / sigma, float(sums[0]) / one, sigma / one
+
+    def beyond_noise(self, omega: NDArray[np.complex128], scale: float) -> float:
+        """Return what of J is beyond three standard deviations of noise, at least 0."""
+        sigmas, _, sigma = self.excess(omega, scale)
+        one = self.cost_of_one_atom(omega, scale)
+        return max(0.0, (sigmas - _CLEAR) * sigma * one)
 
     def scale(self, omega: NDArray[np.complex128], start: float | None = None) -> float:
         """Return the C that minimises J for a given structure factor."""
@@ -284,18 +293,45 @@ class PoissonMisfit:
         step : (k,) ndarray
         gain : float
         """
-        number = len(derivatives) + 1
-        system, right = np.zeros((number, number)), np.zeros(number)
-        for part in _blocks(len(omega)):
-            power = squared(omega[part])
-            expected = scale**2 * power + self._background_at(part)
-            slope = np.vstack([scale**2 * derivatives[:, part], 2.0 * scale * power])
-            weighted = slope * (self._weight[part] / (expected + self._extra))
-            system += weighted @ slope.T
-            right += weighted @ (expected - self._counts[part])
+        system, right = self.normal_equations(omega, scale, derivatives)
         system, right = self.comm.allreduce(system), self.comm.allreduce(right)
         change = -np.asarray(np.linalg.lstsq(system, right, rcond=None)[0], dtype=float)
         return change[:-1], float(-0.5 * change @ right)
+
+    def normal_equations(
+        self,
+        omega: NDArray[np.complex128],
+        scale: float,
+        derivatives: NDArray[np.float64],
+        points: slice = slice(None),
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return Hessian, (k + 1, k + 1), and slope, (k + 1,), of J by Gauss-Newton, C the last.
+
+        Sums over some of this rank's points, not yet over the ranks.
+
+        Parameters
+        ----------
+        omega : (m,) complex ndarray
+            Structure factor on this rank's points.
+        scale : float
+            C.
+        derivatives : (k, p) ndarray
+            Derivatives of abs(Omega)^2 by the parameters, on the points asked for.
+        points : slice
+            Those.
+        """
+        number = len(derivatives) + 1
+        system, right = np.zeros((number, number)), np.zeros(number)
+        first, stop, _ = points.indices(len(omega))
+        for block in _blocks(stop - first):
+            part = slice(first + block.start, first + block.stop)
+            power = squared(omega[part])
+            expected = scale**2 * power + self._background_at(part)
+            slope = np.vstack([scale**2 * derivatives[:, block], 2.0 * scale * power])
+            weighted = slope * (self._weight[part] / (expected + self._extra))
+            system += weighted @ slope.T
+            right += weighted @ (expected - self._counts[part])
+        return system, right
 
     def preference(
         self, old: NDArray[np.complex128], new: NDArray[np.complex128]

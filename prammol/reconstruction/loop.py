@@ -109,6 +109,7 @@ def reconstruct(
     try:
         run = _Run(problem, plan, observer or Observer(), clock)
         state, history, reason = run.from_start() if resume is None else run.resumed(*resume)
+        problem = problem.calibrated(state.model.calibration)
         columns, density = _described(problem, plan, state)
     finally:
         problem.cluster.close()
@@ -130,6 +131,7 @@ def reconstruct(
         preset=plan.name,
         settings=plan.settings(),
         density=density,
+        calibration=state.model.calibration,
     )
 
 
@@ -160,7 +162,7 @@ def make_problem(
     return Problem(
         data=data,
         shard=shard,
-        factor=StructureFactor(shard.patches, epsilon, threads),
+        factor=StructureFactor(shard.patches, epsilon, threads, shard.amplitude),
         support=support,
         cluster=Cluster(potential, comm),
         seed=seed,
@@ -204,13 +206,14 @@ class _Run:
 
     def _reported(self, state: State, seconds: dict[str, float]) -> State:
         """Finish if this is the last iteration; record it and tell the observer."""
-        plan, history, problem = self._plan, self._history, self._problem
+        plan, history = self._plan, self._history
         selected = state.status.selected or not history
         idle = 0 if selected else iterations_without_selection(history) + 1
         stalled = is_stalled(plan, state, history)
         if reason_to_stop(plan, state, idle, stalled):
             state, more = self._applied(plan.finish, state)
             seconds = {**seconds, **more}
+        problem = self._problem
         record = record_of(problem, state, seconds, self._clock.lap())
         history.append({**record, "stalled": True} if stalled else record)
         require_finite(state, history[-1])
@@ -237,11 +240,13 @@ class _Run:
         seconds: dict[str, float] = {}
         for stage in stages:
             begin = time.perf_counter()
+            self._problem = self._problem.calibrated(state.model.calibration)
             state = stage(self._problem, state)
             name = name_of(type(stage))
             seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begin
             if observer is not None and stage is not stages[-1]:
                 observer.started(name, state)
+        self._problem = self._problem.calibrated(state.model.calibration)
         return replace(state, model=state.model.contiguous()), seconds
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from prammol.diffraction.calibration import Calibration
 from prammol.diffraction.debye_waller import thermal_structure_factor
 from prammol.diffraction.structure_factor import StructureFactor
 
@@ -35,6 +36,8 @@ class Model:
     bond_energy : float
         What one bond is worth as a log-likelihood where single atoms are hardly seen
         (:mod:`prammol.reconstruction.occupancy.bond_energy`).
+    calibration : Calibration, optional
+        Scales and geometry of the patches, where the counts contradict those of the file.
     """
 
     positions: NDArray[np.float64]
@@ -43,6 +46,7 @@ class Model:
     occupancies: NDArray[np.float64] = field(default_factory=_none)
     stiffness: float = float("inf")
     bond_energy: float = 1.0
+    calibration: Calibration | None = None
 
     def structure_factor(self, factor: StructureFactor) -> NDArray[np.complex128]:
         """Return Omega on the points of a transform, (m,), averaged over the motion."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prammol.core.parallel import Communicator
-from prammol.diffraction.dataset import Diffraction, Shard
+from prammol.diffraction.bragg_patch import BraggPatch
+from prammol.diffraction.calibration import Calibration
+from prammol.diffraction.dataset import Diffraction, Shard, local_shard
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.diffraction.support import Support
 from prammol.potentials.lammps import Cluster
@@ -34,6 +38,8 @@ class Problem:
     seed : int
         Seed of all random choices.
     comm : Communicator
+    calibration : Calibration, optional
+        With which shard and factor were made; that of the file if not given.
     """
 
     data: Diffraction
@@ -43,11 +49,32 @@ class Problem:
     cluster: Cluster
     seed: int
     comm: Communicator
+    calibration: Calibration | None = None
 
     @property
     def potential(self) -> Potential:
         """The interatomic potential."""
         return self.cluster.potential
+
+    def calibrated(self, calibration: Calibration | None) -> Problem:
+        """Return the problem with patches where a calibration has them, and its scales.
+
+        That of the file for None. The counts stay as they are, and so do the peaks of the data.
+        """
+        if calibration is self.calibration:
+            return self
+        calibration = calibration or Calibration.nominal(len(self.data.patches))
+        nominal = local_shard(self.data, self.comm)
+        index = [int(nominal.patch_index[k]) for k in first_points(nominal.patches)]
+        shard = replace(
+            nominal,
+            patches=[calibration.patch(p, k) for p, k in zip(nominal.patches, index, strict=True)],
+            amplitude=calibration.amplitudes(nominal.amplitude, nominal.patch_index),
+        )
+        factor = StructureFactor(
+            shard.patches, self.factor.epsilon, self.factor.threads, shard.amplitude
+        )
+        return replace(self, shard=shard, factor=factor, calibration=calibration)
 
     def rng(self, stage: str, iteration: int) -> np.random.Generator:
         """Return the random generator of a stage in an iteration.
@@ -56,3 +83,8 @@ class Problem:
         any number of ranks, and in a resumed run.
         """
         return np.random.default_rng([self.seed, crc32(stage.encode()), iteration])
+
+
+def first_points(patches: Sequence[BraggPatch]) -> NDArray[np.intp]:
+    """Return the number of the first point of each of some patches, one after the other."""
+    return np.cumsum([0, *(p.size for p in patches)])[:-1]

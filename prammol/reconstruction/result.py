@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from prammol.diffraction.calibration import Calibration
 from prammol.structure.atoms import Atoms
 
 
@@ -42,6 +43,8 @@ class Reconstruction:
     density : Atoms or None
         Sites of a warm crystal and the part of the time each is occupied, see
         :func:`prammol.reconstruction.uncertainty.mean_density.mean_density`.
+    calibration : Calibration or None
+        Scales and geometry of the patches where they differ from those of the file.
     """
 
     atoms: Atoms
@@ -57,6 +60,7 @@ class Reconstruction:
     settings: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     density: Atoms | None = None
+    calibration: Calibration | None = None
 
     @property
     def iterations(self) -> int:

@@ -49,8 +49,10 @@ def coarser(problem: Problem, rng: np.random.Generator | None = None) -> Problem
     if steps is None:
         return problem
     offset = _MIDDLE if rng is None else _three(rng.integers(_MOST, size=3))
-    part = _thinned_shard(problem.data, problem.shard, steps, offset)
-    factor = StructureFactor(part.patches, problem.factor.epsilon, problem.factor.threads)
+    part = _thinned_shard(problem, steps, offset)
+    factor = StructureFactor(
+        part.patches, problem.factor.epsilon, problem.factor.threads, part.amplitude
+    )
     return replace(problem, shard=part, factor=factor)
 
 
@@ -146,8 +148,9 @@ def thinned(
     return BraggPatch(origin, slab.step * np.array(steps)[:, None], shape), part
 
 
-def _thinned_shard(data: Diffraction, whole: Shard, steps: list[Steps], offset: Steps) -> Shard:
+def _thinned_shard(problem: Problem, steps: list[Steps], offset: Steps) -> Shard:
     """Return a rank's points that are left; a point keeps its number."""
+    data, whole, moved = problem.data, problem.shard, problem.calibration
     patches, points = [], [np.empty(0, dtype=int)]
     start = 0
     for slab in shard(data.patches, whole.comm):
@@ -155,7 +158,7 @@ def _thinned_shard(data: Diffraction, whole: Shard, steps: list[Steps], offset: 
         left, part = thinned(patch, steps[slab.patch_index], slab.start, planes, offset)
         numbers = np.arange(planes * patch.size // patch.shape[0])
         if left is not None:
-            patches.append(left)
+            patches.append(left if moved is None else moved.patch(left, slab.patch_index))
             points.append(start + numbers.reshape(planes, *patch.shape[1:])[part].ravel())
         start += len(numbers)
     kept = np.concatenate(points)
@@ -167,4 +170,5 @@ def _thinned_shard(data: Diffraction, whole: Shard, steps: list[Steps], offset: 
         counts=whole.counts[kept],
         valid=whole.valid[kept],
         background=None if whole.background is None else whole.background[kept],
+        amplitude=None if whole.amplitude is None else whole.amplitude[kept],
     )

@@ -13,6 +13,7 @@ from prammol.core.defaults import DYNAMICS
 from prammol.core.errors import DataError, InputError
 from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch, paper_patches
+from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.dataset import Background, Diffraction, background_arrays
 from prammol.diffraction.photon_flux import PAPER_WAVELENGTH, scale_from_flux
 from prammol.diffraction.structure_factor import StructureFactor
@@ -174,7 +175,14 @@ def draw_counts(
     }
     counts = _split(flat, patches)
     source = "simulated diffraction"
-    return Diffraction(patches, counts, meta=known, source=source, background=arrays)
+    return Diffraction(
+        patches,
+        counts,
+        meta=known,
+        source=source,
+        background=arrays,
+        geometry=GeometryUncertainty.none(),
+    )
 
 
 def require_apart(atoms: Atoms) -> None:

@@ -18,6 +18,7 @@ from prammol.cli.sigterm import Termination
 from prammol.core.errors import InputError, OutputExistsError
 from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.support import support_from_truth
 from prammol.io import read_reconstruction
 from prammol.io.checkpoint import (
@@ -245,6 +246,36 @@ def test_preset_default_resumed_is_the_unbroken_run(tmp_path):
     np.testing.assert_array_equal(resumed.atoms.positions, unbroken.atoms.positions)
     np.testing.assert_array_equal(resumed.atoms.columns["energy"], unbroken.atoms.columns["energy"])
     assert (resumed.scale, resumed.reason) == (unbroken.scale, unbroken.reason)
+
+
+def test_a_run_with_scales_and_offsets_resumed_is_the_unbroken_run(tmp_path):
+    """Scales, offsets and rotations are part of the state."""
+    truth = make_crystal("bulk", atoms=300, seed=6)
+    nominal, counts = paper_patches(22), []
+    for k, (patch, size) in enumerate(zip(nominal, (1.0, 0.7, 1.6), strict=True)):
+        there = patch.moved(np.eye(3), 0.004 * np.roll([1.0, -1.0, 0.5], k))
+        one = simulate(truth, flux=size * 2e18, seed=k, patches=[there, *nominal[:k]])
+        counts.append(one.counts[0])
+    data = Diffraction(nominal, counts, meta={"element": "Al"})
+    support = support_from_truth(truth)
+
+    class Keeps(Observer):
+        def iterated(self, state, history):
+            path = tmp_path / f"{state.status.iteration}.h5"
+            write_checkpoint(path, Checkpoint(state, history, {}))
+
+    unbroken = reconstruct(data, support, seed=1, observer=Keeps())
+    assert unbroken.iterations >= 1
+    saved = read_checkpoint(tmp_path / "0.h5")
+    assert saved.state.model.calibration is not None
+    resumed = reconstruct(data, support, seed=1, resume=(saved.state, saved.history))
+    np.testing.assert_array_equal(resumed.atoms.positions, unbroken.atoms.positions)
+    for name in ("amplitude", "offset", "rotation"):
+        found, expected = (getattr(r.calibration, name) for r in (resumed, unbroken))
+        np.testing.assert_array_equal(found, expected)
+    assert (resumed.scale, resumed.reason) == (unbroken.scale, unbroken.reason)
+    np.testing.assert_allclose(unbroken.calibration.amplitude**2 / [1.0, 0.7, 1.6], 1.0, rtol=0.1)
+    assert unbroken.converged
 
 
 @pytest.mark.parametrize(

@@ -161,3 +161,21 @@ def test_threads_change_nothing(atoms):
     one = StructureFactor(patches, 1e-12).forward(x, w)
     two = StructureFactor(patches, 1e-12, threads=2).forward(x, w)
     assert_allclose(two, one, atol=1e-11)
+
+
+def test_transform_and_adjoint_have_the_amplitude_of_each_point(atoms, rng):
+    """Against direct sums, and each other: <F w, v> = <w, F* v>, with moments and at x, 2 x."""
+    x, w = atoms
+    patches = [GRIDS["even cube"], GRIDS["sheared"]]
+    own = rng.uniform(0.3, 1.8, sum(p.size for p in patches))
+    factor = StructureFactor(patches, 1e-12, amplitude=own)
+    omega = np.concatenate([written_out(p, x, w) for p in patches])
+    assert_allclose(factor.forward(x, w), own * omega, atol=1e-9)
+    assert_allclose(factor.with_accuracy(1e-10).forward(x, w), own * omega, atol=1e-7)
+    assert_allclose(factor.of_one_atom, own**2)
+    v = rng.normal(size=(factor.size, 2)) @ [1.0, 1j]
+    assert_allclose(np.vdot(factor.forward(x, w), v), w @ factor.adjoint(v, x), rtol=1e-9)
+    wave = np.exp(1j * x @ factor.q.T)
+    assert_allclose(factor.adjoint(v, x), wave @ (own * v), rtol=1e-8)
+    moments = np.stack([wave @ (own * v * factor.q[:, a]) for a in range(3)], axis=1)
+    assert_allclose(factor.adjoint_moments(v, x), moments, rtol=1e-7, atol=1e-8)

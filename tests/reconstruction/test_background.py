@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from prammol.diffraction.bragg_patch import cubic_patch, paper_patches
-from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.support import support_from_truth
 from prammol.evaluation.metrics import evaluate
 from prammol.reconstruction.loop import reconstruct
@@ -33,7 +34,7 @@ def test_every_atom_in_spite_of_background_gaps_and_patches_of_different_size(cr
     valid[0][16:17] = False
     valid[1][10:12, 10:12, 10:12] = False
     counts = [np.where(v, c, 7e7) for c, v in zip(data.counts, valid, strict=True)]
-    data = Diffraction(patches, counts, valid, data.meta, background=background)
+    data = replace(data, counts=counts, valid=valid, background=background)
     result = reconstruct(data, support_from_truth(crystal, 5.0), seed=1)
     metrics = evaluate(result.atoms, crystal, with_resolution=False)
     assert (metrics.n_missing, metrics.n_extra) == (0, 0)
@@ -44,7 +45,7 @@ def test_every_atom_in_spite_of_background_gaps_and_patches_of_different_size(cr
 
 def test_a_background_that_is_not_declared_is_not_called_converged(crystal):
     data = simulate(crystal, 1e19, 1, paper_patches(24), background=5.0)
-    undeclared = Diffraction(data.patches, data.counts, meta=data.meta)
+    undeclared = replace(data, background=())
     support = support_from_truth(crystal, 5.0)
     result = reconstruct(undeclared, support, seed=1, settings={"max_iterations": 1})
     assert not result.converged

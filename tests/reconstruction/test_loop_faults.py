@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import h5py
 import numpy as np
@@ -13,7 +13,6 @@ from states import altered
 
 from prammol.cli.commands.reconstruct import NOT_CONVERGED
 from prammol.core.errors import DataError, SimulationError
-from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.support import support_from_truth
 from prammol.reconstruction.loop import reconstruct
 from prammol.reconstruction.observer import Observer
@@ -29,7 +28,7 @@ def ball_counts():
 def changed(ball_counts, patch, change):
     """The same with other counts in one patch."""
     counts = [change(c) if k == patch else c for k, c in enumerate(ball_counts.counts)]
-    return Diffraction(ball_counts.patches, counts, meta=ball_counts.meta, source="d.h5")
+    return replace(ball_counts, counts=counts, source="d.h5")
 
 
 def test_counts_that_are_not_whole_are_warned_of(prammol, small, tmp_path):

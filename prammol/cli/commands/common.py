@@ -29,6 +29,18 @@ def positive(text: str) -> float:
     return value
 
 
+def not_negative(text: str) -> float:
+    """Convert the text of a finite number, at least zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        msg = f"{text!r} isn't a number of at least 0"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
 def count(text: str) -> int:
     """Convert the text of a whole number, at least 1."""
     if not text.isdigit() or int(text) < 1:

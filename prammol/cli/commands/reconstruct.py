@@ -19,6 +19,7 @@ frame each, the first ones for the stages of the start."""
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -29,17 +30,19 @@ from prammol.cli.commands.common import (
     add_potential,
     command_line,
     count,
+    not_negative,
     on_root,
     potential_of,
     require_element,
     seed,
 )
-from prammol.core.defaults import RECONSTRUCTION
+from prammol.core.defaults import GEOMETRY, RECONSTRUCTION
 
 if TYPE_CHECKING:
     from prammol.cli.commands.checkpointing import Checkpointing
     from prammol.cli.commands.trajectory_writer import Trajectory
     from prammol.core.parallel import Communicator
+    from prammol.diffraction.calibration import GeometryUncertainty
     from prammol.diffraction.dataset import Diffraction
     from prammol.diffraction.support import Support
     from prammol.io.checkpoint import Checkpoint
@@ -98,6 +101,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--trajectory",
         metavar="FILE",
         help="extended XYZ file to write as the run goes, one frame per iteration",
+    )
+    geometry = parser.add_argument_group(
+        "geometry of the patches",
+        "How well the scattering vectors of each patch are known. Offsets and rotations within "
+        "that are fitted, and the error bars contain them. 0 means exactly.",
+    )
+    geometry.add_argument(
+        "--offset-uncertainty",
+        type=not_negative,
+        metavar="Q",
+        help="standard deviation of the offset of a patch along each axis [1/Å] [that of the "
+        f"file, else {GEOMETRY['offset']}]",
+    )
+    geometry.add_argument(
+        "--rotation-uncertainty",
+        type=not_negative,
+        metavar="DEG",
+        help="standard deviation of its rotation about each axis [degrees] [that of the file, "
+        f"else {math.degrees(GEOMETRY['rotation']):.2g}]",
     )
     parser.add_argument("--threads", type=count, default=1, help="threads of each process [1]")
     add_potential(parser)
@@ -202,6 +224,7 @@ def _inputs(
         # What an interrupted run left of its progress is no result to protect.
         require_absent(path, may_replace or kind in {"jsonl", "checkpoint"})
     data = read_diffraction(options.diffraction)
+    data = replace(data, geometry=_geometry(options, data.geometry))
     data.require_three_dimensions()
     support = read_support(options.support)
     element = data.meta.get("element")
@@ -212,6 +235,17 @@ def _inputs(
     if saved is not None:
         saved = require_own(outputs["checkpoint"], saved, own, options.force)
     return data, support, potential, saved or fresh(own, options.force)
+
+
+def _geometry(options: argparse.Namespace, known: GeometryUncertainty) -> GeometryUncertainty:
+    """Return how well the geometry is known: by the options, else by the file."""
+    from prammol.diffraction.calibration import GeometryUncertainty
+
+    offset, rotation = options.offset_uncertainty, options.rotation_uncertainty
+    return GeometryUncertainty(
+        known.offset if offset is None else offset,
+        known.rotation if rotation is None else math.radians(rotation),
+    )
 
 
 def _trajectory(
@@ -311,15 +345,26 @@ def _write(
 
 
 def _report(outputs: dict[str, Path], result: Reconstruction, peak_mib: float) -> None:
+    import numpy as np
+
     from prammol.cli.progress import print_table
 
     last = result.history[-1] if result.history else {}
+    calibration = result.calibration
+    fitted = {}
+    if calibration is not None:
+        fitted["scales"] = ", ".join(f"{c:.4g}" for c in calibration.amplitude) + " of C"
+        offset = np.linalg.norm(calibration.offset, axis=1)
+        angle = np.degrees(np.linalg.norm(calibration.rotation, axis=1))
+        fitted["offsets"] = ", ".join(f"{d:.2g}" for d in offset) + " 1/Å"
+        fitted["rotations"] = ", ".join(f"{a:.2g}" for a in angle) + " degrees"
     print_table(
         {
             "atoms": len(result.atoms),
             "C": f"{result.scale:.6g} sqrt(photons)",
             "log-likelihood": f"{last.get('log_likelihood', float('nan')):.8g}",
             "energy": f"{last.get('energy_per_atom', float('nan')):.4f} eV per atom",
+            **fitted,
             "iterations": f"{result.iterations} (ended: {result.reason})",
             "time": f"{result.wall_s:.1f} s, {result.core_s:.1f} core-seconds",
             "memory": f"at most {peak_mib:.0f} MiB per rank",

@@ -331,6 +331,8 @@ def overlaps(
     n = len(sites)
     i, j = cKDTree(sites).query_pairs(reach, output_type="ndarray").T
     apart = np.concatenate([np.zeros((1, 3)), sites[i] - sites[j]])
+    if factor.amplitude is not None:
+        sharpness = sharpness * factor.amplitude  # the adjoint has the other one
     values = comm.allreduce(factor.adjoint(sharpness + 0j, apart).real.copy())
     values /= values[0]
     own = np.arange(n)

@@ -16,7 +16,12 @@ def curvature_of_data(problem: Problem, scale: float) -> float:
     """
     shard = problem.shard
     square = np.sum(problem.factor.q**2, axis=1)
-    return 2.0 / 3.0 * scale**2 * problem.comm.sum(float(shard.valid @ square))
+    return (
+        2.0
+        / 3.0
+        * scale**2
+        * problem.comm.sum(float(shard.valid @ (square * problem.factor.of_one_atom)))
+    )
 
 
 def curvature_of_energy(

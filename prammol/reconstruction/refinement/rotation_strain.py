@@ -28,13 +28,14 @@ LINEAR_MAPS = np.eye(9).reshape(9, 3, 3)
 # chosen: ten times what noise gives; same atoms from 15 to 60 (600 atoms at 1e18)
 _SIGNIFICANT = 30.0
 # While atoms are missing any map gains a little; one that doesn't explain this part of the
-# misfit would only take the atoms off the minimum of the energy.
+# misfit beyond noise would only take the atoms off the minimum of the energy.
 # chosen: vacancy crystal, 1e20; without it 67 instead of 46 s; same atoms from 0.025 to 0.1 (600
 # atoms at 1e18)
 _WORTHWHILE = 0.05
 _LARGEST_STRAIN = 0.1  # derived: physics, no crystal bears a tenth
 # derived: double precision
 _SMALLEST_STRAIN = 1e-12  # less is rounding
+_DONE = 1e-3  # derived: far below a log-likelihood ratio that counts
 _TURNS = 3  # chosen: 600 atoms at 1e18; same atoms from 2 to 6
 _HALVINGS = 4  # chosen: 600 atoms at 1e18; same atoms from 2 to 8
 
@@ -70,19 +71,46 @@ def align_strained(
         Misfit there.
     """
     turned = _align(misfit, _Pose(misfit, x), ROTATIONS, _TURNS)
-    arm = x - x.mean(axis=0)
-    if np.linalg.matrix_rank(arm) < arm.shape[1]:
+    even = even_map(x, data)
+    if even is None:
         return turned.x, turned.value
-    even = np.linalg.lstsq(arm, data - data.mean(axis=0), rcond=None)[0]
     start = turned
-    strain = np.abs(np.linalg.svd(even, compute_uv=False) - 1.0).max()
-    if _SMALLEST_STRAIN < strain < _LARGEST_STRAIN:
+    if is_plausible(even):
+        arm = x - x.mean(axis=0)
         other = _Pose(misfit, x.mean(axis=0) + arm @ even)
         start = min(turned, other, key=lambda pose: pose.value)
-    least = max(_SIGNIFICANT, _WORTHWHILE * turned.value)
+    least = least_gain_of_strain(turned.beyond_noise)
     strained = _align(misfit, start, LINEAR_MAPS, steps, least)
-    best = strained if strained.value < turned.value - least else turned
-    return best.x, best.value
+    if strained.value >= turned.value - least:
+        return turned.x, turned.value
+    # Taken: to its end, or what is left would be outside of the error bars.
+    strained = _align(misfit, strained, LINEAR_MAPS, steps)
+    return strained.x, strained.value
+
+
+def even_map(x: NDArray[np.float64], data: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return the linear map that takes positions nearest to others, (3, 3); None if undetermined.
+
+    Parameters
+    ----------
+    x, data : (n, 3) ndarray
+        The same atoms in two places [Å].
+    """
+    arm = x - x.mean(axis=0)
+    if np.linalg.matrix_rank(arm) < arm.shape[1]:
+        return None
+    return np.asarray(np.linalg.lstsq(arm, data - data.mean(axis=0), rcond=None)[0])
+
+
+def is_plausible(even: NDArray[np.float64]) -> bool:
+    """Tell whether a map, (3, 3), strains a crystal by more than rounding and less than a tenth."""
+    strain = np.abs(np.linalg.svd(even, compute_uv=False) - 1.0).max()
+    return bool(_SMALLEST_STRAIN < strain < _LARGEST_STRAIN)
+
+
+def least_gain_of_strain(over: float) -> float:
+    """Return by how much strain must lower a misfit to be taken, from what it has beyond noise."""
+    return max(_SIGNIFICANT, _WORTHWHILE * over)
 
 
 class _Pose:
@@ -97,6 +125,12 @@ class _Pose:
         self.x, self._factor = x, misfit.factor
         self.omega = misfit.factor.forward(x)
         self.value, self.scale, _ = misfit.field(self.omega, scale)
+        self._misfit = misfit
+
+    @property
+    def beyond_noise(self) -> float:
+        """Part of the misfit that noise doesn't explain."""
+        return self._misfit.beyond_noise(self.omega, self.scale)
 
     @cached_property
     def moments(self) -> NDArray[np.float64]:
@@ -117,7 +151,7 @@ def _align(
     pose: _Pose,
     generators: NDArray[np.float64],
     steps: int,
-    least: float = 1e-3,  # derived: far below a log-likelihood ratio that counts
+    least: float = _DONE,
 ) -> _Pose:
     """Gauss-Newton on the coefficients of the generators, (k, 3, 3), and the scale.
 

@@ -167,4 +167,5 @@ class ThermalModel:
             epsilon,
             base.threads,
             occupancies,
+            base.amplitude,
         )

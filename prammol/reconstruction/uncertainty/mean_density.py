@@ -64,7 +64,9 @@ def mean_density(problem: Problem, model: Model, iteration: int) -> Atoms | None
     alone = np.concatenate([model.occupancies, np.zeros(len(vacant))])
     base = problem.factor
     length = float(np.linalg.norm(problem.data.peaks(), axis=1).mean())
-    factor = ThermalStructureFactor(base.patches, motion, length, _OCCUPANCY_ACCURACY, base.threads)
+    factor = ThermalStructureFactor(
+        base.patches, motion, length, _OCCUPANCY_ACCURACY, base.threads, amplitude=base.amplitude
+    )
     rng = problem.rng("mean density", iteration)
     points = hold_out_blocks(problem.data, shard, equivalent_diameter(x), _HELD_OUT, rng)
     fitted = PoissonMisfit(shard, factor, points.fitted)

@@ -44,7 +44,7 @@ def error_bars(problem: Problem, model: Model, iteration: int) -> dict[str, NDAr
         atom exists.
     """
     misfit = misfit_of(problem, model)
-    sure = position_uncertainty(problem, model, iteration, misfit.weight)
+    sure = position_uncertainty(problem, model, iteration, misfit)
     doubt = site_probabilities(problem, model, iteration, misfit)
     spread = spread_of_sets(problem, model, iteration, doubt)
     return {

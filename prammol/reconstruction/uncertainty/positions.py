@@ -11,8 +11,8 @@ as the forces on atoms with equally many neighbours beyond what the misfit's slo
 at least as large as an energy has that is right.
 
 Where the data left the object at the minimum of the energy, k is infinite: only what no
-energy determines is uncertain, the orientation and, where the data asked for it, the even
-strain.
+energy determines is uncertain, the orientation and, where the data asked for it or offsets of the
+patches compete with it, the even strain.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.potentials.lammps import Cluster
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.refinement.calibration_fit import CalibratedPose
 from prammol.reconstruction.refinement.curvature import curvature_of_energy
 from prammol.reconstruction.refinement.rotation_strain import LINEAR_MAPS, ROTATIONS
 from prammol.structure.surface import equivalent_diameter, mean_of_class, neighbour_classes
@@ -69,7 +70,7 @@ def position_uncertainty(
     problem: Problem,
     model: Model,
     iteration: int,
-    weight: NDArray[np.float64] | None = None,
+    misfit: PoissonMisfit | None = None,
     probes: int = 2,  # chosen: 8777 atoms; 2 against 4 of each kind, the same test passes
 ) -> Uncertainty:
     """Return how uncertain the positions of a finished object are.
@@ -80,22 +81,28 @@ def position_uncertainty(
     model : Model
     iteration : int
         Of the loop, for the random draws.
-    weight : (m,) ndarray, optional
-        Weight of each point, less than 1 where the model's own error rules; for what the
-        data alone say, and where k is infinite.
+    misfit : PoissonMisfit, optional
+        Its weights are less than 1 where the model's own error rules; for what the data alone
+        say, and where k is infinite.
     probes : int
         Random slopes of either kind from which the variances are estimated; they are averaged
         over atoms with equally many neighbours.
     """
     base = problem.factor
     factor = base.with_accuracy(_EPSILON)
+    weight = None if misfit is None else misfit.weight
     fisher = _fisher(problem, model, factor, weight)
     blocks = fisher.blocks()
     inverse = np.linalg.inv(blocks + _REGULAR * np.trace(blocks.mean(axis=0)) * np.eye(3))
     of_data = np.sqrt(np.trace(inverse, axis1=1, axis2=2) / 3)
+    whole = _of_the_whole(problem, fisher, model, misfit)
     if np.isinf(model.stiffness):
-        return Uncertainty(_of_the_whole(problem, fisher), of_data)
-    return Uncertainty(_moved(problem, model, iteration, factor, probes), of_data)
+        return Uncertainty(whole, of_data)
+    moved = _moved(problem, model, iteration, factor, probes)
+    if not problem.data.geometry.known:
+        # Atoms free to move follow a wrong geometry as an even map of the whole does.
+        moved = np.hypot(moved, whole)
+    return Uncertainty(moved, of_data)
 
 
 def _fisher(
@@ -185,14 +192,25 @@ class _Bonds:
         return out
 
 
-def _of_the_whole(problem: Problem, fisher: Fisher) -> NDArray[np.float64]:
-    """Return the standard deviations where only an even map is free, (n, 3) [Å]."""
+def _of_the_whole(
+    problem: Problem, fisher: Fisher, model: Model, misfit: PoissonMisfit | None
+) -> NDArray[np.float64]:
+    """Return the standard deviations where only an even map is free, (n, 3) [Å].
+
+    And scales and geometry of the patches, as far as they are uncertain.
+    """
     x = fisher.x
     _, forces = problem.cluster.energy_forces(x)
     at_rest = np.abs(forces).max(initial=0.0) < _AT_REST
-    generators = ROTATIONS if at_rest else LINEAR_MAPS
+    known = problem.data.geometry.known
+    generators = ROTATIONS if known and at_rest and np.isinf(model.stiffness) else LINEAR_MAPS
     shifts = np.einsum("axy,jy->ajx", generators, x - x.mean(axis=0))
-    covariance = fisher.of_maps(generators)
+    fitted = problem.calibration
+    if known and (fitted is None or fitted.is_nominal):
+        covariance = fisher.of_maps(generators)
+    else:
+        pose = CalibratedPose(problem, x, misfit)
+        covariance = pose.covariance(generators)[-len(generators) :, -len(generators) :]
     variance = np.einsum("ajx,ab,bjx->jx", shifts, covariance, shifts)
     return np.sqrt(np.maximum(variance, 0.0))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from small_crystal import ball_and_misfit
+from small_crystal import ball_and_misfit, make_problem, relaxed_ball, simulate
 
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.refinement.rotation_strain import align_strained
 
 
@@ -47,3 +48,17 @@ def test_no_strain_is_fitted_to_noise():
     assert np.abs(turn @ turn.T - np.eye(3)).max() < 1e-12
     assert np.abs(arm @ turn - (found - found.mean(axis=0))).max() < 1e-10
     assert value <= misfit(x).value
+
+
+@pytest.mark.parametrize("size", [1.0005, 1.003])
+def test_strain_is_fitted_to_its_end(size):
+    """Not only until a step is worth less than the threshold: what is left would be an error."""
+    x = relaxed_ball(8.5)
+    data = simulate(size * x, points=20)
+    problem = make_problem(data, x=x)
+    misfit = PoissonMisfit(problem.shard, problem.factor)
+    found, value = align_strained(misfit, x, x)
+    _, best = align_strained(misfit, found, found)
+    assert value - best < 0.1
+    error = found - found.mean(axis=0) - size * (x - x.mean(axis=0))
+    assert np.abs(error).max() < 3e-3

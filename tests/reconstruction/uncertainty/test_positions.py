@@ -7,6 +7,7 @@ import pytest
 from small_crystal import make_problem, relaxed_ball, simulate
 
 from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.likelihood.fisher_information import Fisher
@@ -112,7 +113,8 @@ def with_unknown_waves(x, seed, size=0.7, points=16):
         wave = rng.normal(0.0, size, (2, *[points // 2] * 3)).repeat(2, 1).repeat(2, 2).repeat(2, 3)
         omega = direct_structure_factor(patch.q(), x).reshape(patch.shape) + wave[0] + 1j * wave[1]
         counts.append(rng.poisson(SCALE**2 * np.abs(omega) ** 2).astype(float))
-    return Diffraction(patches, counts, meta={"element": "Al", "scale": SCALE})
+    known = GeometryUncertainty.none()
+    return Diffraction(patches, counts, meta={"element": "Al", "scale": SCALE}, geometry=known)
 
 
 @pytest.mark.parametrize("stiffness", [3000.0, 30_000.0])

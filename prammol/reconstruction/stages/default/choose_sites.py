@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.diffraction.structure_factor import StructureFactor
+from prammol.diffraction.calibration import Calibration
+from prammol.diffraction.structure_factor import StructureFactor, squared
 from prammol.likelihood.quasi_likelihood import PoissonMisfit, peak_window
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
@@ -26,6 +27,9 @@ from prammol.reconstruction.setting_kinds import (
 from prammol.reconstruction.stages.default.phase_patches import SiteGuesses
 from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import coarser
+
+# chosen: rough objects of crystals with one scale are alike to 1 %; not varied
+_ALIKE = 0.03
 
 
 @dataclass(frozen=True)
@@ -83,10 +87,11 @@ class ChooseSites(Checked):
         guesses = state.given(SiteGuesses)
         assert guesses is not None
         positions = guesses.positions
-        problem = coarser(problem)
+        first = positions[guesses.occupancies[0] > self.threshold]
+        calibration = rough_scales(problem, first)
+        problem = coarser(problem.calibrated(calibration))
         factor = problem.factor.with_accuracy(self.epsilon)
         starts = list(guesses.occupancies)
-        first = positions[starts[0] > self.threshold]
         scale = PoissonMisfit(problem.shard, factor, floor=self.floor)(first).scale
         incoherent = scale**2 * len(first)
         misfit = PoissonMisfit(problem.shard, factor, floor=self.floor, incoherent=incoherent)
@@ -105,7 +110,8 @@ class ChooseSites(Checked):
                 sets.append(taken)
         results = [misfit(positions[taken]) for taken in sets]
         best = int(np.argmin([result.value for result in results]))
-        return replace(state, model=Model(positions[sets[best]], results[best].scale))
+        model = Model(positions[sets[best]], results[best].scale, calibration=calibration)
+        return replace(state, model=model)
 
     def _under_windows(
         self,
@@ -125,3 +131,31 @@ class ChooseSites(Checked):
             free = start < self.inside
             weights = fit_occupancies(misfit, sites, weights, free, self.iterations, 1e-4)
         return weights > self.threshold
+
+
+def rough_scales(problem: Problem, atoms: NDArray[np.float64]) -> Calibration | None:
+    """Return the scales of the patches by their photons, None where they are alike.
+
+    All patches see one shape, so that what a rough object lacks is missing in all alike.
+
+    Parameters
+    ----------
+    problem : Problem
+    atoms : (n, 3) ndarray
+        A first guess at the object [Å].
+    """
+    shard, patches = problem.shard, len(problem.data.patches)
+    power = squared(problem.factor.forward(atoms)) * shard.valid
+    sums = np.array(
+        [
+            np.bincount(shard.patch_index, weights=values, minlength=patches)
+            for values in (shard.signal, power)
+        ]
+    )
+    photons, expected = problem.comm.allreduce(sums)
+    amplitude = np.sqrt(photons / np.maximum(expected, 1e-300))
+    amplitude /= amplitude[0]
+    if np.ptp(amplitude) < _ALIKE * amplitude.mean():
+        return problem.calibration
+    nominal = Calibration.nominal(patches)
+    return Calibration(amplitude, nominal.offset, nominal.rotation)

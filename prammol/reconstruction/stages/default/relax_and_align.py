@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.occupancy.candidate_sites import LEAST_GAIN
 from prammol.reconstruction.problem import Problem
-from prammol.reconstruction.refinement.rotation_strain import align_strained
+from prammol.reconstruction.refinement.calibration_fit import align_calibrated
 from prammol.reconstruction.refinement.score_test import misplaced
 from prammol.reconstruction.setting_kinds import Checked, NonNegative, Positive, Whole
 from prammol.reconstruction.state import State
@@ -58,58 +58,69 @@ class RelaxAndAlign(Checked):
     moves: Whole = 3  # chosen: 600 atoms at 1e18; same atoms from 2 to 6
 
     def __call__(self, problem: Problem, state: State) -> State:
-        """Return the state with refined positions and scale."""
+        """Return the state with refined positions, calibration and scale."""
         omega = problem.factor.forward(state.positions)
         value, _, _ = PoissonMisfit(problem.shard, problem.factor).field(omega)
         # Moved before anything is relaxed: that is done once then.
-        refined = self._judged(problem, state, omega)
-        found = self._with_atoms_moved(problem, refined, value)
-        refined, value = found or self._relaxed(problem, refined)
+        refined = _Refined(problem, self._judged(problem, state, omega), value)
+        found = self._with_atoms_moved(refined)
+        refined = found or self._relaxed(refined)
         for _ in range(self.moves - (found is not None)):
-            found = self._with_atoms_moved(problem, refined, value)
+            found = self._with_atoms_moved(refined)
             if found is None:
                 break
-            refined, value = found
+            refined = found
         # The last tenths of a picometre are worth their time only when no atom moves any more.
-        if self.force_tolerance < self.rough_tolerance and not _far_off(refined, _AN_ATOM):
-            refined, _ = self._relaxed_to(problem, refined, self.force_tolerance)
-        return refined
+        if self.force_tolerance < self.rough_tolerance and not _far_off(refined.state, _AN_ATOM):
+            refined = self._relaxed_to(refined, self.force_tolerance)
+        return refined.state
 
-    def _with_atoms_moved(
-        self, problem: Problem, state: State, value: float
-    ) -> tuple[State, float] | None:
-        """Return state and misfit with single atoms moved, or None if that isn't better."""
+    def _with_atoms_moved(self, refined: _Refined) -> _Refined | None:
+        """Return what is better with single atoms moved, or None if nothing is."""
+        problem, state = refined.problem, refined.state
         if self.moves == 0 or _far_off(state, _AN_ATOM):
             return None
         shift = misplaced(problem, state.positions)
         if not shift.any():
             return None
         to = state.positions + _short(problem, shift)
-        moved, lower = self._relaxed(problem, state.moved(to))
-        return (moved, lower) if lower <= value - LEAST_GAIN else None
+        moved = self._relaxed(replace(refined, state=state.moved(to)))
+        return moved if moved.value <= refined.value - LEAST_GAIN else None
 
-    def _relaxed(self, problem: Problem, state: State) -> tuple[State, float]:
-        """Relax atoms as tightly as is worth it, and judge; also return the misfit."""
-        changing = state.status.selected or state.status.iteration == 0
-        if _far_off(state, self.many) and changing:
+    def _relaxed(self, refined: _Refined) -> _Refined:
+        """Relax atoms as tightly as is worth it, and judge."""
+        status = refined.state.status
+        changing = status.selected or status.iteration == 0
+        if _far_off(refined.state, self.many) and changing:
             coarse = max(self.coarse_tolerance, self.force_tolerance)
-            state, value = self._relaxed_to(problem, state, coarse)
-            if _far_off(state, self.many):
-                return state, value
-        return self._relaxed_to(problem, state, max(self.rough_tolerance, self.force_tolerance))
+            refined = self._relaxed_to(refined, coarse)
+            if _far_off(refined.state, self.many):
+                return refined
+        return self._relaxed_to(refined, max(self.rough_tolerance, self.force_tolerance))
 
-    def _relaxed_to(self, problem: Problem, state: State, tolerance: float) -> tuple[State, float]:
-        """Relax atoms, turn and strain them as the data want, and judge; also return the misfit."""
-        misfit = PoissonMisfit(problem.shard, problem.factor)
+    def _relaxed_to(self, refined: _Refined, tolerance: float) -> _Refined:
+        """Relax atoms, lay them on the counts as these want, and judge."""
+        problem, state = refined.problem, refined.state
         y, _, _ = problem.cluster.relax(state.positions, force_tolerance=tolerance)
-        x, value = align_strained(misfit, y, state.positions)
-        omega = problem.factor.forward(x)
-        return self._judged(problem, state.moved(x), omega), value
+        laid = align_calibrated(problem, y, state.positions)
+        omega = laid.problem.factor.forward(laid.positions)
+        model = replace(state.model, positions=laid.positions, calibration=laid.calibration)
+        state = self._judged(laid.problem, replace(state, model=model), omega)
+        return _Refined(laid.problem, state, laid.value)
 
     def _judged(self, problem: Problem, state: State, omega: NDArray[np.complex128]) -> State:
         """Return the state with the Poisson scale, and whether it explains the data."""
         model, verdict = judge(problem, state.model, omega, self.significance)
         return replace(state, model=model, verdict=verdict)
+
+
+@dataclass(frozen=True)
+class _Refined:
+    """A state, the problem with its calibration, and the misfit."""
+
+    problem: Problem
+    state: State
+    value: float
 
 
 def _far_off(state: State, atoms: float) -> bool:

@@ -51,15 +51,24 @@ class GridLikelihood:
         kept = slice(None) if where is None else where
         self._comm = problem.comm
         self._wave_of = PlaneWaves(problem.shard.patches, where)
+        # In units of what one atom scatters, as the waves are.
+        self._own = problem.factor.amplitude
+        own: NDArray[np.float64] | float = 1.0
         self._field = omega[kept].copy()
+        if self._own is not None:
+            self._own = self._own[kept]
+            self._field /= self._own
+            own = self._own**2
         self._start = _square(self._field.astype(np.complex64))
         self._counts = (votes[kept] * problem.shard.counts[kept]).astype(np.float32)
-        self._weight = (scale**2 * votes[kept]).astype(np.float32)
+        self._weight = (scale**2 * votes[kept] * own).astype(np.float32)
         # in units of C^2, as the squares
         self._background: NDArray[np.float32] | None = None
         level = self._start
         if problem.shard.background is not None:
-            self._background = (problem.shard.background[kept] / scale**2).astype(np.float32)
+            self._background = (problem.shard.background[kept] / (scale**2 * own)).astype(
+                np.float32
+            )
             level = level + self._background
         self._inverse = 1 / np.maximum(level, np.float32(1e-12))
         self._atoms = (leave, enter)
@@ -71,6 +80,10 @@ class GridLikelihood:
 
         On all points of the rank, or of a sample on its own.
         """
+        field = self._moved_to(here)
+        return field if self._own is None else field * self._own
+
+    def _moved_to(self, here: Cell) -> NDArray[np.complex128]:
         for axis in (0, 1):
             for sign, wave in self._steps(axis, self._here[axis], here[axis]):
                 self._field += sign * wave
@@ -79,7 +92,7 @@ class GridLikelihood:
 
     def gains(self, here: Cell, cells: Sequence[Cell]) -> list[float]:
         """Return the log-likelihood of cells next to `here`, less that of the start."""
-        base = self.field(here)
+        base = self._moved_to(here)
         steps = [
             [s for axis in (0, 1) for s in self._steps(axis, here[axis], cell[axis])]
             for cell in cells

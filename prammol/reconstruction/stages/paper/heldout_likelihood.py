@@ -30,7 +30,8 @@ class HeldOutPoints:
     @property
     def photons_per_atom(self) -> float:
         """What one atom alone scatters into them."""
-        return self.scale**2 * self.number
+        own = np.sum(self.points * self.problem.factor.of_one_atom)
+        return self.scale**2 * self._comm.sum(float(own))
 
     def gain(self, before: NDArray[np.complex128], after: NDArray[np.complex128]) -> float:
         """Return by how much their log-likelihood (Eq. 6) is larger with another object.
@@ -67,11 +68,11 @@ class HeldOutPoints:
         """
         background = self._shard.background_at(slice(None))
         expected = expected_counts(omega, self.scale, background)
-        power = squared(omega)
+        power, own = squared(omega), self.problem.factor.of_one_atom
         # |Omega + e|^2 - |Omega|^2 is 1 + 2 |Omega| cos: its size times the derivative of l, and
         # for the second order a constant.
         matters = self.scale**2 * (
-            1.0 + 2.0 * np.sqrt(power) * np.abs(self._shard.counts / expected - 1.0)
+            own + 2.0 * np.sqrt(power * own) * np.abs(self._shard.counts / expected - 1.0)
         )
         matters[~self.points] = 0.0
         mean = self._comm.sum(float(matters.sum())) / max(self.number, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -21,7 +22,7 @@ def data():
     whole = simulate(relaxed_ball(6.0), points=12)
     valid = [np.ones(c.shape, dtype=bool) for c in whole.counts]
     valid[0][:4] = False
-    return Diffraction(whole.patches, whole.counts, valid, whole.meta)
+    return replace(whole, valid=valid)
 
 
 @pytest.fixture(params=[WIDE, NARROW], ids=["wide", "narrow"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_crystal import Rank, box, make_problem, relaxed_ball, simulate
@@ -9,7 +11,7 @@ from states import state_of
 
 from prammol.core.errors import InputError
 from prammol.core.parallel import Communicator
-from prammol.diffraction.dataset import Diffraction, local_shard
+from prammol.diffraction.dataset import local_shard
 from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.reconstruction.stages.paper.fit_positions import (
     FitPositions,
@@ -107,7 +109,7 @@ def test_the_gradient_is_that_of_finite_differences(data, rng):
 def test_masked_points_have_no_weight_in_the_fit(data):
     x = relaxed_ball(6.0)
     spoilt = [np.where(v, c, 1e7) for c, v in zip(data.counts, data.valid, strict=True)]
-    other = Diffraction(data.patches, spoilt, data.valid)
+    other = replace(data, counts=spoilt)
     start = state_of(x + 0.05 * np.sin(7 * x), 1.7)
     results = [FitPositions(0.05, 3)(make_problem(d), start) for d in (data, other)]
     np.testing.assert_array_equal(results[0].positions, results[1].positions)

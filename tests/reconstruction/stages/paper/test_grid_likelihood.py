@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from candidates import SCALE, likelihood
 
-from prammol.diffraction.structure_factor import direct_structure_factor
+from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
 from prammol.reconstruction.stages.paper.cross_validate import grid_search
 from prammol.reconstruction.stages.paper.grid_likelihood import GridLikelihood
 
@@ -97,3 +99,29 @@ def test_points_have_the_weights_that_are_given(few, rng):
             direct_structure_factor(q, sites[1:9])[votes > 0 if sampled else slice(None)],
             atol=1e-4,
         )
+
+
+@pytest.mark.parametrize("dark", [True, False])
+def test_points_have_the_gain_that_is_known(few, dark):
+    """A gain that falls with q, with a background and without."""
+    sites, ideal = few
+    q, counts = ideal.factor.q, ideal.shard.counts
+    gain = np.exp(-0.3 * (np.sum(q**2, axis=1) - 7.0))
+    background = np.zeros(len(q)) if dark else np.full(len(q), 4.0)
+    shard = replace(ideal.shard, amplitude=np.sqrt(gain), background=None if dark else background)
+    factor = StructureFactor(shard.patches, 1e-10, amplitude=shard.amplitude)
+    problem = replace(ideal, shard=shard, factor=factor)
+    leave, enter, rest = sites[:3], sites[8:11], sites[3:8]
+
+    def exact(x):
+        lam = SCALE**2 * gain * np.abs(direct_structure_factor(q, x)) ** 2 + background
+        return np.sum((counts * np.log(lam) - lam)[shard.valid])
+
+    start = np.concatenate([leave, rest])
+    walk = GridLikelihood(problem, shard.valid, factor.forward(start), SCALE, leave, enter)
+    for here, cell in [((0, 0), (1, 0)), ((1, 0), (2, 1)), ((2, 1), (1, 2))]:
+        x = np.concatenate([leave[cell[0] :], rest, enter[: cell[1]]])
+        gained = walk.gains(here, [cell])[0]
+        assert gained == pytest.approx(exact(x) - exact(start), rel=1e-4, abs=1.0)
+        omega = np.sqrt(gain) * direct_structure_factor(q, x)
+        np.testing.assert_allclose(walk.field(cell), omega, atol=1e-4)

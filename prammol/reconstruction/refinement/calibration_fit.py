@@ -1,0 +1,319 @@
+"""Scales and geometry of the patches, fitted together with orientation and even strain.
+
+An offset d_k of the scattering vectors of a patch, a rotation t_k of them and its scale change
+abs(Omega)^2 by
+
+    2 sum_a d_a m_a,  2 sum_a (t x q)_a m_a,  2 abs(Omega)^2 dln(C_k),  m_a = Im(conj(Omega) M_a),
+
+with the moments M_a of :mod:`prammol.reconstruction.refinement.rotation_strain`: no transform more
+than for a rotation of the crystal. Offsets and rotations have Gaussian priors. A strained crystal
+imitates offsets; the content of a patch turns with the crystal but not with an offset, so that
+wide patches tell them apart. Where the geometry is uncertain the even strain is therefore always
+fitted, with a prior as wide as a potential's lattice may be off: a threshold would let offsets
+take it, and leave the atoms outside of their error bars. Where it is known strain is taken only if
+the counts insist.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import expm
+from scipy.special import chdtri
+
+from prammol.diffraction.calibration import (
+    Calibration,
+    as_vector,
+    of_vector,
+    prior_precision,
+)
+from prammol.diffraction.structure_factor import squared
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.refinement.rotation_strain import (
+    LINEAR_MAPS,
+    ROTATIONS,
+    align_strained,
+    even_map,
+    is_plausible,
+    least_gain_of_strain,
+)
+
+_STEPS = 8  # chosen: Gauss-Newton is done after two to four; not varied
+_HALVINGS = 4  # chosen: as for a rotation alone; not varied
+# derived: far below the noise of a parameter, 0.5
+_DONE = 1e-3  # promised decrease of the misfit
+# derived: five standard deviations, two-sided
+_CHANCE = 5.7e-7
+_WORTHWHILE = 0.05  # chosen: of the misfit beyond noise, as for strain; not varied
+# chosen: thermal expansion of aluminium to 300 K is 0.4 %, potentials are off by 0.3 %; not varied
+_STRAIN = 0.005  # standard deviation of the even strain, which may compete with offsets
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """An object laid on the counts, and the calibration of the patches that goes with it.
+
+    Attributes
+    ----------
+    problem : Problem
+        With that calibration.
+    positions : (n, 3) ndarray
+        Atoms [Å].
+    calibration : Calibration or None
+        None where the counts don't contradict that of the file.
+    value : float
+        Misfit.
+    """
+
+    problem: Problem
+    positions: NDArray[np.float64]
+    calibration: Calibration | None
+    value: float
+
+
+def align_calibrated(
+    problem: Problem, x: NDArray[np.float64], data: NDArray[np.float64]
+) -> Aligned:
+    """Turn, and where the counts insist strain, an object; fit the calibration of the patches.
+
+    Parameters
+    ----------
+    problem : Problem
+        With the calibration to start from.
+    x : (n, 3) ndarray
+        Positions at a minimum of the energy [Å].
+    data : (n, 3) ndarray
+        Where the data had put the same atoms before [Å].
+    """
+    if problem.data.geometry.known:
+        y, value = align_strained(PoissonMisfit(problem.shard, problem.factor), x, data)
+        pose = CalibratedPose(problem, y)
+        if not pose.scales_differ():
+            if problem.calibration is None:
+                return Aligned(problem, y, None, value)
+            plain = problem.calibrated(None)
+            y, value = align_strained(PoissonMisfit(plain.shard, plain.factor), x, data)
+            return Aligned(plain, y, None, value)
+    else:
+        pose = CalibratedPose(problem, x)
+    turned = _fitted(pose, ROTATIONS)
+    strained = turned
+    even = even_map(x, data)
+    if even is not None:
+        over = turned.beyond_noise
+        known = problem.data.geometry.known
+        least = least_gain_of_strain(over) if known else _WORTHWHILE * over
+        start = turned
+        if is_plausible(even):
+            arm = x - x.mean(axis=0)
+            moved = x.mean(axis=0) + arm @ even
+            other = CalibratedPose(turned.problem, moved, strain=even.T)
+            start = min(turned, other, key=lambda p: p.objective)
+        strained = _fitted(start, LINEAR_MAPS)
+        if strained.objective > turned.objective - least:
+            strained = turned
+    return Aligned(strained.problem, strained.x, strained.problem.calibration, strained.value)
+
+
+class CalibratedPose:
+    """An object and a calibration: what they cost, and how that changes.
+
+    Parameters
+    ----------
+    problem : Problem
+        With the calibration.
+    x : (n, 3) ndarray
+        Positions [Å].
+    misfit : PoissonMisfit, optional
+        Another one on the same points, such as one whose weights allow for a wrong model.
+    strain : (3, 3) ndarray, optional
+        Linear map that has led to `x` from positions at the minimum of the energy; the identity
+        if not given.
+
+    Attributes
+    ----------
+    value : float
+        Misfit.
+    objective : float
+        Misfit less the logarithm of the priors of the calibration and, where the geometry is
+        uncertain, of the strain.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        x: NDArray[np.float64],
+        misfit: PoissonMisfit | None = None,
+        strain: NDArray[np.float64] | None = None,
+    ) -> None:
+        self.problem, self.x = problem, x
+        self._map = np.eye(3) if strain is None else strain
+        self._misfit = misfit or PoissonMisfit(problem.shard, problem.factor)
+        self._omega = problem.factor.forward(x)
+        self.value, self.scale, _ = self._misfit.field(self._omega)
+        self.patches = len(problem.data.patches)
+        nominal = Calibration.nominal(self.patches)
+        self.parameters = as_vector(problem.calibration or nominal)
+        self._precision = prior_precision(problem.data.geometry, self.patches)
+        held = np.isfinite(self._precision)
+        penalty = self._precision[held] @ self.parameters[held] ** 2
+        self._of_strain = 0.0 if problem.data.geometry.known else 1.0 / _STRAIN**2
+        penalty += self._of_strain * np.sum(self._strain**2)
+        self.objective = self.value + 0.5 * float(penalty)
+
+    @cached_property
+    def _strain(self) -> NDArray[np.float64]:
+        """What the map does besides turning, (3, 3)."""
+        axes, stretched, _ = np.linalg.svd(self._map)
+        return np.asarray((axes * (stretched - 1.0)) @ axes.T)
+
+    @property
+    def beyond_noise(self) -> float:
+        """Part of the misfit that noise doesn't explain."""
+        return self._misfit.beyond_noise(self._omega, self.scale)
+
+    @cached_property
+    def _moments(self) -> NDArray[np.float64]:
+        arms = (self.x - self.x.mean(axis=0)).T
+        factor = self.problem.factor
+        return np.array([(self._omega.conj() * factor.forward(self.x, a)).imag for a in arms])
+
+    def free(self) -> NDArray[np.intp]:
+        """Return which parameters of the calibration may change.
+
+        All that have an uncertainty; scales only where one common scale is contradicted.
+        """
+        may = np.isfinite(self._precision)
+        may[: self.patches] = self.scales_differ()
+        may[0] = False  # C itself
+        return np.flatnonzero(may)
+
+    @cached_property
+    def _system_of_scales(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return self.system(np.zeros((0, 3, 3)))
+
+    def scales_differ(self) -> bool:
+        """Tell whether the counts contradict one common scale beyond noise.
+
+        And beyond what a wrong object does: its patches differ in scale, too, but that explains
+        hardly anything of its misfit.
+        """
+        if self.patches < 2:
+            return False
+        if (self.parameters[: self.patches] != 0).any():
+            # From where they are: would going back to one scale cost as much?
+            plain = of_vector(
+                np.concatenate([np.zeros(self.patches), self.parameters[self.patches :]])
+            )
+            other = CalibratedPose(self.problem.calibrated(plain), self.x)
+            return other.value - self.value > self._least_of_scales
+        system, slope = self._system_of_scales
+        keep = [*range(1, self.patches), len(slope) - 1]
+        step = np.linalg.lstsq(system[np.ix_(keep, keep)], -slope[keep], rcond=None)[0]
+        alone = slope[-1] ** 2 / max(system[-1, -1], 1e-300)  # what C alone would gain
+        return -0.5 * float(step @ slope[keep]) - 0.5 * alone > self._least_of_scales
+
+    @cached_property
+    def _least_of_scales(self) -> float:
+        least = 0.5 * float(chdtri(self.patches - 1, _CHANCE))
+        return max(least, _WORTHWHILE * self.beyond_noise)
+
+    def system(
+        self, generators: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return Hessian and slope of J by calibration, maps of the object, and C, in this order.
+
+        Parameters
+        ----------
+        generators : (g, 3, 3) ndarray
+            Maps x -> x + sum_a c_a g_a (x - centre).
+        """
+        n, g = self.patches, len(generators)
+        size = 7 * n + g + 1
+        system, right = np.zeros((size, size)), np.zeros(size)
+        index, q = self.problem.shard.patch_index, self.problem.factor.q
+        for k in range(n):
+            first, stop = np.searchsorted(index, [k, k + 1])
+            if first == stop:
+                continue
+            part = slice(int(first), int(stop))
+            m, here = self._moments[:, part], q[part]
+            turns = np.cross(here.T, m, axis=0)  # (t x q).m = t.(q x m)
+            own = [2.0 * squared(self._omega[part])[None], 2.0 * m, 2.0 * turns]
+            maps = np.zeros((g, stop - first))
+            for j, a, b in np.argwhere(generators):
+                maps[j] += 2.0 * generators[j, a, b] * here[:, a] * m[b]
+            a, b = self._misfit.normal_equations(
+                self._omega, self.scale, np.vstack([*own, maps]), part
+            )
+            place = np.concatenate(
+                [
+                    [k],
+                    n + 3 * k + np.arange(3),
+                    4 * n + 3 * k + np.arange(3),
+                    7 * n + np.arange(g + 1),
+                ]
+            )
+            system[np.ix_(place, place)] += a
+            right[place] += b
+        comm = self.problem.comm
+        return comm.allreduce(system), comm.allreduce(right)
+
+    def step(self, generators: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """Return the Gauss-Newton step of calibration and maps, and the decrease it promises."""
+        system, slope = self.system(generators)
+        self._add_priors(system, generators)
+        own = np.arange(7 * self.patches)
+        slope[own] += np.where(np.isfinite(self._precision), self._precision, 0.0) * self.parameters
+        maps = slice(len(own), len(own) + len(generators))
+        slope[maps] += self._of_strain * np.einsum("aij,ij->a", generators, self._strain)
+        keep = np.concatenate([self.free(), np.arange(7 * self.patches, len(slope))])
+        change = np.zeros(len(slope))
+        change[keep] = np.linalg.lstsq(system[np.ix_(keep, keep)], -slope[keep], rcond=None)[0]
+        return change[:-1], -0.5 * float(change @ slope)
+
+    def moved(self, change: NDArray[np.float64], generators: NDArray[np.float64]) -> CalibratedPose:
+        """Return the pose after a step."""
+        own = 7 * self.patches
+        calibration = of_vector(self.parameters + change[:own])
+        turn = expm(np.tensordot(change[own:], generators, axes=1))
+        centre = self.x.mean(axis=0)
+        y = centre + (self.x - centre) @ turn.T
+        return CalibratedPose(
+            self.problem.calibrated(calibration), y, strain=np.asarray(turn @ self._map)
+        )
+
+    def _add_priors(self, system: NDArray[np.float64], generators: NDArray[np.float64]) -> None:
+        """Add what the priors of calibration and strain are to a Hessian."""
+        own = np.arange(7 * self.patches)
+        system[own, own] += np.where(np.isfinite(self._precision), self._precision, 0.0)
+        even = 0.5 * (generators + generators.transpose(0, 2, 1)).reshape(len(generators), 9)
+        maps = slice(len(own), len(own) + len(generators))
+        system[maps, maps] += self._of_strain * even @ even.T
+
+    def covariance(self, generators: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the covariance of free calibration parameters and maps, C unknown."""
+        system, _ = self.system(generators)
+        self._add_priors(system, generators)
+        keep = np.concatenate([self.free(), np.arange(7 * self.patches, len(system))])
+        return np.asarray(np.linalg.pinv(system[np.ix_(keep, keep)], hermitian=True)[:-1, :-1])
+
+
+def _fitted(pose: CalibratedPose, generators: NDArray[np.float64]) -> CalibratedPose:
+    """Gauss-Newton on the free calibration and the maps, with priors."""
+    for _ in range(_STEPS):
+        change, gain = pose.step(generators)
+        if gain < _DONE:
+            break
+        for halving in range(_HALVINGS):
+            moved = pose.moved(change / 2**halving, generators)
+            if moved.objective < pose.objective:
+                break
+        else:
+            break
+        pose = moved
+    return pose
