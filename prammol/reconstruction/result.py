@@ -27,7 +27,8 @@ class Reconstruction:
         Whether it ended because the atoms explain the data or, where the preset doesn't
         judge that, because no new model was selected any more.
     reason : str
-        Why it ended: ``converged``, ``patience`` or ``max_iterations``.
+        Why it ended: ``converged``, ``patience``, ``max_iterations``, or that a single change would explain
+        more.
     wall_s, core_s : float
         Wall time, and processor time of all ranks together [s].
     ranks : int

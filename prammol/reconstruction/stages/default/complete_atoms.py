@@ -140,7 +140,7 @@ class CompleteAtoms(Checked):
         acceptance = Acceptance(problem, sites, choice.prior, state, value, one, tolerances)
         proposals = [choice.taken]
         thresholds: list[NDArray[np.bool_]] = []
-        if not verdict.explained:
+        if not verdict.right:
             free, full = np.isfinite(choice.cost), sites.taken.astype(float)
             weights = fit_occupancies(misfit, sites.positions, full, free, self.iterations)
             thresholds = list(self._above_thresholds(sites, weights))
@@ -157,7 +157,7 @@ class CompleteAtoms(Checked):
             y = acceptance.better(fitted, max(0.1 * verdict.wrong * one, acceptance.gain))
             if y is not None:
                 return state.changed(y)
-            if not stuck and not verdict.explained:
+            if not stuck and not verdict.right:
                 found = acceptance.first(self._one_by_one(sites, choice))
         return state if found is None else found
 
