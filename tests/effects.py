@@ -15,7 +15,6 @@ from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.photon_flux import form_factor
 from prammol.diffraction.structure_factor import StructureFactor
-from prammol.likelihood.poisson import expected_counts as expected_counts
 
 A = 4.05
 RLU = 2 * np.pi / A
