@@ -19,6 +19,7 @@ from prammol.reconstruction.occupancy.candidate_sites import (
     relaxed_vacant_sites,
 )
 from prammol.reconstruction.occupancy.continuous import fit_occupancies
+from prammol.reconstruction.occupancy.facets import moved_facets
 from prammol.reconstruction.occupancy.low_signal import is_low_signal
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.restrained_fit import restrained_fit
@@ -72,6 +73,10 @@ class CompleteAtoms(Checked):
         L-BFGS iterations of the occupancies.
     singles : int
         How many single additions, removals and moves are tried when nothing else helps.
+    facets : int
+        How many crystals with one facet moved to the opposite side are tried at most when nothing
+        else helps and fewer than `many` atoms' worth are wrong
+        (:mod:`prammol.reconstruction.occupancy.facets`).
     nearly : float
         Pulling and single changes are tried only when the misfit is worth fewer missing
         atoms than this part of all.
@@ -100,6 +105,7 @@ class CompleteAtoms(Checked):
     thresholds: Parts = (0.5, 0.35, 0.65, 0.2, 0.8)
     iterations: Whole = 15  # chosen: vacancy crystal, 1e20; 25 takes longer to the same atoms
     singles: Whole = 16  # chosen: not varied
+    facets: Whole = 4  # chosen: a plate of 2574 atoms, two pairs that are alike; not varied
     nearly: NonNegative = 0.25  # chosen: not varied
     restrained_iterations: Whole = 30  # chosen: not varied
     stiffness: NonNegative = 100.0  # chosen: not varied
@@ -159,7 +165,23 @@ class CompleteAtoms(Checked):
                 return state.changed(y)
             if not stuck and not verdict.right:
                 found = acceptance.first(self._one_by_one(sites, choice))
+        if found is None and not verdict.right and verdict.wrong < self.many:
+            found = self._with_facet_moved(problem, state, misfit, acceptance)
         return state if found is None else found
+
+    def _with_facet_moved(
+        self, problem: Problem, state: State, misfit: PoissonMisfit, acceptance: Acceptance
+    ) -> State | None:
+        """Return the state with a facet moved to the opposite side, or None if none is better."""
+        x, potential = state.positions, problem.potential
+        vacant = relaxed_vacant_sites(problem, x)
+        moved = [*moved_facets(x, vacant, potential.bond_reach, potential.neighbour_distance)]
+        for y in sorted(moved, key=lambda y: misfit(y).value)[: self.facets]:
+            found = acceptance.better(y, acceptance.gain)
+            if found is not None:
+                number = int((cKDTree(x).query(y)[0] > 0.5 * potential.neighbour_distance).sum())
+                return state.changed(found, number, number)
+        return None
 
     def _in_groups(self, sites: CandidateSites, choice: Choice) -> Iterator[NDArray[np.bool_]]:
         """Yield the changes of the chosen set group by group, the largest group first."""
