@@ -118,12 +118,9 @@ def main() -> None:
         rng = np.random.default_rng([options.seed, seed])
         intact = np.zeros(len(truth.positions), dtype=bool)
         kinds = [("none", truth.positions, intact)]
-        kinds += damages(
-            truth.positions, potential.bond_reach, potential.neighbour_distance, rng
-        )
+        kinds += damages(truth.positions, potential.bond_reach, potential.neighbour_distance, rng)
         relaxed = [
-            (name, cluster.relax(y, free=~held, force_tolerance=1e-5)[0])
-            for name, y, held in kinds
+            (name, cluster.relax(y, free=~held, force_tolerance=1e-5)[0]) for name, y, held in kinds
         ]
         cluster.close()
         for flux in FLUXES:

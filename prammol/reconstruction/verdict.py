@@ -35,6 +35,8 @@ class Verdict:
     better : float
         By how much the best change of a single atom lowers the misfit, if that is more than noise
         does; 0 if there is none, or none was looked for.
+    checked : bool
+        Whether one was looked for.
     """
 
     excess: float = float("inf")
@@ -42,6 +44,7 @@ class Verdict:
     explained: bool = False
     converged: bool = False
     better: float = 0.0
+    checked: bool = False
 
     @property
     def right(self) -> bool:
@@ -50,7 +53,8 @@ class Verdict:
 
     def with_better(self, gain: float) -> Verdict:
         """Return the verdict on a model that a change of a single atom improves by so much."""
-        return replace(self, better=gain, converged=self.converged and gain == 0)
+        converged = self.converged and gain == 0
+        return replace(self, better=gain, converged=converged, checked=True)
 
 
 def judge(

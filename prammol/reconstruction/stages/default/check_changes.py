@@ -30,10 +30,11 @@ class CheckChanges(Checked):
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with what the best single change would gain in its verdict."""
-        if not self.enabled or not state.verdict.explained:
+        verdict = state.verdict
+        if not self.enabled or verdict.checked or not verdict.explained:
             return state
         best = single_changes(problem, state.model).best
         gain = 0.0 if best is None else best.gain
         if gain == 0 and not len(state.model.displacements):
             gain = gain_of_moves(problem, state.positions)
-        return replace(state, verdict=state.verdict.with_better(gain))
+        return replace(state, verdict=verdict.with_better(gain))

@@ -26,7 +26,8 @@ def test_the_right_atoms_stay_converged(problem):
     state = judged_state(problem, relaxed_ball(8.5), 1.9)
     checked = CheckChanges()(problem, state)
     assert state.verdict.converged
-    assert checked.verdict == state.verdict
+    assert checked.verdict == replace(state.verdict, checked=True)
+    assert CheckChanges()(problem, checked) is checked
     assert checked.verdict.right
     assert checked.model is state.model
 
