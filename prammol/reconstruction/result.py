@@ -65,7 +65,7 @@ class Cause:
         if math.isnan(self.gain):
             return self.name
         if math.isnan(self.explains):
-            return f"{self.name} would raise the log-likelihood by {self.gain:.3g}"
+            return f"{self.name} would raise the log-likelihood by {self.gain:.5g}"
         percent = 100 * min(self.explains, 1.0)
         if self.explains < _MOST:
             return f"no single effect explains most of it, {self.name} {percent:.0f} %"
