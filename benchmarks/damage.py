@@ -115,9 +115,8 @@ def main() -> None:
         kinds = [("none", truth.positions, False)]
         kinds += damages(truth.positions, potential.bond_reach, potential.neighbour_distance, rng)
         relaxed = []
-        for name, y, loose in kinds:
-            if loose:
-                y, _, _ = cluster.relax(y, force_tolerance=1e-5)
+        for name, atoms_of, loose in kinds:
+            y = cluster.relax(atoms_of, force_tolerance=1e-5)[0] if loose else atoms_of
             left = evaluate(y, truth, with_resolution=False)
             same = left.n_missing == left.n_extra == 0 and left.max_error_pm < MENDED
             if name == "none" or not same:
