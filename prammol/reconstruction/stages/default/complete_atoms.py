@@ -105,7 +105,6 @@ class CompleteAtoms(Checked):
     thresholds: Parts = (0.5, 0.35, 0.65, 0.2, 0.8)
     iterations: Whole = 15  # chosen: vacancy crystal, 1e20; 25 takes longer to the same atoms
     singles: Whole = 16  # chosen: not varied
-    facets: Whole = 4  # chosen: a plate of 2574 atoms, two pairs that are alike; not varied
     nearly: NonNegative = 0.25  # chosen: not varied
     restrained_iterations: Whole = 30  # chosen: not varied
     stiffness: NonNegative = 100.0  # chosen: not varied
@@ -113,6 +112,7 @@ class CompleteAtoms(Checked):
     points: Count = 40
     force_tolerance: Positive = 1e-2  # chosen: vacancy crystal, speed; spread not recorded
     final_tolerance: Positive = 1e-4  # chosen: vacancy crystal; 1e-6 costs time and finds the same
+    facets: Whole = 4  # chosen: a plate of 2574 atoms, two pairs that are alike; not varied
     epsilon: Accuracy = 1e-5  # derived: single precision
     many: NonNegative = 10.0  # chosen: vacancy crystal, speed; spread not recorded
 
