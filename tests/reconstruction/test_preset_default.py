@@ -96,10 +96,10 @@ def plate(half: tuple[float, float, float]) -> tuple[Atoms, list[BraggPatch]]:
 
 @pytest.mark.parametrize(
     ("half", "seed"),
-    [((5, 14, 12), 1), pytest.param((9, 26, 22), 5, marks=pytest.mark.slow)],
+    [((5, 14, 12), 4), pytest.param((9, 26, 22), 5, marks=pytest.mark.slow)],
 )
 def test_every_atom_of_a_plate(half, seed):
-    """A symmetric one is dark in most points: the misfit alone lets an atom or a facet pass."""
+    """A symmetric one is dark in most points: a facet on the wrong side costs less than an atom."""
     truth, patches = plate(half)
     data = simulate(truth, 1e18, seed=seed, patches=patches)
     result = reconstruct(data, support_from_truth(truth, 5.0), seed=seed)
