@@ -41,7 +41,7 @@ from prammol.reconstruction.preset import Preset
 from prammol.reconstruction.state import LoopStatus, State
 from prammol.reconstruction.verdict import Verdict
 
-FORMAT = 8  # derived: format, counted up with each change
+FORMAT = 9  # derived: format, counted up with each change
 _GROUP = "entry_1/checkpoint"
 # derived: shapes
 _ARRAYS: dict[str, tuple[int | None, ...]] = {

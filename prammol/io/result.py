@@ -30,7 +30,7 @@ from prammol.io.hdf5 import (
     store,
     to_json,
 )
-from prammol.reconstruction.result import Reconstruction
+from prammol.reconstruction.result import Cause, Reconstruction
 from prammol.structure.atoms import Atoms
 
 _UNITS = {
@@ -40,6 +40,9 @@ _UNITS = {
     "energy_per_atom": "eV",
     "seconds": "s",
 }
+# What is kept of each cause of a misfit, in the order of its fields.
+_WORDS = ("effect", "where")
+_SHARES = ("explains", "gain")
 
 
 def write_reconstruction(
@@ -90,6 +93,7 @@ def write_reconstruction(
             results[name] = getattr(result, name)
         if result.calibration is not None:
             _write_calibration(results, result.calibration, result.scale)
+        _write_diagnosis(group(results, "diagnosis", "NXcollection"), result)
         history = group(results, "history", "NXcollection")
         _write_history(history, result.history)
         if "log_likelihood" in history:
@@ -133,6 +137,7 @@ def read_reconstruction(path: PathLike) -> Reconstruction:
             provenance=load_json(process, "provenance"),
             density=density,
             calibration=_read_calibration(results),
+            diagnosis=_read_diagnosis(results),
         )
 
 
@@ -165,6 +170,33 @@ def _read_calibration(results: h5py.Group) -> Calibration | None:
         load_array(held, name, (len(amplitude), 3)).astype(float) for name in ("offset", "rotation")
     )
     return Calibration(amplitude, offset, rotation)
+
+
+def _write_diagnosis(made: h5py.Group, result: Reconstruction) -> None:
+    causes = result.diagnosis
+    made["summary"] = result.misfit_text()
+    for name in _WORDS:
+        made[name] = np.array([getattr(c, name) for c in causes], dtype=h5py.string_dtype())
+    for name in _SHARES:
+        store(made, name, np.array([getattr(c, name) for c in causes], dtype=float))
+
+
+def _read_diagnosis(results: h5py.Group) -> tuple[Cause, ...]:
+    held = find(results, "diagnosis")
+    if not isinstance(held, h5py.Group):
+        return ()
+    columns: list[list[Any]] = []
+    for name in _WORDS:
+        item = find(held, name)
+        if not isinstance(item, h5py.Dataset):
+            msg = f"{held.file.filename}: {held.name}/{name} is missing, expected texts"
+            raise InputError(msg)
+        columns.append(load_texts(item).ravel().tolist())
+    columns += [load_array(held, name, (None,)).tolist() for name in _SHARES]
+    if len({len(c) for c in columns}) > 1:
+        msg = f"{held.file.filename}: datasets of {held.name} differ in length"
+        raise InputError(msg)
+    return tuple(Cause(*row) for row in zip(*columns, strict=True))
 
 
 def _write_columns(parent: h5py.Group, atoms: Atoms) -> None:

@@ -22,6 +22,9 @@ from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.structure.separation import apart
 
+# chosen: as of candidate_sites; see there
+_OVERLAP_ACCURACY = 1e-4  # accuracy of the overlaps
+
 
 @dataclass(frozen=True)
 class DifferenceMap:
@@ -54,6 +57,15 @@ class DifferenceMap:
         """Return dg/dx, (n, 3) [1/Å], in the same unit."""
         d = -self._factor.adjoint_moments(self._field, x).imag
         return self._comm.allreduce(d) / self.height
+
+    def overlap(self, apart: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return how alike the images of two atoms are, (n, 3) [Å] apart: 1 for the same place."""
+        factor, weight = self._factor.with_accuracy(_OVERLAP_ACCURACY), self._weight
+        if factor.amplitude is not None:
+            weight = weight / factor.amplitude  # which the adjoint has again
+        at = np.concatenate([np.zeros((1, 3)), apart])
+        values = self._comm.allreduce(factor.adjoint(weight + 0j, at).real.copy())
+        return np.asarray(values[1:] / values[0])
 
     def _stiffness(self) -> NDArray[np.float64]:
         """Return mean q q^T, (3, 3) [1/Å^2].
@@ -120,10 +132,24 @@ class DifferenceMap:
         return p[order], g[order]
 
 
-def difference_map(misfit: PoissonMisfit, x: NDArray[np.float64]) -> DifferenceMap:
-    """Return the difference map of the atoms at x, (n, 3) [Å]."""
+def difference_map(
+    misfit: PoissonMisfit,
+    x: NDArray[np.float64],
+    omega: NDArray[np.complex128] | None = None,
+) -> DifferenceMap:
+    """Return the difference map of an object.
+
+    Parameters
+    ----------
+    misfit : PoissonMisfit
+        Its transform is that of a single atom.
+    x : (n, 3) ndarray
+        The object's atoms [Å].
+    omega : (m,) complex ndarray, optional
+        Their structure factor, if it isn't that of atoms at rest.
+    """
     factor, comm = misfit.factor, misfit.comm
-    omega = factor.forward(x)
+    omega = factor.forward(x) if omega is None else omega
     value, scale, field = misfit.field(omega)
     weight = misfit.sharpness(omega, scale) * factor.of_one_atom
     height = 2.0 * scale**2 * comm.sum(float(weight.sum()))

@@ -310,14 +310,15 @@ def _frame(axes: Axes, middle: FloatArray, half: float, axis: int) -> None:
 
 def _headline(result: Reconstruction, metrics: Metrics | None) -> str:
     text = f"{len(result.atoms)} {result.atoms.element} atoms found"
-    if metrics is None:
+    if metrics is not None:
+        text += f" of {metrics.n_true} · {metrics.n_missing} missing · {metrics.n_extra} extra"
+        if len(metrics.errors_pm):
+            text += f" · mean error {metrics.mae_pm:.3g} pm, largest {metrics.max_error_pm:.3g} pm"
+        if np.isfinite(metrics.resolution_angstrom):
+            text += f" · resolution {metrics.resolution_angstrom:.2g} Å"
+    if result.misfit_sigma is None:
         return text
-    text += f" of {metrics.n_true} · {metrics.n_missing} missing · {metrics.n_extra} extra"
-    if len(metrics.errors_pm):
-        text += f" · mean error {metrics.mae_pm:.3g} pm, largest {metrics.max_error_pm:.3g} pm"
-    if np.isfinite(metrics.resolution_angstrom):
-        text += f" · resolution {metrics.resolution_angstrom:.2g} Å"
-    return text
+    return f"{text}\nmisfit {result.misfit_text()}"
 
 
 # Slices of diffraction

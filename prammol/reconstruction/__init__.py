@@ -17,7 +17,7 @@ from prammol.reconstruction.observer import Observer, Observers
 from prammol.reconstruction.preset import USER_SETTINGS, Loop, Preset, Setting
 from prammol.reconstruction.presets import PRESETS, get_preset
 from prammol.reconstruction.problem import Problem
-from prammol.reconstruction.result import Reconstruction
+from prammol.reconstruction.result import Cause, Reconstruction
 from prammol.reconstruction.setting_kinds import Checked
 from prammol.reconstruction.state import LoopStatus, Stage, State
 from prammol.reconstruction.verdict import Verdict, judge
@@ -25,6 +25,7 @@ from prammol.reconstruction.verdict import Verdict, judge
 __all__ = [
     "PRESETS",
     "USER_SETTINGS",
+    "Cause",
     "Checked",
     "Loop",
     "LoopStatus",

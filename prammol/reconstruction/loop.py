@@ -18,6 +18,7 @@ from prammol.diffraction.structure_factor import StructureFactor
 from prammol.diffraction.support import Support
 from prammol.potentials.lammps import Cluster
 from prammol.potentials.potential import Potential, aluminium
+from prammol.reconstruction.diagnosis import diagnose
 from prammol.reconstruction.history import Record, record_of, require_finite
 from prammol.reconstruction.observer import Observer
 from prammol.reconstruction.preset import Preset
@@ -111,6 +112,8 @@ def reconstruct(
         state, history, reason = run.from_start() if resume is None else run.resumed(*resume)
         problem = problem.calibrated(state.model.calibration)
         columns, density = _described(problem, plan, state)
+        wrong = plan.judges and not state.verdict.right
+        diagnosis = diagnose(problem, state.model) if wrong else ()
     finally:
         problem.cluster.close()
     converged = reason == "converged" or (reason == "patience" and not plan.judges)
@@ -132,6 +135,7 @@ def reconstruct(
         settings=plan.settings(),
         density=density,
         calibration=state.model.calibration,
+        diagnosis=diagnosis,
     )
 
 

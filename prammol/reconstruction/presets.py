@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from prammol.core.errors import InputError
 from prammol.reconstruction.preset import Loop, Preset
 from prammol.reconstruction.stages.default.anneal import Anneal
+from prammol.reconstruction.stages.default.check_changes import CheckChanges
 from prammol.reconstruction.stages.default.choose_sites import ChooseSites
 from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
 from prammol.reconstruction.stages.default.phase_patches import PhasePatches
@@ -67,9 +68,9 @@ PAPER_RANDOM = replace(
 # varied
 DEFAULT = Preset(
     name="default",
-    start=(PhasePatches(), ChooseSites(), RelaxAndAlign()),
-    loop=(Anneal(), CompleteAtoms(), ReconsiderAtoms(), RelaxAndAlign()),
-    finish=(RestrainedRefinement(),),
+    start=(PhasePatches(), ChooseSites(), RelaxAndAlign(), CheckChanges()),
+    loop=(Anneal(), CompleteAtoms(), ReconsiderAtoms(), RelaxAndAlign(), CheckChanges()),
+    finish=(RestrainedRefinement(), CheckChanges()),
     judges=True,
     control=Loop(patience=1, max_iterations=50, starts=8, least_progress=0.02, error_bars=True),
 )

@@ -2,12 +2,74 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from prammol.diffraction.calibration import Calibration
 from prammol.structure.atoms import Atoms
+
+_EFFECTS = {
+    "scale": "another scale of {}",
+    "offset": "an offset of {}",
+    "rotation": "a rotation of {}",
+    "background": "a background in {}",
+    "even strain": "an even strain of the crystal",
+    "blur": "partial coherence or the size of the pixels",
+    "thermal motion": "thermal motion",
+    "diffuse scattering": "diffuse scattering",
+    "form factor": "the form factor within the patches",
+    "saturation": "saturation of {}",
+    "hot points": "wrong counts in {}",
+    "addition": "one atom more at {}",
+    "removal": "one atom less at {}",
+    "exchange": "an atom moved to {}",
+    "inverted mask": "the mask seems to be inverted: most photons are in masked points",
+    "inverted support": "the support seems to be inverted: most atoms are outside of it",
+}
+_MOST = 0.5  # derived: more than a half
+
+
+@dataclass(frozen=True)
+class Cause:
+    """An effect that would explain a part of the misfit.
+
+    Attributes
+    ----------
+    effect : str
+        ``scale``, ``offset``, ``rotation``, ``background``, ``even strain``, ``blur``,
+        ``thermal motion``, ``diffuse scattering``, ``form factor``, ``saturation``,
+        ``hot points``, ``addition``, ``removal``, ``exchange``, ``inverted mask`` or
+        ``inverted support``.
+    where : str
+        In which patches, points or place; empty if everywhere.
+    explains : float
+        Which part of the misfit beyond noise; NaN if that isn't known.
+    gain : float
+        By how much it lowers the misfit, a log-likelihood; NaN if that isn't known.
+    """
+
+    effect: str
+    where: str
+    explains: float
+    gain: float
+
+    @property
+    def name(self) -> str:
+        """The effect in words, such as "an offset of patch 2"."""
+        return _EFFECTS.get(self.effect, self.effect).format(self.where)
+
+    def text(self) -> str:
+        """Return a sentence."""
+        if math.isnan(self.gain):
+            return self.name
+        if math.isnan(self.explains):
+            return f"{self.name} would raise the log-likelihood by {self.gain:.5g}"
+        percent = 100 * min(self.explains, 1.0)
+        if self.explains < _MOST:
+            return f"no single effect explains most of it, {self.name} {percent:.0f} %"
+        return f"{self.name} would explain {percent:.0f} % of it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +89,8 @@ class Reconstruction:
         Whether it ended because the atoms explain the data or, where the preset doesn't
         judge that, because no new model was selected any more.
     reason : str
-        Why it ended: ``converged``, ``patience`` or ``max_iterations``.
+        Why it ended: ``converged``, ``patience``, ``max_iterations``, or
+        that a single change would explain more.
     wall_s, core_s : float
         Wall time, and processor time of all ranks together [s].
     ranks : int
@@ -45,6 +108,8 @@ class Reconstruction:
         :func:`prammol.reconstruction.uncertainty.mean_density.mean_density`.
     calibration : Calibration or None
         Scales and geometry of the patches where they differ from those of the file.
+    diagnosis : tuple of Cause
+        What would explain the misfit, the largest part first; empty if the atoms explain it.
     """
 
     atoms: Atoms
@@ -61,6 +126,21 @@ class Reconstruction:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     density: Atoms | None = None
     calibration: Calibration | None = None
+    diagnosis: Sequence[Cause] = ()
+
+    @property
+    def misfit_sigma(self) -> float | None:
+        """By how many standard deviations the misfit exceeds noise, None if that isn't known."""
+        excess = self.history[-1].get("excess") if self.history else None
+        return None if excess is None else float(excess)
+
+    def misfit_text(self) -> str:
+        """Return the misfit in standard deviations, and what would explain it, in words."""
+        sigma = self.misfit_sigma
+        known = "unknown" if sigma is None else f"{abs(sigma):.3g} sigma "
+        if sigma is not None:
+            known += "beyond noise" if sigma >= 0 else "below the mean of noise"
+        return "; ".join([known, *(cause.text() for cause in self.diagnosis[:1])])
 
     @property
     def iterations(self) -> int:
@@ -72,6 +152,8 @@ class Reconstruction:
         return {
             "iterations": self.iterations,
             "converged": self.converged,
+            "misfit_sigma": self.misfit_sigma,
+            "cause": self.diagnosis[0].name if self.diagnosis else None,
             "wall_s": self.wall_s,
             "core_s": self.core_s,
             "ranks": self.ranks,

@@ -8,6 +8,8 @@ from typing import Any
 from prammol.reconstruction.preset import Preset
 from prammol.reconstruction.state import State
 
+# Why a run ends whose atoms explain the counts as a whole, but not as well as others would.
+SINGLE_CHANGE = "a single change would explain more"
 # chosen: 8777 atoms at 700 K, an end after 6 instead of more than 19 iterations; not varied
 _LAST = 2  # iterations that may hardly help
 # While more of the atoms are wrong the misfit goes up and down before it falls.
@@ -51,7 +53,9 @@ def reason_to_stop(plan: Preset, state: State, idle: int, stalled: bool) -> str:
     if state.verdict.converged:
         return "converged"
     if idle >= plan.control.patience or stalled:
-        return "converged" if state.verdict.explained else "patience"
+        if state.verdict.right:
+            return "converged"
+        return SINGLE_CHANGE if state.verdict.explained else "patience"
     if state.status.iteration >= plan.control.max_iterations:
         return "max_iterations"
     return ""

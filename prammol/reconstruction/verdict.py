@@ -32,12 +32,29 @@ class Verdict:
     converged : bool
         Whether nothing is left to do: the counts don't contradict the model, and would if half
         an atom were wrong.
+    better : float
+        By how much the best change of a single atom lowers the misfit, if that is more than noise
+        does; 0 if there is none, or none was looked for.
+    checked : bool
+        Whether one was looked for.
     """
 
     excess: float = float("inf")
     wrong: float = float("inf")
     explained: bool = False
     converged: bool = False
+    better: float = 0.0
+    checked: bool = False
+
+    @property
+    def right(self) -> bool:
+        """Whether the counts contradict neither the model as a whole nor any of its atoms."""
+        return self.explained and self.better == 0
+
+    def with_better(self, gain: float) -> Verdict:
+        """Return the verdict on a model that a change of a single atom improves by so much."""
+        converged = self.converged and gain == 0
+        return replace(self, better=gain, converged=converged, checked=True)
 
 
 def judge(

@@ -36,7 +36,7 @@ from prammol.structure.atoms import Atoms
 METRICS = {
     "n_atoms", "n_true", "n_missing", "n_extra", "mae_pm", "rmse_pm", "max_error_pm",
     "resolution_angstrom", "scale_ratio", "iterations", "converged", "wall_s", "core_s",
-    "ranks", "seed", "preset",
+    "ranks", "seed", "preset", "misfit_sigma", "cause",
 }  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def test_a_truncated_checkpoint_is_one_sentence(saved, tmp_path, part):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("format", 99, "format 99, expected 8"),
+        ("format", 99, f"format 99, expected {checkpoint.FORMAT}"),
         ("positions", np.zeros((3, 2)), r"shape \(3, 2\), expected \(n, 3\)"),
         ("positions", np.full((3, 3), np.nan), "aren't finite"),
         ("history", "[]", "damaged"),

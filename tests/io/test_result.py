@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -13,7 +14,7 @@ from prammol.io import (
     read_reconstruction,
     write_reconstruction,
 )
-from prammol.reconstruction.result import Reconstruction
+from prammol.reconstruction.result import Cause, Reconstruction
 
 N = 37
 
@@ -38,6 +39,55 @@ def test_a_reconstruction_is_read_as_written(tmp_path, result):
         assert getattr(back, name) == getattr(result, name)
         assert type(getattr(back, name)) is type(getattr(result, name))
     assert back.iterations == 3
+
+
+CAUSES = (
+    Cause("inverted mask", "", float("nan"), float("nan")),
+    Cause("offset", "patch 2", 0.92, 810.5),
+    Cause("blur", "", 0.3, 264.0),
+)
+
+
+def test_causes_of_a_misfit_are_read_as_written(tmp_path, result):
+    result = replace(result, diagnosis=CAUSES, history=[{"iteration": 3, "excess": 8.91}])
+    write_reconstruction(tmp_path / "r.h5", result)
+    back = read_reconstruction(tmp_path / "r.h5")
+    assert repr(back.diagnosis) == repr(CAUSES)  # NaN isn't equal to itself
+    assert back.misfit_sigma == 8.91
+    with h5py.File(tmp_path / "r.h5") as f:
+        found = f["entry_1/process_1/results/diagnosis"]
+        assert found["summary"][()].decode() == result.misfit_text()
+
+
+def test_a_misfit_in_words(result):
+    history = [{"iteration": 3, "excess": 8.91}]
+    result = replace(result, history=history, diagnosis=CAUSES[1:])
+    text = "8.91 sigma beyond noise; an offset of patch 2 would explain 92 % of it"
+    assert result.misfit_text() == text
+    assert result.summary()["cause"] == "an offset of patch 2"
+    assert replace(result, diagnosis=CAUSES[2:]).misfit_text().endswith(
+        "no single effect explains most of it, partial coherence or the size of the pixels 30 %"
+    )  # fmt: skip
+    atom = Cause("addition", "1.0, 2.0, 3.0 Å", float("nan"), 10066.0)
+    assert atom.text() == "one atom more at 1.0, 2.0, 3.0 Å would raise the log-likelihood by 10066"
+    assert CAUSES[0].text() == CAUSES[0].name
+    good = replace(result, history=[{"iteration": 3, "excess": -0.5}], diagnosis=())
+    assert good.misfit_text() == "0.5 sigma below the mean of noise"
+    assert good.summary()["cause"] is None
+    assert replace(good, history=[]).misfit_text() == "unknown"
+
+
+@pytest.mark.parametrize("name", ["effect", "gain"])
+def test_damaged_causes_are_one_sentence(tmp_path, result, name):
+    write_reconstruction(tmp_path / "r.h5", replace(result, diagnosis=CAUSES))
+    at = f"entry_1/process_1/results/diagnosis/{name}"
+    edit(tmp_path / "r.h5", at, None)
+    with pytest.raises(InputError, match=name):
+        read_reconstruction(tmp_path / "r.h5")
+    write_reconstruction(tmp_path / "s.h5", replace(result, diagnosis=CAUSES))
+    edit(tmp_path / "s.h5", "entry_1/process_1/results/diagnosis/gain", [1.0])
+    with pytest.raises(InputError, match="differ in length"):
+        read_reconstruction(tmp_path / "s.h5")
 
 
 def test_a_reconstruction_without_history(tmp_path, atoms):

@@ -6,11 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cut_crystals import FCC, A
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from prammol.diffraction.bragg_patch import BraggPatch, cubic_patch, paper_patches
 from prammol.diffraction.support import support_from_truth
 from prammol.evaluation.metrics import evaluate
+from prammol.potentials.lammps import Cluster
+from prammol.potentials.potential import aluminium
 from prammol.reconstruction.loop import reconstruct
 from prammol.simulation.counts import simulate
 from prammol.simulation.samples import make_crystal
@@ -75,3 +79,45 @@ def test_a_wrong_potential_is_not_called_converged(truth):
     result = reconstruct(data, support, seed=1, settings={"max_iterations": 1, "starts": 1})
     assert not result.converged
     assert result.history[-1]["excess"] > 100
+
+
+def plate(half: tuple[float, float, float]) -> tuple[Atoms, list[BraggPatch]]:
+    """A plate with two symmetric faces each, and three patches that hold it."""
+    cells = np.indices((20,) * 3).reshape(3, -1).T
+    x = (cells[:, None] + FCC).reshape(-1, 3) * A
+    x -= x.mean(axis=0) - [0.3, 0.1, 0.2]
+    x = x[(np.abs(x) < half).all(axis=1)]
+    cluster = Cluster(aluminium())
+    x, _, _ = cluster.relax(x)
+    cluster.close()
+    points = max(30, int(np.ceil(1.2 * (np.ptp(x, axis=0).max() + 4) / A * 2.8)))
+    peaks = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
+    return Atoms(x, "Al"), [cubic_patch(p, 0.6, points, A) for p in peaks]
+
+
+@pytest.mark.parametrize(
+    ("half", "seed"),
+    [((5, 14, 12), 4), pytest.param((9, 26, 22), 5, marks=pytest.mark.slow)],
+)
+def test_every_atom_of_a_plate(half, seed):
+    """A symmetric one is dark in most points: a facet on the wrong side costs less than an atom."""
+    truth, patches = plate(half)
+    data = simulate(truth, 1e18, seed=seed, patches=patches)
+    result = reconstruct(data, support_from_truth(truth, 5.0), seed=seed)
+    metrics = evaluate(result.atoms, truth, with_resolution=False)
+    assert (metrics.n_missing, metrics.n_extra) == (0, 0)
+    assert result.converged
+    assert result.diagnosis == ()
+
+
+def test_a_misfit_comes_with_its_cause(truth):
+    """The shape of the peaks is wrong, and it says by what."""
+    data = simulate(truth, 1e19, seed=1, patches=paper_patches(32))
+    blurred = [np.rint(gaussian_filter(c, 0.5)) for c in data.counts]
+    data = replace(data, counts=blurred)
+    result = reconstruct(
+        data, support_from_truth(truth, 5.0), seed=1, settings={"max_iterations": 1}
+    )
+    assert not result.converged
+    assert result.diagnosis[0].effect == "blur"
+    assert result.misfit_text().endswith("% of it")

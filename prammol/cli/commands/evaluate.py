@@ -27,6 +27,7 @@ examples:
 keys of the JSON file:
   n_atoms n_true n_missing n_extra mae_pm rmse_pm max_error_pm resolution_angstrom
   scale_ratio (C / true C, null if the true one isn't known) iterations converged
+  misfit_sigma (misfit beyond noise in standard deviations) cause (what would explain it)
   wall_s core_s ranks seed preset
   and, where the truth is the mean of a warm crystal (column mean_square_displacement):
   n_hopping n_missing_staying resolution_staying_angstrom
@@ -153,6 +154,8 @@ def _report(values: dict[str, Any]) -> None:
             "resolution": number("resolution_angstrom", "Å"),
             **staying,
             "C / true C": number("scale_ratio", ""),
+            "misfit": number("misfit_sigma", "sigma beyond noise"),
+            **({"cause": values["cause"]} if values["cause"] else {}),
             "iterations": values["iterations"],
             "time": f"{values['wall_s']:.1f} s, {values['core_s']:.1f} core-seconds",
         }

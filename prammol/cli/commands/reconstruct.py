@@ -364,6 +364,7 @@ def _report(outputs: dict[str, Path], result: Reconstruction, peak_mib: float) -
             "C": f"{result.scale:.6g} sqrt(photons)",
             "log-likelihood": f"{last.get('log_likelihood', float('nan')):.8g}",
             "energy": f"{last.get('energy_per_atom', float('nan')):.4f} eV per atom",
+            "misfit": result.misfit_text(),
             **fitted,
             "iterations": f"{result.iterations} (ended: {result.reason})",
             "time": f"{result.wall_s:.1f} s, {result.core_s:.1f} core-seconds",

@@ -38,11 +38,32 @@ def misplaced(problem: Problem, x: NDArray[np.float64]) -> NDArray[np.float64]:
     (n, 3) ndarray
         Shifts, 0 for all others [Å].
     """
+    shift, z, least = _scores(problem, x)
+    return np.where((z > least)[:, None], shift, 0.0)
+
+
+def gain_of_moves(problem: Problem, x: NDArray[np.float64]) -> float:
+    """Return by how much the best move of a single atom lowers the misfit, 0 if it is noise.
+
+    Parameters
+    ----------
+    problem : Problem
+    x : (n, 3) ndarray
+        Atoms at rest [Å].
+    """
+    _, z, least = _scores(problem, x)
+    best = float(z.max(initial=0.0))
+    return 0.5 * best if best > least else 0.0
+
+
+def _scores(
+    problem: Problem, x: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return the shift the data want of each atom, (n, 3) [Å], z, (n,), and what noise gives."""
     found = PoissonMisfit(problem.shard, problem.factor)(x, positions=True)
     slope = found.d_positions
     assert slope is not None
     blocks = Fisher(problem.shard, problem.factor, x, found.scale).blocks()
-    shift = -np.linalg.solve(blocks, slope[:, :, None])[:, :, 0]
-    z = -np.sum(shift * slope, axis=1)
-    far = z > chdtri(3, _FALSE_ALARMS / len(x))
-    return np.where(far[:, None], shift, 0.0)
+    shift = np.asarray(-np.linalg.solve(blocks, slope[:, :, None])[:, :, 0], dtype=float)
+    z = np.asarray(-np.sum(shift * slope, axis=1))
+    return shift, z, float(chdtri(3, _FALSE_ALARMS / len(x)))

@@ -1,4 +1,4 @@
-"""The stages of preset ``default``: phase, choose sites, complete, reconsider, refine.
+"""The stages of preset ``default``: phase, choose sites, complete, reconsider, refine, check.
 
 None of them is in the paper; together they replace its Algorithm 1 with fewer, larger steps.
 """
@@ -6,6 +6,7 @@ None of them is in the paper; together they replace its Algorithm 1 with fewer, 
 from __future__ import annotations
 
 from prammol.reconstruction.stages.default.anneal import Anneal
+from prammol.reconstruction.stages.default.check_changes import CheckChanges
 from prammol.reconstruction.stages.default.choose_sites import ChooseSites
 from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
 from prammol.reconstruction.stages.default.phase_patches import PhasePatches
@@ -15,6 +16,7 @@ from prammol.reconstruction.stages.default.restrained_refinement import Restrain
 
 __all__ = [
     "Anneal",
+    "CheckChanges",
     "ChooseSites",
     "CompleteAtoms",
     "PhasePatches",

@@ -1,0 +1,225 @@
+"""What a misfit beyond noise may come from: the single effects that would explain most of it.
+
+Each effect of an experiment that the model doesn't have is fitted alone
+(:mod:`prammol.reconstruction.effects`); the one that lowers the misfit most is named first. It is a
+hint: several effects at once share what they explain, and an object that was fitted to wrong counts
+has taken a part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import rank_filter
+from scipy.special import chdtri
+
+from prammol.core.errors import InputError
+from prammol.diffraction.photon_flux import form_factor
+from prammol.reconstruction.effects import Columns, Unexplained
+from prammol.reconstruction.model import Model
+from prammol.reconstruction.occupancy.single_changes import single_changes
+from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.result import Cause
+
+Floats = NDArray[np.float64]
+
+# derived: a level of significance
+_CHANCE = 1e-3  # that noise alone makes an effect be named
+_NEARLY_ALL = 0.9  # chosen: of what an effect explains in all patches; display
+_SAME_VALUE = 4  # chosen: points with the largest count that make a limit; display
+_BRIGHT = 100.0  # derived: photons; fewer share their largest count by chance
+_OUTSTANDING = 8.0  # derived: standard deviations, more than noise gives in any number of points
+_ALONE = 4.0  # chosen: times the second largest deviation beside it; not varied
+_HALF = 0.5  # derived: more than a half is most
+_SAMPLES = 64  # derived: a form factor is smooth
+
+
+def diagnose(problem: Problem, model: Model) -> tuple[Cause, ...]:
+    """Return the effects that would explain a part of the misfit, the largest part first.
+
+    Called together by all ranks.
+
+    Parameters
+    ----------
+    problem : Problem
+        With the calibration of the model.
+    model : Model
+        The object at the end.
+    """
+    rest = Unexplained(problem, model)
+    found = [*_of_checks(problem, model)]
+    fitted = [*_of_patches(rest), *_of_points(rest), *_of_shape(rest), *_of_atoms(rest)]
+    fitted.sort(key=lambda cause: -cause.gain)
+    return (*found, *fitted)
+
+
+def _cause(rest: Unexplained, effect: str, where: str, gain: float) -> Cause:
+    return Cause(effect, where, gain / rest.over if rest.over > rest.sigma else float("nan"), gain)
+
+
+def _least(parameters: int) -> float:
+    """Return what as many parameters gain by chance at most."""
+    return 0.5 * float(chdtri(parameters, _CHANCE))
+
+
+def _of_patches(rest: Unexplained) -> list[Cause]:
+    """Return scale, offset, rotation and background of patches."""
+    q, m = rest.problem.factor.q, rest.moments()
+    maps = [q[:, a] * m[b] for a in range(3) for b in range(3)]
+    turns = np.cross(q.T, m, axis=0)
+    plain, mapped = [rest.signal], [rest.signal, *maps]
+    ones = np.ones_like(rest.signal)
+    found = [
+        _in_patches(rest, "scale", plain, [rest.signal]),
+        _in_patches(rest, "offset", mapped, [*m]),
+        _in_patches(rest, "rotation", mapped, [*turns]),
+        _in_patches(rest, "background", plain, [ones]),
+    ]
+    symmetric = [maps[3 * a + b] + maps[3 * b + a] for a in range(3) for b in range(a, 3)]
+    rotations = [maps[3 * a + b] - maps[3 * b + a] for a in range(3) for b in range(a)]
+    found.append(_in_all(rest, "even strain", [rest.signal, *rotations], symmetric))
+    return [cause for cause in found if cause is not None]
+
+
+def _of_shape(rest: Unexplained) -> list[Cause]:
+    """Return effects that depend on q or blur the grid."""
+    square = np.sum(rest.problem.factor.q**2, axis=1)
+    plain = [rest.signal]
+    found = [
+        _in_all(rest, "blur", plain, rest.second_differences()),
+        _in_all(rest, "thermal motion", plain, [-square * rest.signal]),
+        _in_all(rest, "diffuse scattering", plain, [square]),
+    ]
+    slope = _form_factor(rest.problem)
+    if slope is not None:
+        found.append(_in_all(rest, "form factor", plain, [2.0 * slope * rest.signal]))
+    return [cause for cause in found if cause is not None]
+
+
+def _form_factor(problem: Problem) -> Floats | None:
+    """Return ln f(q) / f(G) of all points, (m,), None if the gain has it already."""
+    if problem.data.gain:
+        return None
+    peaks = np.linalg.norm(problem.data.peaks(), axis=1)
+    length = np.linalg.norm(problem.factor.q, axis=1)
+    comm = problem.comm
+    low = -comm.max(-float(length.min(initial=np.inf)))
+    high = comm.max(float(length.max(initial=0.0)))
+    at = np.linspace(low, high, _SAMPLES)
+    try:
+        known = np.log([form_factor(problem.potential.element, float(v)) for v in at])
+    except (InputError, ValueError):
+        return None
+    own = np.interp(peaks, at, known)[problem.shard.patch_index]
+    return np.asarray(np.interp(length, at, known) - own)
+
+
+def _in_all(
+    rest: Unexplained, effect: str, free: Sequence[Floats], columns: Sequence[Floats]
+) -> Cause | None:
+    """Return what columns on all points explain beyond those that are free anyway."""
+    base = rest.everywhere(free)
+    more = rest.everywhere(columns, len(free))
+    gain = rest.gain([*base, *more], len(free) + len(columns)) - rest.gain(base, len(free))
+    return _cause(rest, effect, "", gain) if gain > _least(len(columns)) else None
+
+
+def _in_patches(
+    rest: Unexplained, effect: str, free: Sequence[Floats], columns: Sequence[Floats]
+) -> Cause | None:
+    """Return the same of columns that each patch has for itself, and which patches matter."""
+    base, first = rest.everywhere(free), len(free)
+    nothing = rest.gain(base, first)
+
+    def of(patches: list[int]) -> float:
+        more: list[Columns] = rest.of_patches(columns, patches, first)
+        return rest.gain([*base, *more], first + len(columns) * len(patches)) - nothing
+
+    patches = list(range(len(rest.problem.data.patches)))
+    every = of(patches)
+    if every <= _least(len(columns) * len(patches)):
+        return None
+    alone = [of([k]) for k in patches]
+    order = sorted(patches, key=lambda k: -alone[k])
+    for number in range(1, len(patches)):
+        some = order[:number]
+        gain = alone[some[0]] if number == 1 else of(some)
+        if gain > _NEARLY_ALL * every:
+            return _cause(rest, effect, _listed(some), gain)
+    return _cause(rest, effect, _listed(patches), every)
+
+
+def _listed(patches: Sequence[int]) -> str:
+    names = [str(k + 1) for k in sorted(patches)]
+    if len(names) == 1:
+        return f"patch {names[0]}"
+    return f"patches {', '.join(names[:-1])} and {names[-1]}"
+
+
+def _of_points(rest: Unexplained) -> list[Cause]:
+    """Return effects on few points: a limit of the detector, single wrong points."""
+    found = []
+    for effect, points in (
+        ("saturation", _at_limit(rest)),
+        ("hot points", _outstanding(rest)),
+    ):
+        number = int(rest.comm.sum(float(points.sum())))
+        if number:
+            gain = rest.without(points)
+            if gain > _least(number):
+                found.append(_cause(rest, effect, f"{number} points", gain))
+    return found
+
+
+def _at_limit(rest: Unexplained) -> NDArray[np.bool_]:
+    """Tell which points have the largest count, where several share it."""
+    shard, comm = rest.problem.shard, rest.comm
+    top = comm.max(float(shard.counts.max(initial=0.0)))
+    points = shard.valid & (shard.counts >= top)
+    shared = top >= _BRIGHT and comm.sum(float(points.sum())) >= _SAME_VALUE
+    return points if shared else np.zeros_like(points)
+
+
+def _outstanding(rest: Unexplained) -> NDArray[np.bool_]:
+    """Tell which points contradict the model while those beside them don't."""
+    shard = rest.problem.shard
+    deviation = rest.valid * np.abs(shard.counts - rest.expected) / np.sqrt(rest.expected + 1.0)
+    cross = np.zeros((3, 3, 3), dtype=bool)
+    cross[1, 1, ::2] = cross[1, ::2, 1] = cross[::2, 1, 1] = True
+    points = np.zeros(len(deviation), dtype=bool)
+    for (_, part), patch in zip(rest.parts, shard.patches, strict=True):
+        own = deviation[part].reshape(patch.shape)
+        beside = rank_filter(own, -2, footprint=cross, mode="constant")
+        points[part] = ((own > _OUTSTANDING) & (own > _ALONE * beside)).ravel()
+    return points
+
+
+def _of_atoms(rest: Unexplained) -> list[Cause]:
+    """Return the best change of a single atom."""
+    best = single_changes(rest.problem, rest.model).best
+    if best is None:
+        return []
+    where = "{:.1f}, {:.1f}, {:.1f} Å".format(*best.position)
+    return [_cause(rest, best.kind, where, best.gain)]
+
+
+def _of_checks(problem: Problem, model: Model) -> list[Cause]:
+    """Return mistakes that need no fit: a mask or a support that is the wrong way round."""
+    found: list[Cause] = []
+    add: Callable[[str], None] = lambda name: found.append(  # noqa: E731
+        Cause(name, "", float("nan"), float("nan"))
+    )
+    seen = hidden = 0.0
+    for counts, valid in zip(problem.data.counts, problem.data.valid, strict=True):
+        masked = counts[~valid]
+        masked = masked[np.isfinite(masked) & (masked >= 0)]
+        seen, hidden = seen + float(counts[valid].sum()), hidden + float(masked.sum())
+    number = sum(int(v.sum()) for v in problem.data.valid)
+    every = sum(v.size for v in problem.data.valid)
+    if hidden > seen and number < _HALF * every:
+        add("inverted mask")
+    if np.mean(problem.support.contains(model.positions)) < _HALF:
+        add("inverted support")
+    return found
