@@ -53,13 +53,14 @@ def wheel(unpacked, tmp_path_factory):
 
 
 def files(folder: Path, name: str) -> set[str]:
-    """Names of the files below one entry of a folder, caches left out."""
+    """Names of the files below one entry of a folder, caches and built documentation left out."""
+    made = ("_build", "auto_gallery", "sg_execution_times")
     whole = folder / name
     found = [whole] if whole.is_file() else whole.rglob("*")
     return {
         str(f.relative_to(folder))
         for f in found
-        if f.is_file() and not any("cache" in part or part.startswith("_build") for part in f.parts)
+        if f.is_file() and not any("cache" in part or part.startswith(made) for part in f.parts)
     }
 
 
