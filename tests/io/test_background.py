@@ -5,37 +5,20 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+from on_background import few_atoms
 from small_crystal import fcc_ball
 
 from prammol.cli.main import run
 from prammol.core.errors import InputError
-from prammol.diffraction.bragg_patch import BraggPatch, cubic_patch
 from prammol.diffraction.dataset import Diffraction, background_arrays
-from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.io import read_diffraction, write_atoms, write_diffraction
 from prammol.structure.atoms import Atoms
-
-SCALE = 1.3
-
-SHEARED = BraggPatch(
-    [-0.5, 1.5, 1.4],
-    [[0.03, 0.002, -0.001], [0.012, 0.028, 0.003], [-0.004, 0.015, 0.031]],
-    (9, 6, 7),
-)
 
 
 @pytest.fixture
 def data(rng):
     """A few atoms, weak against a background that varies over each patch; some points masked."""
-    patches = [cubic_patch((-1, 1, 1), 0.6, 8, 4.05), SHEARED]
-    x = rng.uniform(-6, 6, (12, 3))
-    background = [rng.uniform(0, 20, p.shape) for p in patches]
-    counts, valid = [], []
-    for p, b in zip(patches, background, strict=True):
-        omega = direct_structure_factor(p.q(), x).reshape(p.shape)
-        counts.append(rng.poisson(SCALE**2 * np.abs(omega) ** 2 + b).astype(float))
-        valid.append(rng.random(p.shape) > 0.1)
-    return x, Diffraction(patches, counts, valid, background=background)
+    return few_atoms(rng)
 
 
 @pytest.mark.parametrize("kind", ["constant", "array"])

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import pytest
-from candidates import NARROW, PEAKS, SCALE, WIDE
+from candidates import NARROW, WIDE, dozen
 from small_crystal import make_problem, relaxed_ball, simulate
 
-from prammol.diffraction.bragg_patch import cubic_patch
-from prammol.diffraction.dataset import Diffraction
-from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.reconstruction.stages.paper.grid_likelihood import GridLikelihood
 
 
@@ -28,17 +24,8 @@ def data():
 @pytest.fixture(params=[WIDE, NARROW], ids=["wide", "narrow"])
 def few(rng, request):
     """A dozen positions well apart, eight of them atoms, and a problem with their counts."""
-    sites = np.array(list(product(range(3), range(2), range(2))), dtype=float) * 3.1
-    sites += rng.normal(scale=0.2, size=sites.shape)
-    rng.shuffle(sites)
-    patches = [cubic_patch(p, 0.5, 13, 4.05) for p in PEAKS]
-    counts = [
-        rng.poisson(np.abs(SCALE * direct_structure_factor(p.q(), sites[:8])) ** 2)
-        .reshape(p.shape)
-        .astype(float)
-        for p in patches
-    ]
-    return sites, make_problem(Diffraction(patches, counts), request.param)
+    sites, counted = dozen(rng)
+    return sites, make_problem(counted, request.param)
 
 
 @pytest.fixture
