@@ -8,7 +8,7 @@ has taken a part of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,10 +207,7 @@ def _of_atoms(rest: Unexplained) -> list[Cause]:
 
 def _of_checks(problem: Problem, model: Model) -> list[Cause]:
     """Return mistakes that need no fit: a mask or a support that is the wrong way round."""
-    found: list[Cause] = []
-    add: Callable[[str], None] = lambda name: found.append(  # noqa: E731
-        Cause(name, "", float("nan"), float("nan"))
-    )
+    found = []
     seen = hidden = 0.0
     for counts, valid in zip(problem.data.counts, problem.data.valid, strict=True):
         masked = counts[~valid]
@@ -219,7 +216,7 @@ def _of_checks(problem: Problem, model: Model) -> list[Cause]:
     number = sum(int(v.sum()) for v in problem.data.valid)
     every = sum(v.size for v in problem.data.valid)
     if hidden > seen and number < _HALF * every:
-        add("inverted mask")
+        found.append("inverted mask")
     if np.mean(problem.support.contains(model.positions)) < _HALF:
-        add("inverted support")
-    return found
+        found.append("inverted support")
+    return [Cause(name, "", float("nan"), float("nan")) for name in found]
