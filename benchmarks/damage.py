@@ -33,6 +33,7 @@ from prammol.reconstruction.occupancy.single_changes import single_changes
 from prammol.reconstruction.refinement.rotation_strain import align_strained
 from prammol.reconstruction.refinement.score_test import gain_of_moves
 from prammol.reconstruction.verdict import judge
+from prammol.simulation.averages import superpose
 from prammol.simulation.counts import simulate
 from prammol.simulation.samples import make_crystal
 from prammol.structure.vacant_sites import vacant_sites
@@ -117,6 +118,8 @@ def main() -> None:
         relaxed = []
         for name, atoms_of, loose in kinds:
             y = cluster.relax(atoms_of, force_tolerance=1e-5)[0] if loose else atoms_of
+            if len(y) == len(truth):  # relaxing may turn the whole
+                y = superpose(y, truth.positions)
             left = evaluate(y, truth, with_resolution=False)
             same = left.n_missing == left.n_extra == 0 and left.max_error_pm < MENDED
             if name == "none" or not same:

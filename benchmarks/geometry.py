@@ -112,7 +112,9 @@ def measured(
         omega = StructureFactor([patch]).forward(truth.positions)
         mean = c2 * scale * np.abs(omega) ** 2
         counts.append(rng.poisson(mean).reshape(patch.shape).astype(float))
-    return prammol.Diffraction(nominal, counts, meta={"element": "Al"}, geometry=geometry)
+    return prammol.Diffraction(
+        nominal, counts, meta={"element": "Al", "form_factor": "constant"}, geometry=geometry
+    )
 
 
 def examined(

@@ -20,6 +20,7 @@ A = 4.05
 RLU = 2 * np.pi / A
 HKL = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
 POINTS = 26
+CONSTANT = {"element": "Al", "form_factor": "constant"}  # f(G), as the formulas here have it
 SCALE = 4.0  # photons of one atom in one point: 16
 Floats = NDArray[np.float64]
 
@@ -113,7 +114,7 @@ def measured(lam: list[Floats], seed: int = 1, **known: object) -> Diffraction:
     rng = np.random.default_rng([seed, 7])
     counts = [rng.poisson(v).astype(float) for v in lam]
     return Diffraction(
-        patches(), counts, meta={"element": "Al"}, geometry=GeometryUncertainty.none(), **known
+        patches(), counts, meta=CONSTANT, geometry=GeometryUncertainty.none(), **known
     )
 
 

@@ -73,7 +73,7 @@ def simulate(
     return Diffraction(
         patches,
         counts,
-        meta={"element": "Al", "scale": scale},
+        meta={"element": "Al", "scale": scale, "form_factor": "constant"},
         geometry=GeometryUncertainty.none(),
     )
 

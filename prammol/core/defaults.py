@@ -19,6 +19,7 @@ _SCHEMA = json.loads(files("prammol").joinpath("data/settings.schema.json").read
 # chosen: about 0.3 % of a {111} Bragg vector of aluminium, steps of a rocking scan; not varied
 GEOMETRY = {"offset": 0.008, "rotation": 1e-3}
 MEASUREMENT = _defaults("measurement")
+FORM_FACTORS: list[str] = _SCHEMA["$defs"]["measurement"]["properties"]["form_factor"]["enum"]
 SUPPORT = _defaults("support")
 RECONSTRUCTION = _defaults("reconstruction")
 DYNAMICS = _defaults("dynamics")

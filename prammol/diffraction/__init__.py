@@ -15,6 +15,7 @@ from prammol.diffraction.diffractometer import Diffractometer, orientation_from_
 from prammol.diffraction.photon_flux import (
     counts_per_flux,
     form_factor,
+    known_gain,
     scale_from_flux,
     solid_angle,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "cubic_patch",
     "direct_structure_factor",
     "form_factor",
+    "known_gain",
     "local_shard",
     "orientation_from_peaks",
     "paper_patches",

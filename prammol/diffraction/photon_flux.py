@@ -3,23 +3,26 @@
 The model has one unknown scale, lambda = C^2 abs(Omega)^2 (paper Eq. 2). In the kinematic
 approximation a point detector of solid angle dOmega counts
 
-    C^2 = Phi r_e^2 P f(G)^2 dOmega
+    Phi r_e^2 P f(q)^2 dOmega
 
 photons for each unit of abs(Omega)^2, with the time-integrated flux Phi, the classical electron
-radius r_e, the polarisation factor P and the form factor f of an atom at the Bragg peak G.
-The paper states no such relation; this is the textbook's.
+radius r_e, the polarisation factor P and the form factor f of an atom. C^2 is the mean of that at
+the Bragg peaks; what a point has more or less is its gain, :func:`known_gain`. The paper has
+one f for all points and states no such relation; this is the textbook's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from prammol.core.defaults import MEASUREMENT
 from prammol.core.errors import InputError
 from prammol.diffraction.bragg_patch import BraggPatch
+from prammol.diffraction.dataset import Diffraction
 
 ELECTRON_RADIUS = 2.8179403205e-9  # derived: physics, CODATA [µm]
 """Classical electron radius [um] (CODATA 2022)."""
@@ -28,7 +31,20 @@ PAPER_WAVELENGTH: float = MEASUREMENT["wavelength"]
 
 
 def form_factor(element: str, q: float) -> float:
-    """Return the number of electrons an atom scatters like.
+    """Return the number of electrons an atom scatters like; see :func:`form_factors`.
+
+    Parameters
+    ----------
+    element : str
+        Chemical symbol.
+    q : float
+        Length of the scattering vector [1/Å, with 2 pi].
+    """
+    return float(form_factors(element, np.array([q]))[0])
+
+
+def form_factors(element: str, q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the numbers of electrons an atom scatters like, (m,).
 
     The four Gaussians of the International Tables for Crystallography, vol. C (1992),
     table 6.1.1.4, from gemmi; without anomalous dispersion.
@@ -37,8 +53,8 @@ def form_factor(element: str, q: float) -> float:
     ----------
     element : str
         Chemical symbol.
-    q : float
-        Length of the scattering vector [1/Å, with 2 pi].
+    q : (m,) ndarray
+        Lengths of scattering vectors [1/Å, with 2 pi].
 
     Raises
     ------
@@ -48,14 +64,19 @@ def form_factor(element: str, q: float) -> float:
     import gemmi
 
     known = gemmi.Element(element)
-    if known.name != element or known.atomic_number == 0:
+    if known.name != element or known.atomic_number == 0 or known.it92 is None:
         msg = f"no form factor for {element!r}, expected a chemical symbol such as 'Al'"
         raise InputError(msg)
     s = q / (4 * np.pi)  # sin(theta) / wavelength
-    if not 0 <= s <= 2:
-        msg = f"form factors are known up to |q| = {8 * np.pi:.0f} 1/Å, got {q}"
+    if not ((s >= 0) & (s <= 2)).all():
+        far = q[~((s >= 0) & (s <= 2))][0]
+        msg = f"form factors are known up to |q| = {8 * np.pi:.0f} 1/Å, got {far}"
         raise InputError(msg)
-    return float(known.it92.calculate_sf(s**2))
+    terms = zip(known.it92.a, known.it92.b, strict=True)
+    total = np.full(s.shape, float(known.it92.c))
+    for a, b in terms:
+        total += a * np.exp(-b * s**2)
+    return total
 
 
 def patch_centre(patch: BraggPatch) -> np.ndarray:
@@ -99,8 +120,8 @@ def counts_per_flux(
 ) -> float:
     """Return C^2 / Phi = r_e^2 P f(G)^2 dOmega [um^2].
 
-    As the model has one scale for all patches, this is their mean; for peaks of one
-    family on equal grids, as the paper's, all are the same.
+    The mean of all patches; for peaks of one family on equal grids, as the paper's, all are the
+    same.
 
     Parameters
     ----------
@@ -131,11 +152,78 @@ def counts_per_flux(
     if centres.shape != (len(patches), 3):
         msg = f"peaks must have the shape ({len(patches)}, 3), got {centres.shape}"
         raise InputError(msg)
-    values = [
-        form_factor(element, float(np.linalg.norm(g))) ** 2 * solid_angle(p, wavelength)
-        for g, p in zip(centres, patches, strict=True)
-    ]
+    values = _of_peaks(patches, element, wavelength, centres)
     return ELECTRON_RADIUS**2 * polarisation * float(np.mean(values))
+
+
+def _of_peaks(
+    patches: Sequence[BraggPatch], element: str, wavelength: float, peaks: NDArray[np.float64]
+) -> list[float]:
+    """Return f(G)^2 dOmega of each patch."""
+    return [
+        form_factor(element, float(np.linalg.norm(g))) ** 2 * solid_angle(p, wavelength)
+        for g, p in zip(peaks, patches, strict=True)
+    ]
+
+
+def known_gain(
+    patches: Sequence[BraggPatch], element: str, wavelength: float = PAPER_WAVELENGTH
+) -> list[NDArray[np.float64]]:
+    """Return what f(q) and the solid angle make of the mean at each point, beside C^2.
+
+    f(q)^2 dOmega in units of its mean at the peaks, :func:`counts_per_flux`.
+
+    Parameters
+    ----------
+    patches, element, wavelength
+        See :func:`counts_per_flux`.
+
+    Returns
+    -------
+    list of ndarray
+        One array with the patch's shape per patch.
+
+    Raises
+    ------
+    InputError
+        If the element is unknown, the wavelength isn't positive, or a point is out of the table.
+    """
+    centres = np.array([patch_centre(p) for p in patches])
+    mean = float(np.mean(_of_peaks(patches, element, wavelength, centres)))
+    return [
+        (form_factors(element, np.linalg.norm(p.q(), axis=1)) ** 2).reshape(p.shape)
+        * (solid_angle(p, wavelength) / mean)
+        for p in patches
+    ]
+
+
+def with_form_factor(data: Diffraction, element: str) -> Diffraction:
+    """Return data whose gain has f(q)^2, in units of its mean at the peaks.
+
+    Unchanged if the data say how their form factor is (``meta["form_factor"]``: ``"q"`` if the gain
+    has it, ``"constant"`` if they were simulated without), or were simulated before they said.
+
+    Parameters
+    ----------
+    data : Diffraction
+    element : str
+        Chemical symbol.
+
+    Raises
+    ------
+    InputError
+        As :func:`form_factors`.
+    """
+    if "form_factor" in data.meta or "scale" in data.meta:
+        return data
+    peaks = np.linalg.norm(data.peaks(), axis=1)
+    mean = float(np.mean(form_factors(element, peaks) ** 2))
+    known = data.gain or [np.ones(p.shape) for p in data.patches]
+    gain = [
+        g * (form_factors(element, np.linalg.norm(p.q(), axis=1)) ** 2 / mean).reshape(p.shape)
+        for g, p in zip(known, data.patches, strict=True)
+    ]
+    return replace(data, gain=gain, meta={**data.meta, "form_factor": "q"})
 
 
 def scale_from_flux(

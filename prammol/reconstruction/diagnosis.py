@@ -16,7 +16,7 @@ from scipy.ndimage import rank_filter
 from scipy.special import chdtri
 
 from prammol.core.errors import InputError
-from prammol.diffraction.photon_flux import form_factor
+from prammol.diffraction.photon_flux import form_factors
 from prammol.reconstruction.effects import Columns, Unexplained
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.occupancy.single_changes import single_changes
@@ -100,7 +100,7 @@ def _of_shape(rest: Unexplained) -> list[Cause]:
 
 def _form_factor(problem: Problem) -> Floats | None:
     """Return ln f(q) / f(G) of all points, (m,), None if the gain has it already."""
-    if problem.data.gain:
+    if problem.data.meta.get("form_factor") == "q":
         return None
     peaks = np.linalg.norm(problem.data.peaks(), axis=1)
     length = np.linalg.norm(problem.factor.q, axis=1)
@@ -109,7 +109,7 @@ def _form_factor(problem: Problem) -> Floats | None:
     high = comm.max(float(length.max(initial=0.0)))
     at = np.linspace(low, high, _SAMPLES)
     try:
-        known = np.log([form_factor(problem.potential.element, float(v)) for v in at])
+        known = np.log(form_factors(problem.potential.element, at))
     except (InputError, ValueError):
         return None
     own = np.interp(peaks, at, known)[problem.shard.patch_index]

@@ -14,6 +14,7 @@ from prammol.core.errors import InputError
 from prammol.core.memory import keep_freed_memory
 from prammol.core.parallel import Communicator
 from prammol.diffraction.dataset import Diffraction, local_shard
+from prammol.diffraction.photon_flux import with_form_factor
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.diffraction.support import Support
 from prammol.potentials.lammps import Cluster
@@ -34,6 +35,7 @@ from prammol.reconstruction.stopping import (
     iterations_without_selection,
     reason_to_stop,
 )
+from prammol.reconstruction.strain_or_geometry import STRAIN_OR_GEOMETRY, cause_of, strain_taken
 from prammol.reconstruction.uncertainty.mean_density import mean_density
 from prammol.reconstruction.uncertainty.per_atom import error_bars
 from prammol.structure.atoms import Atoms
@@ -114,12 +116,17 @@ def reconstruct(
         columns, density = _described(problem, plan, state)
         wrong = plan.judges and not state.verdict.right
         diagnosis = diagnose(problem, state.model) if wrong else ()
+        taken = strain_taken(problem, state.model) if plan.judges and not wrong else None
     finally:
         problem.cluster.close()
     converged = reason == "converged" or (reason == "patience" and not plan.judges)
     if converged and history[-1].get("excess", 0.0) < -_TOO_GOOD and data.fractional():
         # Less noise than photons have: that the misfit is small says nothing.
         converged, reason = False, "counts aren't photons"
+    if taken is not None:
+        diagnosis = (cause_of(taken),)
+        if taken.offset:
+            converged, reason = False, STRAIN_OR_GEOMETRY
     wall, core = clock.read()
     return Reconstruction(
         atoms=Atoms(state.positions, potential.element, columns=columns),
@@ -158,6 +165,7 @@ def make_problem(
         If there are more ranks than planes of points to share.
     """
     data.require_three_dimensions()
+    data = with_form_factor(data, potential.element)
     planes = sum(p.shape[0] for p in data.patches)
     if comm.size > planes:
         msg = f"{comm.size} ranks for {planes} planes of points; expected at most {planes} ranks"

@@ -25,6 +25,7 @@ _EFFECTS = {
     "addition": "one atom more at {}",
     "removal": "one atom less at {}",
     "exchange": "an atom moved to {}",
+    "strain taken": "the crystal is strained evenly by {}",
     "inverted mask": "the mask seems to be inverted: most photons are in masked points",
     "inverted support": "the support seems to be inverted: most atoms are outside of it",
 }
@@ -40,8 +41,8 @@ class Cause:
     effect : str
         ``scale``, ``offset``, ``rotation``, ``background``, ``even strain``, ``blur``,
         ``thermal motion``, ``diffuse scattering``, ``form factor``, ``saturation``,
-        ``hot points``, ``addition``, ``removal``, ``exchange``, ``inverted mask`` or
-        ``inverted support``.
+        ``hot points``, ``addition``, ``removal``, ``exchange``, ``strain taken``,
+        ``inverted mask`` or ``inverted support``.
     where : str
         In which patches, points or place; empty if everywhere.
     explains : float
@@ -89,8 +90,9 @@ class Reconstruction:
         Whether it ended because the atoms explain the data or, where the preset doesn't
         judge that, because no new model was selected any more.
     reason : str
-        Why it ended: ``converged``, ``patience``, ``max_iterations``, or
-        that a single change would explain more.
+        Why it ended: ``converged``, ``patience``, ``max_iterations``, that a single change would
+        explain more, or ``strain or geometry``: wrong positions of the patches, said to be
+        known, would explain the counts as well.
     wall_s, core_s : float
         Wall time, and processor time of all ranks together [s].
     ranks : int
@@ -109,7 +111,8 @@ class Reconstruction:
     calibration : Calibration or None
         Scales and geometry of the patches where they differ from those of the file.
     diagnosis : tuple of Cause
-        What would explain the misfit, the largest part first; empty if the atoms explain it.
+        What would explain the misfit, the largest part first; if the atoms explain it, an even
+        strain that the counts put on them.
     """
 
     atoms: Atoms

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from prammol.core.defaults import DYNAMICS
+from prammol.core.defaults import DYNAMICS, FORM_FACTORS, MEASUREMENT
 from prammol.core.errors import DataError, InputError
 from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch, paper_patches
 from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.dataset import Background, Diffraction, background_arrays
-from prammol.diffraction.photon_flux import PAPER_WAVELENGTH, scale_from_flux
+from prammol.diffraction.photon_flux import PAPER_WAVELENGTH, known_gain, scale_from_flux
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.potentials.potential import Potential
 from prammol.simulation.averages import mean_structure_factor
@@ -41,8 +42,9 @@ def simulate(
     timestep: float = DYNAMICS["timestep"],
     remove_rigid_motion: bool = True,
     background: Background = 0.0,
+    form_factor: str = MEASUREMENT["form_factor"],
 ) -> Diffraction:
-    """Draw photon counts, each from Poisson(C^2 abs(Omega)^2 + background) (paper Eqs. 1 and 2).
+    """Draw photon counts, each from Poisson(C^2 g abs(Omega)^2 + background) (paper Eqs. 1 and 2).
 
     With a temperature, Omega is the mean over snapshots of canonical dynamics (paper Eqs. 11
     and 12): the coherent part; diffuse scattering, <abs(Omega)^2> - abs(<Omega>)^2, is left out.
@@ -75,6 +77,10 @@ def simulate(
     background : float or sequence of ndarray
         Photons expected at each point that the crystal didn't scatter: one number for
         all, or one array per patch. It is declared in the data that are returned.
+    form_factor : str
+        ``"q"``: the gain g has f(q) within the patches and their solid angles,
+        :func:`prammol.diffraction.known_gain`, and is declared. ``"constant"``: the paper's
+        single f, g = 1.
 
     Returns
     -------
@@ -115,7 +121,10 @@ def simulate(
         meta.update(temperature=float(temperature), remove_rigid_motion=remove_rigid_motion)
         meta.update(equilibrate=equilibrate, snapshots=steps // every, every=every)
         meta["timestep"] = timestep
-    return draw_counts(omega, patches, atoms.element, flux, seed, wavelength, meta, background)
+    data = draw_counts(
+        omega, patches, atoms.element, flux, seed, wavelength, background, form_factor
+    )
+    return replace(data, meta={**data.meta, **meta})
 
 
 def draw_counts(
@@ -125,10 +134,10 @@ def draw_counts(
     flux: float,
     seed: int,
     wavelength: float = PAPER_WAVELENGTH,
-    meta: Mapping[str, Any] | None = None,
     background: Background = 0.0,
+    form_factor: str = MEASUREMENT["form_factor"],
 ) -> Diffraction:
-    """Draw photon counts of a known scattering, each from Poisson(C^2 abs(Omega)^2 + b) (Eq. 1).
+    """Draw photon counts of a known scattering, each from Poisson(C^2 g abs(Omega)^2 + b) (Eq. 1).
 
     Several measurements of one crystal can share the mean over its dynamics.
 
@@ -141,10 +150,8 @@ def draw_counts(
         Where it was computed.
     element : str
         Chemical symbol.
-    flux, seed, wavelength, background
+    flux, seed, wavelength, background, form_factor
         See :func:`simulate`.
-    meta : mapping, optional
-        What else to record with the data.
 
     Raises
     ------
@@ -157,9 +164,15 @@ def draw_counts(
     if omega.shape != (size,):
         msg = f"the scattering has shape {omega.shape}, expected ({size},) for these patches"
         raise InputError(msg)
+    if form_factor not in FORM_FACTORS:
+        msg = f"the form factor is {form_factor!r}, expected one of {', '.join(FORM_FACTORS)}"
+        raise InputError(msg)
     scale = scale_from_flux(flux, patches, element, wavelength)
     arrays = background_arrays(background, patches)
     expected = scale**2 * np.abs(omega) ** 2
+    gain = known_gain(patches, element, wavelength) if form_factor == "q" else []
+    if gain:
+        expected *= np.concatenate([g.ravel() for g in gain])
     if arrays:
         expected = expected + np.concatenate([b.ravel() for b in arrays])
     flat = _draw(expected, seed, f"a flux of {flux:g} photons/um^2")
@@ -169,7 +182,7 @@ def draw_counts(
         "element": element,
         "wavelength": float(wavelength),
         "seed": int(seed),
-        **(meta or {}),
+        "form_factor": form_factor,
         "total_counts": float(flat.sum()),
         "peak_counts": float(flat.max()),
     }
@@ -181,6 +194,7 @@ def draw_counts(
         meta=known,
         source=source,
         background=arrays,
+        gain=gain,
         geometry=GeometryUncertainty.none(),
     )
 

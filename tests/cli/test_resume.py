@@ -256,7 +256,7 @@ def test_a_run_with_scales_and_offsets_resumed_is_the_unbroken_run(tmp_path):
         there = patch.moved(np.eye(3), 0.004 * np.roll([1.0, -1.0, 0.5], k))
         one = simulate(truth, flux=size * 2e18, seed=k, patches=[there, *nominal[:k]])
         counts.append(one.counts[0])
-    data = Diffraction(nominal, counts, meta={"element": "Al"})
+    data = Diffraction(nominal, counts, meta={"element": "Al", "form_factor": "constant"})
     support = support_from_truth(truth)
 
     class Keeps(Observer):

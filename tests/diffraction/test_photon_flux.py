@@ -7,13 +7,19 @@ import pytest
 
 from prammol.core.errors import InputError
 from prammol.diffraction.bragg_patch import BraggPatch, cubic_patch, paper_patches
+from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.photon_flux import (
     counts_per_flux,
     form_factor,
+    known_gain,
     patch_centre,
     scale_from_flux,
     solid_angle,
+    with_form_factor,
 )
+from prammol.diffraction.structure_factor import direct_structure_factor
+from prammol.simulation.counts import simulate
+from prammol.structure.atoms import Atoms
 
 G_111 = 2 * np.pi * 3**0.5 / 4.05
 
@@ -94,6 +100,55 @@ def test_peaks_of_different_families_share_the_mean():
     off = BraggPatch(patches[0].origin + 0.3, patches[0].step, patches[0].shape)
     peaks = [patch_centre(p) for p in patches]
     assert counts_per_flux([off, patches[1]], "Al", peaks=peaks) == pytest.approx(expected)
+
+
+def test_the_gain_is_what_a_detector_counts_beside_the_scale():
+    """Peaks of two families, patches of different steps; the form factor is another program's."""
+    aluminium = pytest.importorskip("xrayutilities").materials.elements.Al
+    patches = [cubic_patch((1, 1, 1), 0.5, 7, 4.05), cubic_patch((2, 0, 0), 0.4, 9, 4.05)]
+    gain = known_gain(patches, "Al")
+    c2 = scale_from_flux(1e18, patches, "Al") ** 2
+    for patch, found in zip(patches, gain, strict=True):
+        q = np.linalg.norm(patch.q(), axis=1).reshape(patch.shape)
+        f = np.array([float(np.squeeze(aluminium.f0(v))) for v in q.ravel()])
+        step = patch.step[0, 0]
+        expected = 1e18 * 2.8179403205e-9**2 * f.reshape(q.shape) ** 2
+        expected *= (1.24 * step / (2 * np.pi)) ** 2
+        np.testing.assert_allclose(c2 * found, expected, rtol=2e-3)
+
+
+def test_counts_are_those_of_the_gain_that_is_declared(rng):
+    x = 2.5 * rng.normal(size=(9, 3))
+    patches = paper_patches(9)
+    data = simulate(Atoms(x, "Al"), 1e27, 1, patches)
+    for patch, counts, gain in zip(patches, data.counts, data.gain, strict=True):
+        power = np.abs(direct_structure_factor(patch.q(), x)).reshape(patch.shape) ** 2
+        lam = data.meta["scale"] ** 2 * gain * power
+        np.testing.assert_allclose(counts, lam, atol=6 * lam.max() ** 0.5, rtol=1e-5)
+    q = np.linalg.norm(patches[0].q(), axis=1)
+    far, near = q.argmax(), q.argmin()
+    ratio = data.gain[0].flat[far] / data.gain[0].flat[near]
+    assert ratio == pytest.approx((form_factor("Al", q[far]) / form_factor("Al", q[near])) ** 2)
+    plain = simulate(Atoms(x, "Al"), 1e20, 1, patches, form_factor="constant")
+    assert not plain.gain
+    with pytest.raises(InputError, match="form factor is 'no'"):
+        simulate(Atoms(x, "Al"), 1e20, 1, patches, form_factor="no")
+
+
+def test_data_that_say_nothing_get_the_form_factor_and_others_stay(rng):
+    patches = [cubic_patch(hkl, 0.5, 7, 4.05) for hkl in ((1, 1, 1), (2, 0, 0))]
+    counts = [np.exp(-40 * np.sum((p.q() - patch_centre(p)) ** 2, axis=1)) for p in patches]
+    counts = [np.rint(1e4 * c).reshape(p.shape) for c, p in zip(counts, patches, strict=True)]
+    exposure = [np.full(p.shape, 1.0 + k) for k, p in enumerate(patches)]
+    data = with_form_factor(Diffraction(patches, counts, gain=exposure), "Al")
+    f = [form_factor("Al", 2 * np.pi / 4.05 * n**0.5) for n in (3, 4)]
+    mean = (f[0] ** 2 + f[1] ** 2) / 2
+    for k, own in enumerate(f):
+        assert data.gain[k][3, 3, 3] == pytest.approx((1.0 + k) * own**2 / mean)
+    assert with_form_factor(data, "Al") is data
+    for meta in ({"form_factor": "constant"}, {"scale": 1.0}):
+        said = Diffraction(patches, counts, meta=meta)
+        assert with_form_factor(said, "Al") is said
 
 
 def test_wrong_fluxes_and_elements_are_refused():

@@ -29,7 +29,7 @@ RECONSTRUCTION = [
     ["occupancy"],
     ["refinement"],
     ["effects"],
-    ["uncertainty", "diagnosis"],
+    ["uncertainty", "diagnosis", "strain_or_geometry"],
     ["stages"],
     ["preset"],
     ["presets", "stopping"],

@@ -99,7 +99,7 @@ def test_an_inverted_mask_is_told_from_the_photons_in_it():
     data = effects.measured(effects.ideal())
     valid = [c < 0.001 * c.max() for c in data.counts]
     few = [v & (np.arange(v.size).reshape(v.shape) % 3 == 0) for v in valid]
-    data = Diffraction(data.patches, data.counts, few, geometry=data.geometry)
+    data = Diffraction(data.patches, data.counts, few, data.meta, geometry=data.geometry)
     first = causes(data)[0]
     assert first.effect == "inverted mask"
     assert math.isnan(first.gain)

@@ -149,7 +149,8 @@ from prammol.diffraction.support import Support
 
 saved = np.load("data.npz")
 patches = [BraggPatch(saved[f"o{k}"], saved[f"s{k}"], saved[f"c{k}"].shape) for k in range(3)]
-data = Diffraction(patches, [saved[f"c{k}"] for k in range(3)])
+counts = [saved[f"c{k}"] for k in range(3)]
+data = Diffraction(patches, counts, meta={"form_factor": "constant"})
 support = Support(saved["origin"], saved["voxel"], saved["inside"])
 comm = world()
 result = reconstruct(

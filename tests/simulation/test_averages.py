@@ -40,7 +40,8 @@ def test_counts_of_a_temperature_are_of_the_mean_amplitude_of_the_snapshots(ball
         whole(self, x, temperature, seed, both, *rest)
 
     monkeypatch.setattr(Cluster, "sample_nvt", spy)
-    data = simulate(ball, 1e26, 2, PATCHES, temperature=300, remove_rigid_motion=False, **QUICK)
+    settings = {"remove_rigid_motion": False, "form_factor": "constant", **QUICK}
+    data = simulate(ball, 1e26, 2, PATCHES, temperature=300, **settings)
     assert len(seen) == data.meta["snapshots"] == 10
     q = np.concatenate([p.q() for p in PATCHES])
     mean = np.mean([direct_structure_factor(q, y - y.mean(axis=0)) for y in seen], axis=0)

@@ -42,11 +42,13 @@ rule simulate:
         seed=seed_of_counts,
         points=lookup(dpath="measurement/points", within=config),
         wavelength=lookup(dpath="measurement/wavelength", within=config),
+        form_factor=lookup(dpath="measurement/form_factor", within=config),
     message:
         "Count photons: {wildcards.study} {wildcards.condition}, trial {wildcards.trial}"
     shell:
         "python -m prammol simulate {input} --flux {params.flux} --seed {params.seed}"
         " --points {params.points} --wavelength {params.wavelength}"
+        " --form-factor {params.form_factor}"
         " -o {output} > {log} 2>&1"
 
 
@@ -117,9 +119,11 @@ rule simulate_warm:
         flux=flux_of,
         seed=seed_of_counts,
         wavelength=lookup(dpath="measurement/wavelength", within=config),
+        form_factor=lookup(dpath="measurement/form_factor", within=config),
     message:
         "Count photons: {wildcards.study} {wildcards.condition}, trial {wildcards.trial}"
     shell:
         "python -m prammol simulate {input.crystal} --amplitude {input.amplitude}"
         " --flux {params.flux} --seed {params.seed} --wavelength {params.wavelength}"
+        " --form-factor {params.form_factor}"
         " --force -o {output} > {log} 2>&1"

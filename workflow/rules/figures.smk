@@ -74,6 +74,7 @@ rule bound_errors:
         fluxes=lookup(dpath="studies/flux/flux", within=config, default=[]),
         points=lookup(dpath="measurement/points", within=config),
         wavelength=lookup(dpath="measurement/wavelength", within=config),
+        form_factor=lookup(dpath="measurement/form_factor", within=config),
     message:
         "Cramér-Rao bounds of the flux study"
     script:

@@ -1,12 +1,13 @@
-"""Draw photon counts of a crystal around its Bragg peaks: Poisson(C^2 abs(Omega)^2 + B).
+"""Draw photon counts of a crystal around its Bragg peaks: Poisson(C^2 g abs(Omega)^2 + B).
 
 Measured are cubes around three of the innermost peaks, (-1,1,1), (1,-1,1) and (1,1,-1)
 of fcc, (0,1,1), (1,0,1) and (1,1,0) of bcc, 50 points along each edge of 1.2 reciprocal
 lattice units, unless --peak, --half-width and --points say otherwise. Structure and
 lattice constant are those of the potential, if options describe one, else those in the
-crystal's file. C follows from the flux. With --temperature, Omega is the mean over
-snapshots of canonical dynamics (the coherent part; no diffuse scattering). Writes HDF5
-in the CXI layout."""
+crystal's file. C follows from the flux, g from the form factor f(q) and the solid
+angle of a point, unless --form-factor says that f is constant. With --temperature,
+Omega is the mean over snapshots of canonical dynamics (the coherent part; no diffuse
+scattering). Writes HDF5 in the CXI layout."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ from prammol.cli.commands.common import (
     potential_of,
     seed,
 )
-from prammol.core.defaults import MEASUREMENT
+from prammol.core.defaults import FORM_FACTORS, MEASUREMENT
 
 if TYPE_CHECKING:
     from prammol.core.parallel import Communicator
@@ -86,6 +87,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="wavelength [Å] [%(default)s]",
     )
     parser.add_argument(
+        "--form-factor",
+        choices=FORM_FACTORS,
+        default=MEASUREMENT["form_factor"],
+        help="f(q) at each point, or the paper's constant f(G) [%(default)s]",
+    )
+    parser.add_argument(
         "--background",
         action="append",
         default=[],
@@ -138,6 +145,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
         every=options.every,
         timestep=options.timestep,
         background=on_root(comm, lambda: read_background(options.background, patches)),
+        form_factor=options.form_factor,
     )
     on_root(comm, lambda: _write(options, data, potential))
     return 0
@@ -159,6 +167,8 @@ def _write(options: argparse.Namespace, data: Diffraction, potential: Potential 
 
 def _from_amplitude(options: argparse.Namespace, atoms: Atoms) -> Diffraction:
     """Return counts drawn from a mean amplitude that was computed before."""
+    from dataclasses import replace
+
     from prammol.core.errors import InputError
     from prammol.io.arrays import read_background
     from prammol.io.mean_amplitude import read_mean_amplitude
@@ -173,16 +183,17 @@ def _from_amplitude(options: argparse.Namespace, atoms: Atoms) -> Diffraction:
         msg = f"{options.amplitude}: is of {mean.element}, but {options.crystal} of {atoms.element}"
         raise InputError(msg)
     background = read_background(options.background, mean.patches)
-    return draw_counts(
+    data = draw_counts(
         mean.omega,
         mean.patches,
         mean.element,
         options.flux,
         options.seed,
         options.wavelength,
-        mean.meta,
         background,
+        options.form_factor,
     )
+    return replace(data, meta={**data.meta, **mean.meta})
 
 
 def _peak(text: str) -> tuple[float, ...]:

@@ -100,7 +100,7 @@ def align_calibrated(
             return Aligned(plain, y, None, value)
     else:
         pose = CalibratedPose(problem, x)
-    turned = _fitted(pose, ROTATIONS)
+    turned = fitted(pose, ROTATIONS)
     strained = turned
     even = even_map(x, data)
     if even is not None:
@@ -113,7 +113,7 @@ def align_calibrated(
             moved = x.mean(axis=0) + arm @ even
             other = CalibratedPose(turned.problem, moved, strain=even.T)
             start = min(turned, other, key=lambda p: p.objective)
-        strained = _fitted(start, LINEAR_MAPS)
+        strained = fitted(start, LINEAR_MAPS)
         if strained.objective > turned.objective - least:
             strained = turned
     return Aligned(strained.problem, strained.x, strained.problem.calibration, strained.value)
@@ -303,8 +303,16 @@ class CalibratedPose:
         return np.asarray(np.linalg.pinv(system[np.ix_(keep, keep)], hermitian=True)[:-1, :-1])
 
 
-def _fitted(pose: CalibratedPose, generators: NDArray[np.float64]) -> CalibratedPose:
-    """Gauss-Newton on the free calibration and the maps, with priors."""
+def fitted(pose: CalibratedPose, generators: NDArray[np.float64]) -> CalibratedPose:
+    """Fit the free calibration and maps of the object by Gauss-Newton, with priors.
+
+    Parameters
+    ----------
+    pose : CalibratedPose
+        Where to start.
+    generators : (g, 3, 3) ndarray
+        See :meth:`CalibratedPose.system`.
+    """
     for _ in range(_STEPS):
         change, gain = pose.step(generators)
         if gain < _DONE:

@@ -50,7 +50,13 @@ def counts_of(x, seen, geometry=UNCERTAIN, scale=1.9, points=20, seed=1, gain=No
         counts.append(rng.poisson(mean).astype(float))
         gains.append(known)
     gains = () if gain is None else gains
-    return Diffraction(nominal, counts, meta={"element": "Al"}, gain=gains, geometry=geometry)
+    return Diffraction(
+        nominal,
+        counts,
+        meta={"element": "Al", "form_factor": "constant"},
+        gain=gains,
+        geometry=geometry,
+    )
 
 
 @pytest.fixture(scope="module")
