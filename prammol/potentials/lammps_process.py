@@ -6,9 +6,14 @@ modules that know LAMMPS.
 
 from __future__ import annotations
 
+import os
+import re
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from prammol.core.errors import SimulationError
+from prammol.potentials.potential import Potential
 
 # What LAMMPS says -> what can be done about it.
 _HINTS = {
@@ -34,6 +39,32 @@ def run_command(lmp: Any, text: str) -> None:
     except Exception as err:
         msg = f"LAMMPS stopped at {text[:60]!r}: {said(err)}"
         raise SimulationError(msg) from err
+
+
+def select_potential(lmp: Any, potential: Potential) -> None:
+    """Run the commands of a potential; raise SimulationError if LAMMPS refuses it.
+
+    LAMMPS replaces letters outside of ASCII in its commands. Files with such paths get other
+    names, in a folder that is the working directory for the moment.
+    """
+    files = potential.files
+    if all(str(path).isascii() for path in files):
+        for text in potential.commands():
+            run_command(lmp, text)
+        return
+    with tempfile.TemporaryDirectory(prefix="prammol-") as folder:
+        called = {}
+        for number, path in enumerate(files):
+            called[path] = f"{number}-{re.sub('[^ -~]', '_', path.name)}"
+            (Path(folder) / called[path]).symlink_to(path.absolute())
+        before = os.open(".", os.O_RDONLY)
+        try:
+            os.chdir(folder)
+            for text in potential.commands(called):
+                run_command(lmp, text)
+        finally:
+            os.fchdir(before)
+            os.close(before)
 
 
 def said(error: BaseException) -> str:

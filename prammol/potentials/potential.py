@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from prammol.core.errors import PotentialError
-from prammol.potentials.table_checks import check_table
+from prammol.potentials.tables import read_tables
 from prammol.structure.lattices import LATTICES, Lattice
 
 # No spaces, quotes, $, & or #: a word can't become another LAMMPS command.
@@ -80,11 +81,11 @@ class Potential:
             )
             raise PotentialError(msg)
         if self.file is not None:
-            elements = check_table(self.file, self.pair_style.split()[0])
-            if elements and self.element not in elements:
+            tables = read_tables(self.file, self.pair_style.split()[0])
+            if tables is not None and self.element not in tables.elements:
                 msg = (
                     f"{self.file}: potential has no {self.element}, "
-                    f"it describes {', '.join(elements)[:100]}"
+                    f"it describes {', '.join(tables.elements)[:100]}"
                 )
                 raise PotentialError(msg)
 
@@ -130,11 +131,18 @@ class Potential:
             return ""
         return hashlib.sha1(b"".join(path.read_bytes() for path in self.files)).hexdigest()
 
-    def commands(self) -> list[str]:
-        """Return the LAMMPS commands that select the potential."""
-        places = {path.name: path for path in self.more_files}
+    def commands(self, called: Mapping[Path, str] | None = None) -> list[str]:
+        """Return the LAMMPS commands that select the potential.
+
+        Parameters
+        ----------
+        called : mapping of Path to str, optional
+            Other names of the files for the commands.
+        """
+        known = called or {path: str(path) for path in self.files}
+        places = {path.name: known[path] for path in self.more_files}
         if self.file is not None:
-            places["{file}"] = self.file
+            places["{file}"] = known[self.file]
 
         def placed(text: str) -> str:
             return " ".join(f'"{places[w]}"' if w in places else w for w in text.split(" ") if w)
