@@ -9,6 +9,9 @@ import h5py
 import numpy as np
 import pytest
 
+from prammol.io import read_atoms, write_atoms
+from prammol.structure.atoms import Atoms
+
 DATA = "entry_2/image_1/data"
 
 
@@ -106,6 +109,20 @@ def test_data_and_support_exchanged_are_told(reconstruct, small):
 )
 def test_wrong_diffraction_is_one_sentence(reconstruct, damaged, change, text):
     reconstruct("bad-d.h5", text, d=damaged("d.h5", change))
+
+
+def test_an_inverted_mask_is_a_warning(prammol, damaged):
+    def invert(file):
+        for k in (1, 2, 3):
+            counts = file[f"entry_{k}/image_1/data"][...]
+            file[f"entry_{k}/image_1/mask"][...] = counts > 0
+            file[f"entry_{k}/image_1/mask"][0] = 0
+
+    d = damaged("d.h5", invert)
+    done = prammol("support", d, "--from-truth", "nowhere.xyz", "-o", "u.h5")
+    assert "prammol: warning:" in done.stderr
+    assert "% of patch 1" in done.stderr
+    assert "in CXI 0 is a good point, is it inverted?" in done.stderr
 
 
 def test_data_without_photons_are_refused(reconstruct, damaged):
@@ -214,6 +231,24 @@ def test_wrong_xyz_is_one_sentence(refused, tmp_path):
     refused(
         ["simulate", "nowhere.xyz", "--flux", "1e20", "-o", "d.h5"], "nowhere.xyz: no such file"
     )
+
+
+def test_positions_in_nanometres_are_refused(refused, small, tmp_path):
+    nm = tmp_path / "nm.xyz"
+    atoms = read_atoms(small / "s.xyz")
+    write_atoms(nm, Atoms(atoms.positions / 10, "Al"))
+    text = "nm.xyz: nearest neighbours are 0.29 Å apart, expected Å; are positions in nanometres?"
+    r = small / "r.h5"
+    refused(["simulate", nm, "--flux", "1e20", "-o", "d.h5"], text)
+    refused(["dynamics", nm, "--temperature", "300", "-o", "a.npz"], text)
+    refused(["support", small / "d.h5", "--from-truth", nm, "-o", "u.h5"], text)
+    refused(["evaluate", r, "--truth", nm, "--json", "m.json"], text)
+    refused(["plot", r, "--truth", nm, "-o", "p.png"], text)
+
+
+def test_counts_in_the_place_of_atoms_are_called_hdf5(refused, small):
+    text = "d.h5: this is HDF5, expected atoms as XYZ"
+    refused(["simulate", small / "d.h5", "--flux", "1e20", "-o", "o.h5"], text)
 
 
 def test_a_flux_that_leaves_no_photon_is_refused(refused, small):

@@ -12,7 +12,10 @@ from prammol.core.errors import InputError, PrammolError
 
 if TYPE_CHECKING:
     from prammol.core.parallel import Communicator
+    from prammol.diffraction.dataset import Diffraction
+    from prammol.io.atomic_write import PathLike
     from prammol.potentials.potential import Potential
+    from prammol.structure.atoms import Atoms
 
 T = TypeVar("T")
 
@@ -146,6 +149,32 @@ def require_element(expected: str, name: object, element: str | None) -> None:
         raise InputError(msg)
 
 
+def read_crystal(path: PathLike, mean: bool = False) -> Atoms:
+    """Read the atoms of a crystal.
+
+    Parameters
+    ----------
+    path : path
+    mean : bool
+        Whether positions may be means of a warm crystal, of which two may be in one place.
+
+    Raises
+    ------
+    InputError
+        If it can't be read, its positions aren't in Å, or two atoms are in one place.
+    """
+    from prammol.io import naming, read_atoms
+    from prammol.simulation.counts import require_apart
+    from prammol.structure.separation import require_angstrom
+
+    atoms = read_atoms(path)
+    with naming(path):
+        require_angstrom(atoms.positions)
+        if not mean:
+            require_apart(atoms)
+    return atoms
+
+
 def on_root(comm: Communicator, work: Callable[[], T]) -> T:
     """Do some work on rank 0 and hand its result, or its error, to all ranks.
 
@@ -165,6 +194,27 @@ def on_root(comm: Communicator, work: Callable[[], T]) -> T:
     if error is not None:
         raise error
     return value
+
+
+def warn(text: str) -> None:
+    """Print a warning."""
+    print(f"prammol: warning: {text}", file=sys.stderr)
+
+
+def warn_of_counts(name: object, data: Diffraction) -> None:
+    """Say so if masks hide most points, or counts aren't photons."""
+    masked = data.mostly_masked()
+    if masked:
+        listed = ", ".join(f"{100 * part:.0f} % of patch {k + 1}" for k, part in masked)
+        warn(f"{name}: the mask hides {listed}; in CXI 0 is a good point, is it inverted?")
+    patches = data.fractional()
+    if patches:
+        listed = ", ".join(str(k + 1) for k in patches)
+        warn(
+            f"{name}: counts of patch {listed} aren't whole numbers; if they were scaled, "
+            "interpolated or had a background subtracted, their noise isn't that of photons and "
+            "neither misfit nor convergence can be trusted (docs/tutorials/own-data.md)"
+        )
 
 
 def command_line() -> str:

@@ -24,6 +24,7 @@ from prammol.cli.commands.common import (
     on_root,
     positive,
     potential_of,
+    read_crystal,
     require_element,
     seed,
 )
@@ -116,17 +117,12 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
 
 
 def _inputs(options: argparse.Namespace) -> Atoms:
-    from prammol.io import read_atoms, require_absent
-    from prammol.io.atomic_write import naming
-    from prammol.simulation.counts import require_apart
+    from prammol.io import require_absent
 
     for path in (options.output, options.mean, options.scattering):
         if path is not None:
             require_absent(path, options.force)
-    atoms = read_atoms(options.crystal)
-    with naming(options.crystal):
-        require_apart(atoms)
-    return atoms
+    return read_crystal(options.crystal)
 
 
 def _write(

@@ -57,9 +57,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate, print, write."""
+    from prammol.cli.commands.common import read_crystal
     from prammol.evaluation.metrics import against_scattering, evaluate, of_staying
     from prammol.io import (
-        read_atoms,
         read_reconstruction,
         replacing,
         require_absent,
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     for path in filter(None, (options.json, options.atoms)):
         require_absent(path, options.force)
     result = read_reconstruction(options.result)
-    truth = read_atoms(options.truth)
+    truth = read_crystal(options.truth, mean=True)
     require_same_element(options.truth, truth.element, options.result, result.atoms.element)
     scattering = read_mean_scattering(options.scattering) if options.scattering else None
     metrics = evaluate(result.atoms, truth)

@@ -23,15 +23,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw the picture."""
+    from prammol.cli.commands.common import read_crystal
     from prammol.cli.commands.evaluate import require_same_element, true_scale_of
-    from prammol.io import read_atoms, read_reconstruction, require_absent
+    from prammol.io import read_reconstruction, require_absent
     from prammol.plotting.reconstruction import plot_reconstruction
 
     require_absent(options.output, options.force)
     result = read_reconstruction(options.result)
     truth = None
     if options.truth:
-        truth = read_atoms(options.truth)
+        truth = read_crystal(options.truth, mean=True)
         require_same_element(options.truth, truth.element, options.result, result.atoms.element)
     plot_reconstruction(
         result,

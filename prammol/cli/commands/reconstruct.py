@@ -35,6 +35,8 @@ from prammol.cli.commands.common import (
     potential_of,
     require_element,
     seed,
+    warn,
+    warn_of_counts,
 )
 from prammol.core.defaults import GEOMETRY, RECONSTRUCTION
 
@@ -140,7 +142,8 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     settings = parse_settings(options.preset, options.set)
     data, support, potential, saved = on_root(comm, lambda: _inputs(options, outputs, settings))
     _warn_of_oversubscription(comm, options.threads)
-    _warn_of_fractions(comm, options.diffraction, data)
+    if comm.is_root:
+        warn_of_counts(options.diffraction, data)
     note = _lattice_note(data, potential, options.preset, settings)
     needs = estimate(data, support, potential, comm, options.preset, options.threads)
     if comm.is_root:
@@ -288,24 +291,9 @@ def _warn_of_oversubscription(comm: Communicator, threads: int) -> None:
 
     cores, ranks = cores_of_this_job(comm)
     if comm.is_root and ranks * threads > cores:
-        print(
-            f"prammol: warning: {ranks} ranks x {threads} threads on {cores} cores, "
-            "this is slower than one thread per core",
-            file=sys.stderr,
-        )
-
-
-def _warn_of_fractions(comm: Communicator, name: str, data: Diffraction) -> None:
-    """Say so if counts aren't photons: likelihood and misfit then have no meaning of their own."""
-    patches = data.fractional()
-    if comm.is_root and patches:
-        listed = ", ".join(str(k + 1) for k in patches)
-        print(
-            f"prammol: warning: {name}: counts of patch {listed} aren't whole numbers; if they "
-            "were scaled, interpolated or had a background subtracted, their noise isn't that of "
-            "photons and neither misfit nor convergence can be trusted "
-            "(docs/tutorials/own-data.md)",
-            file=sys.stderr,
+        warn(
+            f"{ranks} ranks x {threads} threads on {cores} cores, "
+            "this is slower than one thread per core"
         )
 
 

@@ -22,6 +22,7 @@ from prammol.cli.commands.common import (
     on_root,
     positive,
     potential_of,
+    read_crystal,
     seed,
 )
 from prammol.core.defaults import MEASUREMENT
@@ -106,17 +107,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Simulate on all ranks, write on the first."""
-    from prammol.io import read_atoms, require_absent
+    from prammol.io import require_absent
     from prammol.io.arrays import read_background
-    from prammol.io.atomic_write import naming
-    from prammol.simulation.counts import require_apart, simulate
+    from prammol.simulation.counts import simulate
 
     def inputs() -> Atoms:
         require_absent(options.output, options.force)
-        atoms = read_atoms(options.crystal)
-        with naming(options.crystal):
-            require_apart(atoms)
-        return atoms
+        return read_crystal(options.crystal)
 
     atoms = on_root(comm, inputs)
     if options.amplitude is not None:
