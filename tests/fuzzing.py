@@ -25,6 +25,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import tifffile
 from states import state_of
 
 from prammol.cli.settings import parse_settings
@@ -155,6 +156,11 @@ def examples(folder: Path) -> dict[str, list[bytes]]:
     np.save(folder / "npy.npy", values)
     np.savez(folder / "npz.npz", amp=values, voxel_sizes=[1.0, 1.0, 1.0])
     np.savez_compressed(folder / "npz-2.npz", amplitude=values, support=values > 0.5)
+    np.savez(folder / "npz-3.npz", amp=values, other=np.array({"a": 1}, dtype=object))
+    parts = np.zeros(values.shape, [("real", float), ("imag", float)])
+    parts["real"] = values
+    with h5py.File(folder / "object-3", "w") as file:
+        file["output/amp"] = parts
     _tif(folder / "tif", values)
     write_atoms(folder / "xyz", atoms)
     (folder / "xyz-2").write_text("2\n\nAl 0 0 0\nAl 0 0 3\n")
@@ -195,6 +201,10 @@ def _tif(path: Path, values: np.ndarray) -> None:
 
     pages = [Image.fromarray(plane.astype(np.float32)) for plane in values]
     pages[0].save(path, format="TIFF", save_all=True, append_images=pages[1:])
+    planes, black = np.moveaxis(values, 2, 0), {"photometric": "minisblack"}
+    tifffile.imwrite(path.with_name("tif-2"), planes + 1j, bigtiff=True, **black)
+    tifffile.imwrite(path.with_name("tif-3"), planes > 0.5, byteorder=">", **black)
+    tifffile.imwrite(path.with_name("tif-4"), planes, compression="zlib", **black)
 
 
 _NUMBERS = [0, 1, 2, 127, 128, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1]
