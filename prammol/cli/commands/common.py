@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from prammol.core.errors import InputError, PrammolError
@@ -60,9 +62,35 @@ def seed(text: str) -> int:
     return int(text)
 
 
-def add_output(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add ``-o`` and ``--force``."""
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help=what)
+# What is in a file by the end of its name.
+_ENDINGS = {
+    "HDF5": (".h5", ".hdf5", ".cxi", ".nxs"),
+    "XYZ": (".xyz", ".extxyz"),
+    "LAMMPS data": (".lammps", ".data"),
+    "NPZ": (".npz",),
+    "JSON": (".json", ".jsonl"),
+    "a picture": (".png", ".pdf", ".svg", ".jpg", ".tif", ".tiff"),
+}
+
+
+def written_as(kind: str) -> Callable[[str], str]:
+    """Return a converter of the names of outputs of a kind: none that promises another."""
+
+    def convert(text: str) -> str:
+        end = next((end for ends in _ENDINGS.values() for end in ends if text.endswith(end)), "")
+        if end and end not in _ENDINGS[kind]:
+            msg = f"{text!r} ends with {end}, but {kind} is written, such as x{_ENDINGS[kind][0]}"
+            raise argparse.ArgumentTypeError(msg)
+        return text
+
+    return convert
+
+
+def add_output(parser: argparse.ArgumentParser, kind: str, what: str) -> None:
+    """Add ``-o``, a file of a kind, and ``--force``."""
+    parser.add_argument(
+        "-o", "--output", required=True, type=written_as(kind), metavar="FILE", help=what
+    )
     parser.add_argument("--force", action="store_true", help="replace outputs that exist")
 
 
@@ -173,6 +201,26 @@ def read_crystal(path: PathLike, mean: bool = False) -> Atoms:
         if not mean:
             require_apart(atoms)
     return atoms
+
+
+def require_inputs(*paths: str | None, potential: str | None = None) -> None:
+    """Raise InputError if a file isn't there; outputs are complained of only afterwards."""
+    for path in filter(None, paths):
+        if not Path(path).exists():
+            msg = f"{path}: no such file"
+            raise InputError(msg)
+    if potential is not None:
+        from prammol.potentials.choose import find_potential
+
+        find_potential(potential)
+
+
+def warn_of_tasks(comm: Communicator) -> None:
+    """Say so if a batch system has given several tasks, and this process is alone."""
+    tasks = os.environ.get("SLURM_NTASKS", "")
+    first = os.environ.get("SLURM_PROCID", "0") == "0"
+    if comm.size == 1 and first and tasks.isdigit() and int(tasks) > 1:
+        warn(f"SLURM gives {tasks} tasks, but this is one process: srun --mpi=pmi2 prammol ...")
 
 
 def on_root(comm: Communicator, work: Callable[[], T]) -> T:

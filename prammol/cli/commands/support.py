@@ -21,6 +21,7 @@ from prammol.cli.commands.common import (
     count,
     positive,
     read_crystal,
+    require_inputs,
     seed,
     warn,
     warn_of_counts,
@@ -111,7 +112,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     frame.add_argument(
         "--dilate", type=positive, metavar="A", help="add what is within this distance [Å] [0]"
     )
-    add_output(parser, "HDF5 file to write")
+    add_output(parser, "HDF5", "HDF5 file to write")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -119,6 +120,7 @@ def run(options: argparse.Namespace) -> int:
     from prammol.io import provenance, read_diffraction, require_absent, write_support
 
     _check_options(options)
+    require_inputs(options.diffraction, options.from_file, options.from_truth)
     require_absent(options.output, options.force)
     data = read_diffraction(options.diffraction)
     warn_of_counts(options.diffraction, data)
