@@ -54,7 +54,8 @@ def write_lammps_data(path: PathLike, atoms: Atoms, mass: float, force: bool = F
     x = atoms.positions
     low, high = x.min(axis=0) - 10, x.max(axis=0) + 10
     with replacing(path, force) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(f"{atoms.element} cluster by prammol, units metal, atom_style atomic\n\n")
+        style = "units metal, atom_style atomic, boundary f f f"
+        file.write(f"{atoms.element} cluster by prammol, {style}\n\n")
         file.write(f"{len(atoms)} atoms\n1 atom types\n\n")
         for axis, lo, hi in zip("xyz", low, high, strict=True):
             file.write(f"{lo:.6f} {hi:.6f} {axis}lo {axis}hi\n")

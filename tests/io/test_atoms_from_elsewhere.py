@@ -11,7 +11,9 @@ from small_crystal import fcc_ball
 from prammol.core.errors import InputError
 from prammol.io import read_atoms, write_atoms, write_lammps_data
 from prammol.io.trajectory import read_trajectory
+from prammol.potentials.lammps import Cluster
 from prammol.potentials.lammps_process import start_lammps
+from prammol.potentials.potential import aluminium
 from prammol.structure.atoms import Atoms
 from prammol.structure.periodic_box import in_one_piece
 
@@ -151,7 +153,7 @@ def test_data_of_a_cluster_that_lammps_moved_across_its_box(tmp_path, ball):
         "units metal", "atom_style atomic", f"read_data {tmp_path / 'in.data'}",
         "pair_style zero 5.0", "pair_coeff * *",
         "displace_atoms all move 15 200 -7 units box", "run 0",
-        f"write_data {tmp_path / 'out.data'}", f"write_data {tmp_path / 'bare.data'} noimage",
+        f"write_data {tmp_path / 'out.data'}",
     ):  # fmt: skip
         lmp.command(command)
     lmp.close()
@@ -159,6 +161,22 @@ def test_data_of_a_cluster_that_lammps_moved_across_its_box(tmp_path, ball):
     assert found.element == "Al"
     order = np.lexsort(np.round(found.positions - found.positions.mean(axis=0), 3).T)
     same_shape(found.positions[order], ball[np.lexsort(np.round(ball, 3).T)], atol=1e-4)
+
+
+def test_a_periodic_box_around_our_lammps_data_changes_nothing(tmp_path, ball):
+    """LAMMPS data say nothing of boundaries: OVITO and LAMMPS take them for periodic."""
+    write_lammps_data(tmp_path / "r.lammps", Atoms(ball, "Al"), 26.98)
+    cluster = Cluster(aluminium())
+    expected = cluster.energy_forces(ball)[0]
+    cluster.close()
+    lmp = start_lammps(None)
+    for command in (
+        "units metal", "boundary p p p", f"read_data {tmp_path / 'r.lammps'}",
+        *aluminium().commands(), "run 0 post no",
+    ):  # fmt: skip
+        lmp.command(command)
+    assert lmp.get_thermo("pe") == pytest.approx(expected, abs=1e-6)
+    lmp.close()
 
 
 HEADER = "1 atoms\n1 atom types\n0 9 xlo xhi\n0 9 ylo yhi\n0 9 zlo zhi"
