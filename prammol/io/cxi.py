@@ -168,6 +168,8 @@ def read_diffraction(path: PathLike) -> Diffraction:
                     f"expected a chemical symbol"
                 )
                 raise InputError(msg)
+            if "element" in meta:
+                meta["element"] = meta["element"].capitalize()
             if isinstance(find(process, "geometry"), h5py.Group):
                 offset, rotation = (
                     load_number(process, f"geometry/{name}_uncertainty")

@@ -46,7 +46,7 @@ def choose_potential(
     Parameters
     ----------
     element : str, optional
-        Chemical symbol; the file's if it describes only one.
+        Chemical symbol in any case; the file's if it describes only one.
     file : str or Path, optional
         Potential file, or the name of one of those that come with LAMMPS. ``{file}``
         stands for it in the commands.
@@ -70,6 +70,7 @@ def choose_potential(
     given = (file, pair_style, pair_coeff, mass, structure, lattice_constant)
     if all(v is None for v in given):
         return _built_in(element)
+    element = None if element is None else element.capitalize()
     path = find_potential(file) if file is not None else None
     style, names_element = _style_of(path, pair_style)
     header = _header(path, style)
@@ -107,7 +108,7 @@ def choose_potential(
 
 def _built_in(element: str | None) -> Potential:
     """Return the potential that comes with the package."""
-    if element in (None, "Al"):
+    if element is None or element.capitalize() == "Al":
         return aluminium()
     msg = (
         f"the built-in potential is for Al; for {element} give --potential FILE, for example "

@@ -214,6 +214,11 @@ def test_a_bad_support_is_one_sentence(tmp_path, name, values, expected):
         read_support(path)
 
 
+def test_the_case_of_the_element_is_no_matter(tmp_path, data):
+    write_diffraction(tmp_path / "d.h5", dataclasses.replace(data, meta={"element": "al"}))
+    assert read_diffraction(tmp_path / "d.h5").meta["element"] == "Al"
+
+
 def test_a_mask_of_the_detector_is_that_of_every_frame(tmp_path, data):
     path = tmp_path / "d.h5"
     flat = np.zeros(data.patches[0].shape[1:], np.uint32)

@@ -23,7 +23,7 @@ ZBL_SNAP = {
 
 def test_without_options_the_potential_is_that_of_the_paper():
     assert choose_potential() == aluminium()
-    assert choose_potential("Al") == aluminium()
+    assert choose_potential("Al") == choose_potential("al") == aluminium()
 
 
 def test_the_paper_potential_from_its_file_is_the_same():
@@ -56,7 +56,7 @@ def test_lattices_are_those_published(options, element, mass, structure, lattice
 def test_an_alloy_of_several_elements_wants_to_know_which():
     with pytest.raises(PotentialError, match="give --element"):
         choose_potential(file="NiAlH_jea.eam.alloy")
-    nickel = choose_potential("Ni", "NiAlH_jea.eam.alloy")
+    nickel = choose_potential("NI", "NiAlH_jea.eam.alloy")
     assert nickel.pair_coeff == "* * {file} Ni"
     assert nickel.lattice_constant == pytest.approx(3.52, abs=1e-3)
 
