@@ -15,6 +15,8 @@ from typing import Any
 from prammol.core.errors import SimulationError
 from prammol.potentials.potential import Potential
 
+_PLAIN = re.compile(r"[\w ./+,:=@~-]+", re.ASCII)  # paths that LAMMPS takes as they are
+_ODD = re.compile(r"[^\w.]", re.ASCII)
 # What LAMMPS says -> what can be done about it.
 _HINTS = {
     "Lost atoms": "atoms overlap, the time step is too long or the temperature too high",
@@ -44,18 +46,19 @@ def run_command(lmp: Any, text: str) -> None:
 def select_potential(lmp: Any, potential: Potential) -> None:
     """Run the commands of a potential; raise SimulationError if LAMMPS refuses it.
 
-    LAMMPS replaces letters outside of ASCII in its commands. Files with such paths get other
-    names, in a folder that is the working directory for the moment.
+    LAMMPS replaces letters outside of ASCII in its commands, and quotes and signs mean something
+    to it. Files with such paths get other names, in a folder that is the working directory for
+    the moment.
     """
     files = potential.files
-    if all(str(path).isascii() for path in files):
+    if all(_PLAIN.fullmatch(str(path)) for path in files):
         for text in potential.commands():
             run_command(lmp, text)
         return
     with tempfile.TemporaryDirectory(prefix="prammol-") as folder:
         called = {}
         for number, path in enumerate(files):
-            called[path] = f"{number}-{re.sub('[^ -~]', '_', path.name)}"
+            called[path] = f"{number}-{_ODD.sub('_', path.name)}"
             (Path(folder) / called[path]).symlink_to(path.absolute())
         before = os.open(".", os.O_RDONLY)
         try:

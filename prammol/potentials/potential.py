@@ -20,9 +20,9 @@ from prammol.structure.lattices import LATTICES, Lattice
 
 # No spaces, quotes, $, & or #: a word can't become another LAMMPS command.
 _WORD = re.compile(r"[\w./+*=:,-]+|\{file\}", re.ASCII)
+_FILE = re.compile(r"[\w./+-]*\.[\w./+-]*")  # names of files may have any letters
 # Pair styles that run code from files: Python modules, pickled models, libraries.
 _CODE = re.compile(r"(python|mliap|kim|plugin)(/\w+)*", re.IGNORECASE)
-_UNSAFE_IN_PATH = re.compile(r"[\"'$&#\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def require_words(command: str) -> None:
     """Check that the arguments of a command are words and nothing else."""
     words = command.split(" ")
     for word in words:
-        if word and not _WORD.fullmatch(word):
+        if word and not (_WORD.fullmatch(word) or _FILE.fullmatch(word)):
             msg = (
                 f"potential: {word[:60]!r} isn't allowed in pair_style or pair_coeff, "
                 "expected plain words and numbers"
@@ -172,9 +172,6 @@ def require_words(command: str) -> None:
 
 
 def _require_file(path: Path) -> None:
-    if _UNSAFE_IN_PATH.search(str(path)):
-        msg = f"{str(path)!r}: the path of a potential file can't have quotes, $, &, # in it"
-        raise PotentialError(msg)
     if not path.is_file():
         msg = f"{path}: no such potential file"
         raise PotentialError(msg)

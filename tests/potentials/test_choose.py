@@ -139,14 +139,6 @@ def test_commands_are_words_only(text, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ['a".alloy', "a$b.alloy", "a\nb.alloy", "a'.alloy"])
-def test_odd_paths_are_refused(name, tmp_path):
-    path = tmp_path / name
-    path.write_bytes(aluminium().file.read_bytes())
-    with pytest.raises(PotentialError, match="can't have quotes"):
-        dataclasses.replace(aluminium(), file=path)
-
-
 @pytest.mark.parametrize(
     ("options", "text"),
     [

@@ -141,9 +141,11 @@ def test_a_table_under_the_name_of_another_kind_is_told(tmp_path):
             choose_potential("Cu", tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["José/Al é", "日本/Al", "\udce9/Al", "–a b/Al"])
+@pytest.mark.parametrize(
+    "name", ["José/Al é", "日本/Ál", "\udce9/Al", "–a b/Al", "R&D's $x #1/A\"l\n"]
+)
 def test_paths_with_any_letters_work(tmp_path, monkeypatch, name):
-    """LAMMPS rewrites such letters in its commands, and never finds the file."""
+    """LAMMPS rewrites letters outside of ASCII in its commands, signs mean something to it."""
     file = tmp_path / f"{name}.eam.alloy"
     file.parent.mkdir()
     file.write_bytes(aluminium().file.read_bytes())
@@ -154,7 +156,7 @@ def test_paths_with_any_letters_work(tmp_path, monkeypatch, name):
     monkeypatch.chdir(file.parent)
     monkeypatch.setenv("LAMMPS_POTENTIALS", str(file.parent))
     style = {"pair_style": "eam/alloy", "structure": "fcc"}
-    bare = {"pair_coeff": f"* * {file.name} Al"} if name.endswith("/Al") else {"file": file.name}
+    bare = {"pair_coeff": f"* * {file.name} Al"} if name.endswith("l") else {"file": file.name}
     for options in ({"file": file}, {"file": file.name}, bare):
         found = Cluster(choose_potential("Al", **style, **options))
         assert found.energy_forces(x)[0] == expected
