@@ -46,11 +46,11 @@ from .evaluation.metrics import Metrics as Metrics
 from .evaluation.metrics import evaluate as evaluate
 from .io.atoms import read_atoms as read_atoms
 from .io.atoms import write_atoms as write_atoms
-from .io.atoms import write_lammps_data as write_lammps_data
 from .io.cxi import read_diffraction as read_diffraction
 from .io.cxi import read_support as read_support
 from .io.cxi import write_diffraction as write_diffraction
 from .io.cxi import write_support as write_support
+from .io.lammps_data import write_lammps_data as write_lammps_data
 from .io.result import read_reconstruction as read_reconstruction
 from .io.result import write_reconstruction as write_reconstruction
 from .io.support_from_object import support_from_file as support_from_file

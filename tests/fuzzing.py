@@ -25,6 +25,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import tifffile
 from states import state_of
 
 from prammol.cli.settings import parse_settings
@@ -39,6 +40,7 @@ from prammol.io import (
     read_support,
     write_atoms,
     write_diffraction,
+    write_lammps_data,
     write_reconstruction,
     write_support,
 )
@@ -117,6 +119,7 @@ TARGETS = {
     "npz": Target(read_object, ".npz", 60),
     "tif": Target(read_object, ".tif", 40),
     "xyz": Target(read_atoms, ".xyz", 180),
+    "data": Target(read_atoms, ".data", 60),
     "trajectory": Target(_trajectory, ".xyz", 100),
     "setfl": Target(_potential, ".eam.alloy", 70),
     "fs": Target(_potential, ".eam.fs", 40),
@@ -153,9 +156,24 @@ def examples(folder: Path) -> dict[str, list[bytes]]:
     np.save(folder / "npy.npy", values)
     np.savez(folder / "npz.npz", amp=values, voxel_sizes=[1.0, 1.0, 1.0])
     np.savez_compressed(folder / "npz-2.npz", amplitude=values, support=values > 0.5)
+    np.savez(folder / "npz-3.npz", amp=values, other=np.array({"a": 1}, dtype=object))
+    parts = np.zeros(values.shape, [("real", float), ("imag", float)])
+    parts["real"] = values
+    with h5py.File(folder / "object-3", "w") as file:
+        file["output/amp"] = parts
     _tif(folder / "tif", values)
     write_atoms(folder / "xyz", atoms)
     (folder / "xyz-2").write_text("2\n\nAl 0 0 0\nAl 0 0 3\n")
+    (folder / "xyz-3").write_text(
+        "2\nLattice='9 0 0 0 9 0 1 2 9' pbc='T T F' Properties=species:S:1:pos:R:3\n"
+        "al 0 0 0\nAL 8 0 0\n", encoding="utf-8-sig",
+    )  # fmt: skip
+    write_lammps_data(folder / "data", atoms, 27.0)
+    (folder / "data-2").write_text(
+        "x\n\n2 atoms\n1 atom types\n0 9 xlo xhi\n0 9 ylo yhi\n0 9 zlo zhi\n1 2 3 xy xz yz\n\n"
+        "Atom Type Labels\n\n1 Al\n\nMasses\n\n1 27 # Al\n\nAtoms # full\n\n"
+        "1 1 1 0 0 0 0 0 0 1\n2 1 Al 0 0 0 3 1 0 0\n"
+    )
     for stage in ("start", "iteration"):
         info = {"stage": stage, "start": 0, "iteration": 1}
         append_frame(folder / "trajectory", Atoms(atoms.positions, "Al", {}, info))
@@ -183,6 +201,10 @@ def _tif(path: Path, values: np.ndarray) -> None:
 
     pages = [Image.fromarray(plane.astype(np.float32)) for plane in values]
     pages[0].save(path, format="TIFF", save_all=True, append_images=pages[1:])
+    planes, black = np.moveaxis(values, 2, 0), {"photometric": "minisblack"}
+    tifffile.imwrite(path.with_name("tif-2"), planes + 1j, bigtiff=True, **black)
+    tifffile.imwrite(path.with_name("tif-3"), planes > 0.5, byteorder=">", **black)
+    tifffile.imwrite(path.with_name("tif-4"), planes, compression="zlib", **black)
 
 
 _NUMBERS = [0, 1, 2, 127, 128, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1]

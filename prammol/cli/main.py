@@ -127,6 +127,8 @@ def run(arguments: list[str]) -> int:
     known = verb in VERBS
     rank = launched_rank()
     comm: Any = None
+    module: Any = None
+    options = argparse.Namespace()
     spare: Any = None
     try:
         if verb is not None and not known:
@@ -153,7 +155,9 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("prammol: interrupted", file=sys.stderr)
+        hint = f"; {module.interrupted(options)}" if hasattr(module, "interrupted") else ""
+        if rank == 0:
+            print(f"prammol: interrupted{hint}", file=sys.stderr)
         if comm is not None and comm.size > 1:
             comm.abort(130)
         return 130

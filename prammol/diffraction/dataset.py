@@ -15,6 +15,9 @@ from prammol.diffraction.bragg_patch import BraggPatch, require_independent, sha
 from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.curved_patch import CurvedPatch
 
+# What detectors write where they see nothing: the largest numbers of 32 and 64 bits, and for bad
+# pixels the ones before. Nobody counts them by chance, but a mask may be missing.
+_NO_DATA = (2.0**32 - 1, 2.0**32 - 2, 2.0**64)  # derived: format, as doubles
 # Beyond this doubles don't hold whole numbers anyway, and squares leave the single precision
 # in which some sums run.
 MOST_COUNTS = 1e18  # derived: its square, 1e36, is below the 3e38 of single precision
@@ -87,18 +90,29 @@ class Diffraction:
                 msg = f"{name} have shape {c.shape} (mask {v.shape}), expected {p.shape}"
                 raise InputError(msg)
             seen = c[v]
+            highest = seen.max(initial=0.0)
+            if highest in _NO_DATA:
+                msg = (
+                    f"{name}: {int((seen == highest).sum())} points are {highest:.0f}, the "
+                    "detector's value for no data; mask them"
+                )
+                raise InputError(msg)
             if not np.isfinite(seen).all():
                 msg = f"{name} contain NaN or infinity, expected photons or a mask"
                 raise InputError(msg)
             if (seen < 0).any():
-                msg = f"{name} contain negative numbers, expected photons"
-                raise InputError(msg)
-            if seen.max(initial=0.0) > MOST_COUNTS:
                 msg = (
-                    f"{name} go up to {seen.max():.1e}, expected at most {MOST_COUNTS:.0e} photons"
+                    f"{name} contain negative numbers ({int((seen < 0).sum())} points, down to "
+                    f"{seen.min():g}), expected photons; mask what the detector marks so"
                 )
                 raise InputError(msg)
+            if highest > MOST_COUNTS:
+                msg = f"{name} go up to {highest:.1e}, expected at most {MOST_COUNTS:.0e} photons"
+                raise InputError(msg)
             total += float(seen.sum())
+        if not any(v.any() for v in self.valid):
+            msg = f"{self.source}: has no valid point, the masks hide all (0 is a good one in CXI)"
+            raise DataError(msg)
         if total == 0:
             msg = f"{self.source}: not one photon was counted, the flux is too low"
             raise DataError(msg)
@@ -191,9 +205,20 @@ class Diffraction:
         pairs = zip(self.counts, self.valid, strict=True)
         return [k for k, (c, v) in enumerate(pairs) if (c[v] != np.rint(c[v])).any()]
 
+    def mostly_masked(self) -> list[tuple[int, float]]:
+        """Return patches, from 0, of which masks hide more than a half, and the fraction."""
+        hidden = [1 - float(np.mean(v)) for v in self.valid]
+        return [(k, part) for k, part in enumerate(hidden) if part > 0.5]
+
     def require_photons(self) -> None:
         """Raise DataError if a patch shows no peak, or if the counts can't be photons."""
         for k, v in enumerate(self.valid):
+            if not v.any():
+                msg = (
+                    f"{self.source}: patch {k + 1} has no valid point, its mask hides all "
+                    "(0 is a good one in CXI); mend the mask or leave the patch out"
+                )
+                raise DataError(msg)
             if not self.signal(k)[v].any():
                 msg = (
                     f"{self.source}: patch {k + 1} has no photon beyond its background in "

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from prammol.io.arrays import read_background
 from prammol.io.atomic_write import naming, replacing, require_absent, unwritable
-from prammol.io.atoms import read_atoms, write_atoms, write_lammps_data
+from prammol.io.atoms import read_atoms, write_atoms
 from prammol.io.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from prammol.io.cxi import read_diffraction, read_support, write_diffraction, write_support
+from prammol.io.lammps_data import write_lammps_data
 from prammol.io.mean_amplitude import read_mean_amplitude, write_mean_amplitude
 from prammol.io.mean_scattering import read_mean_scattering, write_mean_scattering
 from prammol.io.provenance import provenance

@@ -21,7 +21,7 @@ def require_absent(path: PathLike, force: bool = False) -> Path:
     Parameters
     ----------
     path : path
-        File to be written. Its directory is made if it isn't there.
+        File to be written, in a directory that exists.
     force : bool
         Whether an existing file may be replaced.
 
@@ -34,7 +34,7 @@ def require_absent(path: PathLike, force: bool = False) -> Path:
     OutputExistsError
         If the file exists and ``force`` is False.
     InputError
-        If the path is a directory or its directory can't be written to.
+        If the path is a directory, or its directory isn't there or can't be written to.
     """
     path = Path(path)
     if path.is_dir():
@@ -43,11 +43,9 @@ def require_absent(path: PathLike, force: bool = False) -> Path:
     if path.exists() and not force:
         msg = f"{path}: exists already, give another name or --force to replace it"
         raise OutputExistsError(msg)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"{path}: its directory can't be made ({error.strerror})"
-        raise InputError(msg) from error
+    if not path.parent.is_dir():
+        msg = f"{path}: its directory {path.parent} doesn't exist, make it first"
+        raise InputError(msg)
     if not os.access(path.parent, os.W_OK | os.X_OK):
         msg = f"{path}: its directory can't be written to"
         raise InputError(msg)

@@ -1,4 +1,4 @@
-"""Atoms as text: extended XYZ (OVITO, ASE) and LAMMPS data files."""
+"""Atoms as text: extended XYZ (OVITO, ASE)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,25 @@ from numpy.typing import NDArray
 
 from prammol.core.errors import InputError
 from prammol.io.atomic_write import PathLike, naming, replacing
+from prammol.io.lammps_data import is_lammps_data, read_lammps_data
 from prammol.structure.atoms import Atoms
+from prammol.structure.periodic_box import in_one_piece
+
+FloatArray = NDArray[np.float64]
 
 _LIMIT = 200_000_000  # chosen: memory, 5 GB of positions; not varied
 # Possessive, and only at the beginning of a word: else a long line without = takes for ever.
-_PAIR = re.compile(r'(?<![^\s="])([^\s="]++)\s*=\s*("(?:[^"\\]|\\.)*"|\S+)')
+_PAIR = re.compile(r"""(?<![^\s="'])([^\s="']++)\s*=\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\S+)""")
+# ASE's energies are those of the atoms, its energy is that of the whole.
+_TO_ASE = {"energy": "energies"}
+_OF_ASE = {theirs: ours for ours, theirs in _TO_ASE.items()}
+_BEGINS = {
+    b"\x89HDF": "HDF5", b"PK\x03\x04": "a zip or npz file", b"\x93NUM": "npy", b"\x1f\x8b": "gzip",
+    b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"ITEM": "a LAMMPS dump",
+}  # fmt: skip
 _TYPES = {"R": float, "I": int, "S": str, "L": str}
 _COUNT = re.compile(r"[1-9][0-9]{0,5}")
-_SYMBOL = re.compile(r"^[A-Z][a-z]?$")
+_SYMBOL = re.compile(r"[A-Z][a-z]?", re.IGNORECASE | re.ASCII)
 
 
 def write_atoms(path: PathLike, atoms: Atoms, force: bool = False) -> None:
@@ -44,18 +55,24 @@ def write_frame(file: IO[str], atoms: Atoms) -> None:
     properties = ["species:S:1", "pos:R:3"]
     blocks = [[atoms.element] * len(atoms)]
     blocks += [[f"{v:.10f}" for v in axis] for axis in atoms.positions.T]
+    info = dict(atoms.info)
+    if "energy" in atoms.columns:
+        info.setdefault("energy", float(np.sum(atoms.columns["energy"])))
     for name, values in atoms.columns.items():
         kind, texts = _column_text(name, np.asarray(values))
-        properties.append(f"{name}:{kind}:{len(texts)}")
+        properties.append(f"{_TO_ASE.get(name, name)}:{kind}:{len(texts)}")
         blocks += texts
-    info = {"Properties": ":".join(properties), "pbc": [False] * 3, **atoms.info}
+    info = {"Properties": ":".join(properties), "pbc": [False] * 3, **info}
     comment = " ".join(f"{key}={_value_text(value)}" for key, value in info.items())
     file.write(f"{len(atoms)}\n{comment}\n")
     file.writelines(" ".join(row) + "\n" for row in zip(*blocks, strict=True))
 
 
 def read_atoms(path: PathLike) -> Atoms:
-    """Read the first frame of an XYZ file, extended or plain.
+    """Read the first frame of an XYZ file, extended or plain, or a LAMMPS data file.
+
+    A cluster that lies across the border of its periodic box (``Lattice``, ``pbc``) is put
+    together.
 
     Returns
     -------
@@ -66,12 +83,20 @@ def read_atoms(path: PathLike) -> Atoms:
     Raises
     ------
     InputError
-        If the file is missing or isn't XYZ (the message names the line), or holds more
-        than one element.
+        If the file is missing or isn't XYZ (the message names the line), holds more than one
+        element, or a crystal without a surface in a periodic box.
     """
     path = Path(path)
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as raw:
+            first = raw.read(4)
+        kind = next((kind for begin, kind in _BEGINS.items() if first.startswith(begin)), None)
+        if kind is not None:
+            msg = f"{path}: this is {kind}, expected atoms as XYZ"
+            raise InputError(msg)
+        with path.open(encoding="utf-8-sig") as file:
+            if is_lammps_data(file):
+                return read_lammps_data(path, file)
             return read_frame(path, file)
     except FileNotFoundError:
         msg = f"{path}: no such file, expected atoms as XYZ"
@@ -104,8 +129,8 @@ def read_frame(path: Path, file: IO[str]) -> Atoms:
         msg = f"{path}: ends after {len(rows)} atoms, its first line promises {number}"
         raise InputError(msg)
     info = {key: _value(text) for key, text in _PAIR.findall(comment)}
-    for key in ("pbc", "Lattice"):
-        info.pop(key, None)
+    pbc = info.pop("pbc", None)
+    periodic, cell = _box(path, pbc, info.pop("Lattice", None))
     properties = str(info.pop("Properties", "species:S:1:pos:R:3"))
     columns = _columns(path, rows, _layout(path, properties))
     if "species" not in columns or "pos" not in columns:
@@ -115,50 +140,32 @@ def read_frame(path: Path, file: IO[str]) -> Atoms:
     if species.ndim != 1 or species.dtype.kind != "U" or columns["pos"].dtype.kind != "f":
         msg = f"{path}: Properties={properties}, expected species:S:1 and pos:R:3"
         raise InputError(msg)
-    elements = sorted(set(species.tolist()))
-    if len(elements) != 1 or not _SYMBOL.match(elements[0]):
-        found = ", ".join(elements[:5]) + (", ..." if len(elements) > 5 else "")
-        msg = f"{path}: holds {found[:100]}, expected atoms of one element"
-        raise InputError(msg)
+    element = _element(path, species)
+    positions = columns.pop("pos")
+    if cell is not None:
+        with naming(path):
+            positions = in_one_piece(positions, cell, periodic, sure=pbc is not None)
+    columns = {_OF_ASE.get(name, name): values for name, values in columns.items()}
     with naming(path):
-        return Atoms(columns.pop("pos"), elements[0], columns, info)
+        return Atoms(positions, element, columns, info)
 
 
-def write_lammps_data(path: PathLike, atoms: Atoms, mass: float, force: bool = False) -> None:
-    """Write a LAMMPS data file (units metal, atom style atomic, free boundaries).
-
-    Parameters
-    ----------
-    path : path
-        File to write.
-    atoms : Atoms
-        The cluster.
-    mass : float
-        Atomic mass [g/mol].
-    force : bool
-        Whether an existing file may be replaced.
-
-    Raises
-    ------
-    OutputExistsError
-        If the file exists and ``force`` is False.
-    InputError
-        If there are no atoms or the file can't be written.
-    """
-    if not len(atoms):
-        msg = f"{path}: no atoms to write"
-        raise InputError(msg)
-    x = atoms.positions
-    low, high = x.min(axis=0) - 10, x.max(axis=0) + 10
-    with replacing(path, force) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(f"{atoms.element} cluster by prammol, units metal, atom_style atomic\n\n")
-        file.write(f"{len(atoms)} atoms\n1 atom types\n\n")
-        for axis, lo, hi in zip("xyz", low, high, strict=True):
-            file.write(f"{lo:.6f} {hi:.6f} {axis}lo {axis}hi\n")
-        file.write(f"\nMasses\n\n1 {mass:.6f} # {atoms.element}\n\nAtoms # atomic\n\n")
-        file.writelines(
-            f"{i} 1 {r[0]:.10f} {r[1]:.10f} {r[2]:.10f}\n" for i, r in enumerate(x, start=1)
+def _element(path: Path, species: NDArray[Any]) -> str:
+    """Return the one chemical symbol."""
+    found = sorted(set(species.tolist()))
+    elements = {name.capitalize() for name in found}
+    if len(elements) == 1 and _SYMBOL.fullmatch(found[0]):
+        return elements.pop()
+    odd = next((name for name in found if not _SYMBOL.fullmatch(name)), None)
+    if odd is not None:
+        msg = (
+            f"{path}: {odd[:40]!r} isn't a chemical symbol, expected one such as Al "
+            "(LAMMPS writes it after dump_modify ID element Al)"
         )
+    else:
+        listed = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+        msg = f"{path}: holds {listed}, expected atoms of one element"
+    raise InputError(msg)
 
 
 def _column_text(name: str, values: NDArray[Any]) -> tuple[str, list[list[str]]]:
@@ -197,7 +204,7 @@ def _value_text(value: Any) -> str:
 
 def _value(text: str) -> Any:
     """Return a value of the comment line: bool, int, float, list of these, or text."""
-    if text.startswith('"'):
+    if text[0] in "\"'" and len(text) > 1 and text.endswith(text[0]):
         text = re.sub(r"\\(.)", r"\1", text[1:-1])
         words = text.split()
         values = [_word(w) for w in words]
@@ -216,6 +223,22 @@ def _word(text: str) -> Any:
         except ValueError:
             continue
     return text
+
+
+def _box(path: Path, pbc: Any, lattice: Any) -> tuple[NDArray[np.bool_], FloatArray | None]:
+    """Return along which edges of the box the crystal is repeated, and the edges as rows [Å]."""
+    # ASE and OVITO take a box without pbc for periodic.
+    flags = re.findall(r"[TF01]", "TTT" if pbc is None else str(pbc))
+    periodic = np.array([flag in "T1" for flag in flags])
+    if len(periodic) == 1:
+        periodic = np.repeat(periodic, 3)
+    if lattice is None or not periodic.any():
+        return periodic, None
+    cell = np.array(lattice if isinstance(lattice, list) else [], dtype=float)
+    if cell.shape != (9,) or periodic.shape != (3,) or not np.isfinite(cell).all():
+        msg = f"{path}: Lattice={str(lattice)[:60]} and pbc={str(pbc)[:20]} aren't a periodic box"
+        raise InputError(msg)
+    return periodic, cell.reshape(3, 3)
 
 
 def _number_of_atoms(path: Path, line: str) -> int:

@@ -116,10 +116,11 @@ def read_diffraction(path: PathLike) -> Diffraction:
 
     A patch needs ``/entry_k/image_1/data`` and either ``reciprocal_grid/origin`` and ``step`` or
     ``reciprocal_coordinates`` of shape (n1, n2, n3, 3) [1/Å, with 2 pi]: an affine grid to 5 % of
-    a step, or a bent one, :class:`prammol.diffraction.curved_patch.CurvedPatch`. ``mask`` and
-    ``background`` and ``gain`` are optional; the latter two are one number or an array as the
-    counts. ``/entry_1/process_1/geometry`` says how well the scattering vectors are known,
-    :class:`prammol.diffraction.calibration.GeometryUncertainty`; its defaults if it isn't there.
+    a step, or a bent one, :class:`prammol.diffraction.curved_patch.CurvedPatch`. ``mask``,
+    ``background`` and ``gain`` are optional: a mask of all points or of the detector, (n2, n3);
+    one number or an array as the counts. ``/entry_1/process_1/geometry`` says how well the
+    scattering vectors are known, :class:`prammol.diffraction.calibration.GeometryUncertainty`;
+    its defaults if it isn't there.
 
     Returns
     -------
@@ -167,6 +168,8 @@ def read_diffraction(path: PathLike) -> Diffraction:
                     f"expected a chemical symbol"
                 )
                 raise InputError(msg)
+            if "element" in meta:
+                meta["element"] = meta["element"].capitalize()
             if isinstance(find(process, "geometry"), h5py.Group):
                 offset, rotation = (
                     load_number(process, f"geometry/{name}_uncertainty")
@@ -302,11 +305,12 @@ def _one_or_all(
 def _valid(image: h5py.Group, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     if find(image, "mask") is None:
         return np.ones(shape, dtype=bool)
-    mask = load_array(image, "mask", shape)
+    flat = len(getattr(find(image, "mask"), "shape", None) or ()) == 2
+    mask = load_array(image, "mask", shape[1:] if flat else shape)  # flat: the same in each frame
     if mask.dtype.kind == "f":
         msg = f"{image.file.filename}: {image.name}/mask has type {mask.dtype}, expected integers"
         raise InputError(msg)
-    return np.asarray((mask.astype(np.int64) & UNUSABLE) == 0)
+    return np.array(np.broadcast_to((mask.astype(np.int64) & UNUSABLE) == 0, shape))
 
 
 def _patch(image: h5py.Group, shape: tuple[int, ...]) -> BraggPatch:

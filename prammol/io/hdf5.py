@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,10 @@ LARGEST = 2_000_000_000  # values in one dataset; a damaged header may claim any
 # what was never written is a fill value; beyond this many bytes no more than that.
 UNQUESTIONED = 1 << 26  # chosen: memory, 64 MiB; not varied
 _PACKED = 1100  # derived: format, deflate's 1032 with a margin
+# derived: format, registered by The HDF Group
+_FILTERS = {
+    32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32013: "zfp", 32015: "zstd", 32026: "blosc2",
+}  # fmt: skip
 _MOST_LINKS = 16  # derived: format, HDF5's own limit for soft links
 
 
@@ -200,6 +204,7 @@ def _check_dataset(where: str, item: h5py.Dataset) -> None:
     if item.external or item.is_virtual:
         msg = f"{where} has its values in another file, expected them in this one"
         raise InputError(msg)
+    _require_filters(where, item)
     size = item.size or 0
     if size > LARGEST:
         msg = f"{where} claims {size} values, expected at most {LARGEST}"
@@ -210,6 +215,24 @@ def _check_dataset(where: str, item: h5py.Dataset) -> None:
     if most > max(UNQUESTIONED, _PACKED * held):
         msg = f"{where} claims {most} bytes in arrays or chunks, but the file holds {held} of it"
         raise InputError(msg)
+
+
+def _require_filters(where: str, item: h5py.Dataset) -> None:
+    """Raise InputError if values are packed in a way that this HDF5 library can't undo."""
+    packing = item.id.get_create_plist()
+    for k in range(packing.get_nfilters()):
+        code, _, _, name = packing.get_filter(k)
+        if h5py.h5z.filter_avail(code):
+            continue
+        with suppress(ImportError):
+            import hdf5plugin  # noqa: F401  (makes its filters known to the library)
+        if not h5py.h5z.filter_avail(code):
+            called = _FILTERS.get(code) or name.decode("ascii", "replace").partition(";")[0]
+            msg = (
+                f"{where} is packed by filter {code} ({called[:40]!r}), which this HDF5 library "
+                "doesn't have; pip install hdf5plugin"
+            )
+            raise InputError(msg)
 
 
 def parse_json(text: str) -> Any:

@@ -7,7 +7,7 @@ of cohere, and a folder of cohere's results.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.core.errors import InputError
+from prammol.io import _tiff
 from prammol.io.arrays import PACKED, opened_npz, read_npy
 from prammol.io.atomic_write import PathLike, first_line
 from prammol.io.hdf5 import UNQUESTIONED, find, load_array, load_text, names_in, opened
 
 # derived: units
 _NM = 10.0  # Å
+# derived: physics, a hundredth of what separates atoms
+SMALLEST = 0.02  # Å, of the edges of a voxel
+_PHOTOMETRIC = 262  # derived: format, tag of TIFF
+# Complex numbers as programs without them write them.
+_COMPLEX = (("real", "imag"), ("re", "im"), ("r", "i"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,34 +146,55 @@ def _described(path: Path, arrays: _Arrays, source: str) -> RealSpaceObject:
 def _read_npy(path: Path) -> RealSpaceObject:
     beside = path.with_name("support.npy")
     inside = read_npy(beside) if path.name == "image.npy" and beside.is_file() else None
-    return _made(path, read_npy(path), inside, None, None, "cohere")
+    return _made(path, _joined(read_npy(path)), inside, None, None, "cohere")
 
 
 def _read_tif(path: Path) -> RealSpaceObject:
     """Read the pages of a TIFF; cohere writes the transposed array."""
-    from PIL import Image, ImageSequence
-
     try:
-        # Odd tags don't matter, and what does is checked here.
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
-            pages = list(_pages(ImageSequence.Iterator(file), path.stat().st_size))
-            values = np.stack(pages).transpose()
+        try:
+            found = list(_tiff.pages(path.read_bytes()))
+        except _tiff.NotPlainError:
+            found = list(_pillow_pages(path))
+        values = np.stack(found).transpose()
     except Exception as error:  # Pillow doesn't say which errors damaged files raise
         msg = f"{path}: can't be read as a TIFF ({first_line(error)})"
         raise InputError(msg) from error
     return _made(path, values, None, None, None, "cohere")
 
 
-def _pages(images: Iterable[Any], held: int) -> Iterator[NDArray[np.generic]]:
-    """Yield the pages of a TIFF as long as a file of so many bytes can hold them."""
+def _pillow_pages(path: Path) -> Iterator[NDArray[np.generic]]:
+    """Yield the pages of a TIFF as long as a file of its size can hold them."""
+    from PIL import Image, ImageSequence
+
+    held = path.stat().st_size
     total = 0
-    for number, page in enumerate(images):
-        # Pages are counted too: the chain of a damaged file may be a circle.
-        total += page.width * page.height * 8
-        if total > max(UNQUESTIONED, PACKED * held) or number > held:
-            msg = f"its pages claim more than {total} bytes, the file has {held}"
-            raise ValueError(msg)
-        yield np.array(page)
+    # Odd tags don't matter, and what does is checked here.
+    with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
+        for number, page in enumerate(ImageSequence.Iterator(file)):
+            # Pages are counted too: the chain of a damaged file may be a circle.
+            total += page.width * page.height * 8
+            if total > max(UNQUESTIONED, PACKED * held) or number > held:
+                msg = f"its pages claim more than {total} bytes, the file has {held}"
+                raise ValueError(msg)
+            values = np.array(page)
+            # Where zero is white, Pillow has inverted.
+            tags: Any = page
+            white = tags.tag_v2.get(_PHOTOMETRIC) == 0 and page.mode in ("1", "L")
+            yield ~values if white else values
+
+
+def _split(kind: np.dtype[Any]) -> bool:
+    """Tell whether numbers are complex ones in two parts."""
+    return kind.names in _COMPLEX and all(kind[k].kind in "iuf" for k in range(2))
+
+
+def _joined(values: NDArray[Any]) -> NDArray[np.generic]:
+    """Return complex numbers for those in two parts; others as they are."""
+    if not _split(values.dtype):
+        return values
+    real, imaginary = (values[name].astype(float) for name in values.dtype.names or ())
+    return np.asarray(real + 1j * imaginary)
 
 
 class _Arrays:
@@ -185,10 +212,13 @@ class _Arrays:
                 item = self._parent[name] if name in self._parent else None
             if item is None:
                 continue
-            if isinstance(item, h5py.Group) or item.shape is None or item.dtype.kind not in "biufc":
+            if isinstance(item, h5py.Group):
+                msg = f"{self._path}: {name} is a group, expected an array of numbers"
+                raise InputError(msg)
+            if item.shape is None or (item.dtype.kind not in "biufc" and not _split(item.dtype)):
                 msg = f"{self._path}: {name} isn't an array of numbers"
                 raise InputError(msg)
-            return np.asarray(item[...])
+            return _joined(np.asarray(item[...]))
         return None
 
     def need(self, name: str) -> NDArray[np.generic]:
@@ -229,6 +259,9 @@ def _made(
         voxel_size = _NM * np.broadcast_to(voxel_nm.ravel(), (3,)).astype(float)
         if not (np.isfinite(voxel_size).all() and (voxel_size > 0).all()):
             msg = f"{path}: its voxel size is {voxel_size}, expected three positive numbers"
+            raise InputError(msg)
+        if voxel_size.max() < SMALLEST:
+            msg = f"{path}: its voxel size is {voxel_nm.ravel()} nm; is it in metres?"
             raise InputError(msg)
     return RealSpaceObject(
         amplitude=amplitude,

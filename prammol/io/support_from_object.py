@@ -16,7 +16,7 @@ from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.support import Support, support_above
 from prammol.io.atomic_write import PathLike
-from prammol.io.phased_objects import RealSpaceObject, read_object
+from prammol.io.phased_objects import SMALLEST, RealSpaceObject, read_object
 from prammol.phasing.hio_er import bulk_amplitude
 
 FloatArray = NDArray[np.float64]
@@ -110,6 +110,9 @@ def edges(
     size = np.asarray(voxel_size, dtype=float)
     if size.size not in (1, 3, 9) or not np.isfinite(size).all():
         msg = f"the voxel size has {size.size} numbers, expected 1, 3 or 9 finite ones [Å]"
+        raise InputError(msg)
+    if np.abs(size).max() < SMALLEST:
+        msg = f"the voxel size is {size.ravel()} Å; is it in metres?"
         raise InputError(msg)
     out = size.reshape(3, 3) if size.size == 9 else np.diag(np.broadcast_to(size, 3))
     if size.size < 9:

@@ -75,7 +75,7 @@ def read_trajectory(path: PathLike) -> list[Atoms]:
     """
     path = Path(path)
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             return list(_frames(path, file))
     except FileNotFoundError:
         msg = f"{path}: no such file, expected a trajectory as XYZ"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ import gemmi
 from prammol.core.errors import PotentialError
 from prammol.potentials.equilibrium_lattice import bulk_at_rest
 from prammol.potentials.potential import Potential, aluminium, require_words
+from prammol.potentials.tables import read_tables
 from prammol.structure.lattices import LATTICES
 
 # Pair styles by the end of the file's name, and whether pair_coeff names the element.
@@ -25,9 +25,6 @@ _STYLES = {
     ".eam": ("eam", False),
     ".adp": ("adp", True),
 }
-_WITH_HEADER = ("eam/alloy", "eam/fs", "adp")
-# Atomic number, mass [g/mol], lattice constant [Å] and structure of one element.
-_SETFL_ELEMENT = re.compile(r"^\s*\d+\s+([\d.eE+-]+)\s+([\d.eE+-]+)\s+([A-Za-z]+)\s*$")
 
 
 def choose_potential(
@@ -49,7 +46,7 @@ def choose_potential(
     Parameters
     ----------
     element : str, optional
-        Chemical symbol; the file's if it describes only one.
+        Chemical symbol in any case; the file's if it describes only one.
     file : str or Path, optional
         Potential file, or the name of one of those that come with LAMMPS. ``{file}``
         stands for it in the commands.
@@ -73,6 +70,7 @@ def choose_potential(
     given = (file, pair_style, pair_coeff, mass, structure, lattice_constant)
     if all(v is None for v in given):
         return _built_in(element)
+    element = None if element is None else element.capitalize()
     path = find_potential(file) if file is not None else None
     style, names_element = _style_of(path, pair_style)
     header = _header(path, style)
@@ -110,7 +108,7 @@ def choose_potential(
 
 def _built_in(element: str | None) -> Potential:
     """Return the potential that comes with the package."""
-    if element in (None, "Al"):
+    if element is None or element.capitalize() == "Al":
         return aluminium()
     msg = (
         f"the built-in potential is for Al; for {element} give --potential FILE, for example "
@@ -218,20 +216,5 @@ def _is_number(word: str) -> bool:
 
 def _header(path: Path | None, style: str | None) -> dict[str, float]:
     """Return the masses [g/mol] of the elements in a file's header; none for other styles."""
-    if path is None or style is None or style.strip() not in (*_WITH_HEADER, "eam"):
-        return {}
-    try:
-        lines = path.read_text(encoding="latin-1").splitlines()
-        if style.strip() == "eam":  # one element, by its atomic number
-            number, mass = lines[1].split()[:2]
-            return {gemmi.Element(int(number)).name: float(mass)}
-        count, *symbols = lines[3].split()
-        masses = [float(m[1]) for m in map(_SETFL_ELEMENT.match, lines[5:]) if m]
-        if int(count) != len(symbols) or len(masses) != len(symbols):
-            raise ValueError
-    except (OSError, IndexError, ValueError, TypeError):  # gemmi's of a huge atomic number
-        line = 2 if style.strip() == "eam" else 4
-        kind = "funcfl (eam)" if line == 2 else f"setfl ({style.strip()})"
-        msg = f"{path}: isn't a {kind} potential, expected its elements in line {line}"
-        raise PotentialError(msg) from None
-    return dict(zip(symbols, masses, strict=True))
+    tables = None if path is None or style is None else read_tables(path, style.strip())
+    return {} if tables is None else dict(zip(tables.elements, tables.masses, strict=True))

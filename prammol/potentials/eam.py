@@ -8,18 +8,14 @@ table against the whole object's from LAMMPS.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.spatial import cKDTree
 
-from prammol.core.errors import PotentialError
 from prammol.potentials.potential import Potential
-
-_HEADER = 4  # derived: format, lines before the tables of a setfl file
+from prammol.potentials.tables import read_tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,40 +49,30 @@ def read_setfl(potential: Potential) -> EamTable | None:
     Raises
     ------
     PotentialError
-        If the file ends too early or holds something else than numbers.
+        See :func:`prammol.potentials.tables.read_tables`.
     """
     if potential.file is None or potential.pair_style.split() != ["eam/alloy"]:
         return None
-    return _read(potential.file, potential.element)
-
-
-@lru_cache(maxsize=8)
-def _read(path: Path, element: str) -> EamTable:
-    lines = path.read_text(encoding="latin-1").splitlines()
-    try:
-        names = lines[3].split()[1:]
-        sizes = lines[_HEADER].split()
-        n_rho, n_r = int(sizes[0]), int(sizes[2])
-        d_rho, d_r, cutoff = float(sizes[1]), float(sizes[3]), float(sizes[4])
-        words = " ".join(lines[_HEADER + 1 :]).split()
-        k = names.index(element)
-        block = 4 + n_rho + n_r  # number, mass, lattice constant, structure, F, f
-        first = k * block + 4
-        embedding = np.array(words[first : first + n_rho], dtype=float)
-        density = np.array(words[first + n_rho : first + n_rho + n_r], dtype=float)
-        first = len(names) * block + (k * (k + 1) // 2 + k) * n_r
-        pair = np.array(words[first : first + n_r], dtype=float)
-    except (IndexError, ValueError) as err:
-        msg = f"{path}: isn't a setfl (eam/alloy) potential: {err}"
-        raise PotentialError(msg) from err
-    if len(pair) < n_r:
-        msg = f"{path}: the potential ends too early, its pair function has {len(pair)} of {n_r}"
-        raise PotentialError(msg)
-    r, rho = d_r * np.arange(n_r), d_rho * np.arange(n_rho)
+    tables = read_tables(potential.file, "eam/alloy")
+    if tables is None:
+        return None
+    k = tables.elements.index(potential.element)
+    pair = tables.pair[k * (k + 1) // 2 + k]
+    rho = tables.d_rho * np.arange(len(tables.embedding[k]))
+    r = tables.d_r * np.arange(len(pair))
     return EamTable(
-        CubicSpline(rho, embedding), CubicSpline(r, density), CubicSpline(r, pair),
-        min(cutoff, r[-1]), rho[-1],
-    )  # fmt: skip
+        CubicSpline(rho, tables.embedding[k]),
+        CubicSpline(r, _filled(tables.density[k])),
+        CubicSpline(r, _filled(pair)),
+        min(tables.cutoff, r[-1]),
+        rho[-1],
+    )
+
+
+def _filled(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a function whose infinities at the origin are the first finite value after them."""
+    bad = ~np.isfinite(values)
+    return np.where(bad, values[np.flatnonzero(~bad)[0]], values)
 
 
 class AdatomEnergy:

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from prammol.core.errors import SimulationError
 from prammol.core.parallel import Communicator
 from prammol.potentials.adatoms import relax_adatoms
-from prammol.potentials.lammps_process import run_command, start_lammps
+from prammol.potentials.lammps_process import run_command, select_potential, start_lammps
 from prammol.potentials.potential import Potential
 
 _double_pointer = ctypes.POINTER(ctypes.c_double)
@@ -303,6 +303,7 @@ class Cluster:
         return self.comm.size == 1 or float(np.abs(x - before).max()) < _SKIN
 
     def _build(self, x: NDArray[np.float64]) -> None:
+        self._count = -1  # until all is well
         low = np.floor(x.min(axis=0) - _MARGIN)
         high = np.ceil(x.max(axis=0) + _MARGIN)
         box = " ".join(f"{a:.1f} {b:.1f}" for a, b in zip(low, high, strict=True))
@@ -315,7 +316,10 @@ class Cluster:
             f"region box block {box} units box",
             "create_box 1 box",
             f"mass 1 {self.potential.mass}",
-            *self.potential.commands(),
+        ):
+            self._command(command)
+        select_potential(self._lmp, self.potential)
+        for command in (
             f"neighbor {_SKIN} bin",
             "neigh_modify delay 0 every 1 check yes",
             "thermo_modify lost error norm no",

@@ -6,10 +6,17 @@ modules that know LAMMPS.
 
 from __future__ import annotations
 
+import os
+import re
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from prammol.core.errors import SimulationError
+from prammol.potentials.potential import Potential
 
+_PLAIN = re.compile(r"[\w ./+,:=@~-]+", re.ASCII)  # paths that LAMMPS takes as they are
+_ODD = re.compile(r"[^\w.]", re.ASCII)
 # What LAMMPS says -> what can be done about it.
 _HINTS = {
     "Lost atoms": "atoms overlap, the time step is too long or the temperature too high",
@@ -34,6 +41,33 @@ def run_command(lmp: Any, text: str) -> None:
     except Exception as err:
         msg = f"LAMMPS stopped at {text[:60]!r}: {said(err)}"
         raise SimulationError(msg) from err
+
+
+def select_potential(lmp: Any, potential: Potential) -> None:
+    """Run the commands of a potential; raise SimulationError if LAMMPS refuses it.
+
+    LAMMPS replaces letters outside of ASCII in its commands, and quotes and signs mean something
+    to it. Files with such paths get other names, in a folder that is the working directory for
+    the moment.
+    """
+    files = potential.files
+    if all(_PLAIN.fullmatch(str(path)) for path in files):
+        for text in potential.commands():
+            run_command(lmp, text)
+        return
+    with tempfile.TemporaryDirectory(prefix="prammol-") as folder:
+        called = {}
+        for number, path in enumerate(files):
+            called[path] = f"{number}-{_ODD.sub('_', path.name)}"
+            (Path(folder) / called[path]).symlink_to(path.absolute())
+        before = os.open(".", os.O_RDONLY)
+        try:
+            os.chdir(folder)
+            for text in potential.commands(called):
+                run_command(lmp, text)
+        finally:
+            os.fchdir(before)
+            os.close(before)
 
 
 def said(error: BaseException) -> str:

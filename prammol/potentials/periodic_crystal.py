@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prammol.core.errors import SimulationError
-from prammol.potentials.lammps_process import run_command, start_lammps
+from prammol.potentials.lammps_process import run_command, select_potential, start_lammps
 from prammol.potentials.potential import Potential
 
 # chosen: LAMMPS repeats the box as far as needed; not varied
@@ -38,9 +38,9 @@ class PeriodicCrystal:
                 "create_box 1 box",
                 "create_atoms 1 box",
                 f"mass 1 {potential.mass}",
-                *potential.commands(),
             ):
                 run_command(self._lmp, command)
+            select_potential(self._lmp, potential)
         except SimulationError:
             self._lmp.close()
             raise

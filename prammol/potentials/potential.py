@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from prammol.core.errors import PotentialError
-from prammol.potentials.table_checks import check_table
+from prammol.potentials.tables import read_tables
 from prammol.structure.lattices import LATTICES, Lattice
 
 # No spaces, quotes, $, & or #: a word can't become another LAMMPS command.
 _WORD = re.compile(r"[\w./+*=:,-]+|\{file\}", re.ASCII)
+_FILE = re.compile(r"[\w./+-]*\.[\w./+-]*")  # names of files may have any letters
 # Pair styles that run code from files: Python modules, pickled models, libraries.
 _CODE = re.compile(r"(python|mliap|kim|plugin)(/\w+)*", re.IGNORECASE)
-_UNSAFE_IN_PATH = re.compile(r"[\"'$&#\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,11 @@ class Potential:
             )
             raise PotentialError(msg)
         if self.file is not None:
-            elements = check_table(self.file, self.pair_style.split()[0])
-            if elements and self.element not in elements:
+            tables = read_tables(self.file, self.pair_style.split()[0])
+            if tables is not None and self.element not in tables.elements:
                 msg = (
                     f"{self.file}: potential has no {self.element}, "
-                    f"it describes {', '.join(elements)[:100]}"
+                    f"it describes {', '.join(tables.elements)[:100]}"
                 )
                 raise PotentialError(msg)
 
@@ -130,11 +131,18 @@ class Potential:
             return ""
         return hashlib.sha1(b"".join(path.read_bytes() for path in self.files)).hexdigest()
 
-    def commands(self) -> list[str]:
-        """Return the LAMMPS commands that select the potential."""
-        places = {path.name: path for path in self.more_files}
+    def commands(self, called: Mapping[Path, str] | None = None) -> list[str]:
+        """Return the LAMMPS commands that select the potential.
+
+        Parameters
+        ----------
+        called : mapping of Path to str, optional
+            Other names of the files for the commands.
+        """
+        known = called or {path: str(path) for path in self.files}
+        places = {path.name: known[path] for path in self.more_files}
         if self.file is not None:
-            places["{file}"] = self.file
+            places["{file}"] = known[self.file]
 
         def placed(text: str) -> str:
             return " ".join(f'"{places[w]}"' if w in places else w for w in text.split(" ") if w)
@@ -149,7 +157,7 @@ def require_words(command: str) -> None:
     """Check that the arguments of a command are words and nothing else."""
     words = command.split(" ")
     for word in words:
-        if word and not _WORD.fullmatch(word):
+        if word and not (_WORD.fullmatch(word) or _FILE.fullmatch(word)):
             msg = (
                 f"potential: {word[:60]!r} isn't allowed in pair_style or pair_coeff, "
                 "expected plain words and numbers"
@@ -164,9 +172,6 @@ def require_words(command: str) -> None:
 
 
 def _require_file(path: Path) -> None:
-    if _UNSAFE_IN_PATH.search(str(path)):
-        msg = f"{str(path)!r}: the path of a potential file can't have quotes, $, &, # in it"
-        raise PotentialError(msg)
     if not path.is_file():
         msg = f"{path}: no such potential file"
         raise PotentialError(msg)

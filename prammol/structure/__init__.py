@@ -10,7 +10,8 @@ from __future__ import annotations
 from prammol.structure.atoms import Atoms
 from prammol.structure.dislocation import add_screw, burgers_vector, line_between_rows
 from prammol.structure.lattices import LATTICES, Lattice
-from prammol.structure.separation import apart, groups_apart
+from prammol.structure.periodic_box import in_one_piece
+from prammol.structure.separation import apart, groups_apart, require_angstrom
 from prammol.structure.surface import (
     equivalent_diameter,
     mean_of_class,
@@ -30,11 +31,13 @@ __all__ = [
     "burgers_vector",
     "equivalent_diameter",
     "groups_apart",
+    "in_one_piece",
     "line_between_rows",
     "mean_of_class",
     "neighbour_classes",
     "neighbour_counts",
     "on_surface",
+    "require_angstrom",
     "vacant_sites",
     "voronoi_grain",
 ]

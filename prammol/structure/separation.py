@@ -6,9 +6,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from prammol.core.errors import InputError
+
+# derived: physics, in no metal are neighbours so close
+_ANGSTROM = 1.0  # Å
 # chosen: below the 0.71 of octahedral holes; 0, 0, 17 wrong atoms at 0.3, 0.6, 1.2 (600 atoms at
 # 1e18)
 TOO_CLOSE = 0.6  # two atoms are never closer [neighbour distances]
+
+
+def require_angstrom(x: NDArray[np.float64]) -> None:
+    """Raise InputError if most of the atoms at x, (n, 3) [Å], are closer than in any metal."""
+    if len(x) < 2:
+        return
+    bond = float(np.median(cKDTree(x).query(x, k=2)[0][:, 1]))
+    if bond < _ANGSTROM:
+        msg = f"nearest neighbours are {bond:.2g} Å apart, expected Å; are positions in nanometres?"
+        raise InputError(msg)
 
 
 def apart(

@@ -8,6 +8,12 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+from small_crystal import Rank
+
+from prammol.cli.commands.checkpointing import Checkpointing
+from prammol.cli.commands.common import warn_of_tasks
+from prammol.io import read_atoms, write_atoms
+from prammol.structure.atoms import Atoms
 
 DATA = "entry_2/image_1/data"
 
@@ -108,6 +114,21 @@ def test_wrong_diffraction_is_one_sentence(reconstruct, damaged, change, text):
     reconstruct("bad-d.h5", text, d=damaged("d.h5", change))
 
 
+def test_an_inverted_mask_is_a_warning(prammol_here, small, damaged):
+    def invert(file):
+        for k in (1, 2, 3):
+            counts = file[f"entry_{k}/image_1/data"][...]
+            file[f"entry_{k}/image_1/mask"][...] = counts > 0
+            file[f"entry_{k}/image_1/mask"][0] = 0
+
+    d = damaged("d.h5", invert)
+    done = prammol_here("support", d, "--from-truth", small / "s.xyz", "-o", "u.h5")
+    assert done.returncode == 0
+    assert "prammol: warning:" in done.stderr
+    assert "% of patch 1" in done.stderr
+    assert "in CXI 0 is a good point, is it inverted?" in done.stderr
+
+
 def test_data_without_photons_are_refused(reconstruct, damaged):
     def clear(file):
         for k in (1, 2, 3):
@@ -186,6 +207,101 @@ def test_other_verbs_replace_no_output(refused, small, tmp_path):
     refused(["plot", r, "-o", "o.png"], text)
 
 
+def test_a_missing_input_comes_before_an_output_that_exists(refused, small, tmp_path):
+    for name in ("o.xyz", "o.h5", "o.json", "o.png", "o.npz"):
+        (tmp_path / name).write_text("precious")
+    d, r, x = small / "d.h5", small / "r.h5", "nowhere"
+    text = "nowhere: no such file"
+    refused(["simulate", x, "--flux", "1e20", "-o", "o.h5"], text)
+    refused(["simulate", small / "s.xyz", "--flux", "1", "--amplitude", x, "-o", "o.h5"], text)
+    refused(["dynamics", x, "--temperature", "300", "-o", "o.npz"], text)
+    refused(["support", x, "--from-truth", small / "s.xyz", "-o", "o.h5"], text)
+    refused(["support", d, "--from-truth", x, "-o", "o.h5"], text)
+    refused(["support", d, "--from-file", x, "-o", "o.h5"], text)
+    refused(["reconstruct", x, "--support", small / "u.h5", "-o", "o.h5"], text)
+    refused(["reconstruct", d, "--support", x, "-o", "o.h5"], text)
+    refused(["evaluate", x, "--truth", small / "s.xyz", "--json", "o.json"], text)
+    refused(["evaluate", r, "--truth", x, "--json", "o.json"], text)
+    refused(["plot", x, "-o", "o.png"], text)
+    refused(["plot", r, "--truth", x, "-o", "o.png"], text)
+    crystal = ["crystal", "bulk", "--potential", "x.eam.alloy", "-o", "o.xyz"]
+    refused(crystal, "x.eam.alloy: no such potential file")
+
+
+def test_a_name_that_promises_another_kind_of_file_is_refused(refused, small):
+    s, d, r = small / "s.xyz", small / "d.h5", small / "r.h5"
+    start = ["reconstruct", d, "--support", small / "u.h5", "-o"]
+    refused([*start, "r2.xyz"], "ends with .xyz, but HDF5 is written, such as x.h5")
+    refused([*start, "r2.lammps"], "ends with .lammps")
+    refused([*start, "r2.h5", "--trajectory", "t.h5"], "ends with .h5, but XYZ is written")
+    refused(["crystal", "bulk", "-o", "s.h5"], "ends with .h5, but XYZ is written")
+    refused(["simulate", s, "--flux", "1", "-o", "d.xyz"], "ends with .xyz, but HDF5")
+    refused(["support", d, "--from-truth", s, "-o", "u.npz"], "ends with .npz, but HDF5")
+    refused(["dynamics", s, "--temperature", "1", "-o", "a.h5"], "ends with .h5, but NPZ")
+    refused(["evaluate", r, "--truth", s, "--json", "m.xyz"], "ends with .xyz, but JSON")
+    refused(["evaluate", r, "--truth", s, "--atoms", "m.json"], "ends with .json, but XYZ")
+    refused(["plot", r, "-o", "p.h5"], "ends with .h5, but a picture is written")
+
+
+def test_a_folder_that_is_not_there_is_not_made(refused, small, tmp_path):
+    text = "its directory nowhere doesn't exist, make it first"
+    s = small / "s.xyz"
+    refused(["crystal", "bulk", "-o", "nowhere/s.xyz"], text)
+    refused(["simulate", s, "--flux", "1e20", "-o", "nowhere/d.h5"], text)
+    refused(["support", small / "d.h5", "--from-truth", s, "-o", "nowhere/u.h5"], text)
+    start = ["reconstruct", small / "d.h5", "--support", small / "u.h5", "-o"]
+    refused([*start, "nowhere/r.h5"], text)
+    refused(["evaluate", small / "r.h5", "--truth", s, "--json", "nowhere/m.json"], text)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_peaks_that_leave_a_direction_open_are_a_warning(prammol_here, small):
+    start = ["simulate", small / "s.xyz", "--flux", "1e20", "--points", 8, "--force", "-o", "o.h5"]
+    done = prammol_here(*start, "--peak=1,1,1")
+    assert done.returncode == 0
+    assert "prammol: warning: o.h5: only 1 of its 1 Bragg peaks" in done.stderr
+    assert "displacements along" in done.stderr
+    done = prammol_here(*start, "--peak=1,1,1", "--peak=1,-1,1", "--peak=-1,1,1")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_one_process_of_several_tasks_is_a_warning(monkeypatch, capsys):
+    for tasks, rank, size, warned in (
+        ("4", None, 1, True), ("4", "0", 1, True), ("4", "1", 1, False), ("4", "0", 4, False),
+        ("1", "0", 1, False), ("", None, 1, False),
+    ):  # fmt: skip
+        monkeypatch.setenv("SLURM_NTASKS", tasks)
+        monkeypatch.delenv("SLURM_PROCID", raising=False)
+        if rank is not None:
+            monkeypatch.setenv("SLURM_PROCID", rank)
+        warn_of_tasks(Rank(0, size))
+        said = capsys.readouterr().err
+        assert said.startswith("prammol: warning: SLURM gives 4 tasks") == warned
+        assert bool(said) == warned
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_an_interrupt_says_how_to_go_on(prammol_here, small, monkeypatch, after):
+    """Ctrl-C before the first iteration has ended, and after it."""
+    keep = Checkpointing.iterated
+
+    def interrupt(self, state, history):
+        if after:
+            keep(self, state, history)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpointing, "iterated", interrupt)
+    done = prammol_here(
+        "reconstruct", small / "d.h5", "--support", small / "u.h5", "--preset", "paper",
+        "-o", "r.h5",
+    )  # fmt: skip
+    assert done.returncode == 130
+    end = "no iteration was finished"
+    if after:
+        end = "the same command with --resume continues from r.checkpoint.h5"
+    assert done.stderr.endswith(f"prammol: interrupted; {end}\n")
+
+
 def test_force_replaces(prammol, tmp_path):
     (tmp_path / "o.xyz").write_text("old")
     done = prammol("crystal", "bulk", "--atoms", 50, "--no-relax", "-o", "o.xyz", "--force")
@@ -214,6 +330,24 @@ def test_wrong_xyz_is_one_sentence(refused, tmp_path):
     refused(
         ["simulate", "nowhere.xyz", "--flux", "1e20", "-o", "d.h5"], "nowhere.xyz: no such file"
     )
+
+
+def test_positions_in_nanometres_are_refused(refused, small, tmp_path):
+    nm = tmp_path / "nm.xyz"
+    atoms = read_atoms(small / "s.xyz")
+    write_atoms(nm, Atoms(atoms.positions / 10, "Al"))
+    text = "nm.xyz: nearest neighbours are 0.29 Å apart, expected Å; are positions in nanometres?"
+    r = small / "r.h5"
+    refused(["simulate", nm, "--flux", "1e20", "-o", "d.h5"], text)
+    refused(["dynamics", nm, "--temperature", "300", "-o", "a.npz"], text)
+    refused(["support", small / "d.h5", "--from-truth", nm, "-o", "u.h5"], text)
+    refused(["evaluate", r, "--truth", nm, "--json", "m.json"], text)
+    refused(["plot", r, "--truth", nm, "-o", "p.png"], text)
+
+
+def test_counts_in_the_place_of_atoms_are_called_hdf5(refused, small):
+    text = "d.h5: this is HDF5, expected atoms as XYZ"
+    refused(["simulate", small / "d.h5", "--flux", "1e20", "-o", "o.h5"], text)
 
 
 def test_a_flux_that_leaves_no_photon_is_refused(refused, small):

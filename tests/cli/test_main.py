@@ -131,6 +131,7 @@ def test_reconstruct_writes_hdf5_xyz_lammps_and_json_lines(small):
 
 def test_not_converged_is_exit_code_3_and_a_sentence(prammol, small, tmp_path):
     arguments = ["--preset", "paper", "--set", "max_iterations=0", "--seed", 4]
+    (tmp_path / "new").mkdir()
     done = prammol(
         "reconstruct", small / "d.h5", "--support", small / "u.h5", "-o", "new/x.h5", *arguments
     )

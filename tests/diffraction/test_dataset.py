@@ -143,7 +143,7 @@ def test_a_patch_without_a_photon_is_named(ball_counts):
 
 def test_a_patch_that_is_masked_or_all_background_is_named(ball_counts):
     valid = [np.full(p.shape, k != 2) for k, p in enumerate(ball_counts.patches)]
-    with pytest.raises(DataError, match=r"patch 3 has no photon .* in 0 valid points"):
+    with pytest.raises(DataError, match="patch 3 has no valid point, its mask hides all"):
         Diffraction(ball_counts.patches, ball_counts.counts, valid).require_three_dimensions()
     high = [np.full(p.shape, 1e9 if k == 0 else 0.0) for k, p in enumerate(ball_counts.patches)]
     with pytest.raises(DataError, match="patch 1 has no photon beyond its background"):
@@ -167,3 +167,15 @@ def test_normalised_counts_are_refused(ball_counts):
     low = Diffraction(ball_counts.patches, [c / top for c in ball_counts.counts])
     with pytest.raises(DataError, match=r"brightest point has 1 counts .* normalised"):
         low.require_three_dimensions()
+
+
+def test_masks_that_hide_all_or_most_are_named(data):
+    none = [np.zeros(c.shape, bool) for c in data.counts]
+    with pytest.raises(DataError, match="has no valid point, the masks hide all"):
+        Diffraction(data.patches, data.counts, none)
+    assert data.mostly_masked() == []
+    whole = [np.nan_to_num(c, nan=1.0) for c in data.counts]
+    inverted = Diffraction(data.patches, whole, [~v for v in data.valid])
+    assert inverted.mostly_masked() == [
+        (k, pytest.approx(v.mean())) for k, v in enumerate(data.valid)
+    ]

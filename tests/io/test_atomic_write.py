@@ -83,9 +83,12 @@ def test_a_file_that_appeared_meanwhile_is_not_replaced(tmp_path):
 
 
 def test_outputs_are_looked_for_before_work_begins(tmp_path):
-    assert require_absent(tmp_path / "a" / "b" / "x.h5").parent.is_dir()
+    assert require_absent(tmp_path / "x.h5") == tmp_path / "x.h5"
+    with pytest.raises(InputError, match="a doesn't exist, make it first"):
+        require_absent(tmp_path / "a" / "x.h5")
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError, match="directory"):
         require_absent(tmp_path, force=True)
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="can't be made"):
+    with pytest.raises(InputError, match="doesn't exist"):
         require_absent(tmp_path / "file" / "x.h5")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
+from processes import run
 
 from prammol.core.errors import DataError, InputError
 from prammol.diffraction.support import Support
@@ -209,3 +212,82 @@ def test_a_bad_support_is_one_sentence(tmp_path, name, values, expected):
     edit(path, f"entry_1/image_1/{name}", values)
     with pytest.raises(InputError, match=rf"u\.h5.*{expected}"):
         read_support(path)
+
+
+def test_the_case_of_the_element_is_no_matter(tmp_path, data):
+    write_diffraction(tmp_path / "d.h5", dataclasses.replace(data, meta={"element": "al"}))
+    assert read_diffraction(tmp_path / "d.h5").meta["element"] == "Al"
+
+
+def test_a_mask_of_the_detector_is_that_of_every_frame(tmp_path, data):
+    path = tmp_path / "d.h5"
+    flat = np.zeros(data.patches[0].shape[1:], np.uint32)
+    flat[2, 3] = 0x10
+    write_diffraction(path, data)
+    with h5py.File(path, "r+") as file:
+        del file["entry_1/image_1/mask"]
+        file["entry_1/image_1/mask"] = flat
+    found = read_diffraction(path).valid[0]
+    assert not found[:, 2, 3].any()
+    assert found.sum() == found.size - found.shape[0]
+    with h5py.File(path, "r+") as file:
+        del file["entry_1/image_1/mask"]
+        file["entry_1/image_1/mask"] = flat[:-1]
+    with pytest.raises(InputError, match=r"mask has shape \(5, 6\), expected \(6, 6\)"):
+        read_diffraction(path)
+
+
+@pytest.mark.parametrize("value", [2**32 - 1, 2**32 - 2])
+@pytest.mark.parametrize("kind", [np.uint32, np.int64, float])
+def test_values_of_a_detector_that_saw_nothing_are_named(tmp_path, data, value, kind):
+    path = tmp_path / "d.h5"
+    write_diffraction(path, data)
+    with h5py.File(path, "r+") as file:
+        counts = file["entry_2/image_1/data"][...].astype(kind)
+        counts[:2, 3] = value
+        del file["entry_2/image_1/data"], file["entry_2/image_1/mask"]
+        file["entry_2/image_1/data"] = counts
+        file["entry_2/image_1/mask"] = np.zeros(counts.shape, int)
+    with pytest.raises(InputError, match=f"patch 2: 12 points are {value}, the detector's value"):
+        read_diffraction(path)
+    with h5py.File(path, "r+") as file:
+        file["entry_2/image_1/mask"][:2, 3] = 1
+    assert read_diffraction(path).valid[1].sum() == counts.size - 12
+
+
+def test_packed_counts_are_read_or_the_filter_is_named(tmp_path, data):
+    """In a process that has the package that undoes it, and in one that has not."""
+    options = {
+        "blosc": hdf5plugin.Blosc(),
+        "lz4": hdf5plugin.LZ4(),
+        "bitshuffle": hdf5plugin.Bitshuffle(cname="lz4"),
+        "zstd": hdf5plugin.Zstd(),
+    }
+    for name, packing in options.items():
+        write_diffraction(tmp_path / f"{name}.h5", data)
+        with h5py.File(tmp_path / f"{name}.h5", "r+") as file:
+            counts = file["entry_1/image_1/data"][...]
+            del file["entry_1/image_1/data"]
+            file.create_dataset("entry_1/image_1/data", data=counts, **packing)
+    script = """
+import sys
+from prammol.core.errors import InputError
+from prammol.io import read_diffraction
+if sys.argv[1] == "without":
+    sys.modules["hdf5plugin"] = None
+for name in sys.argv[2:]:
+    try:
+        print(read_diffraction(f"{name}.h5").counts[0].sum())
+    except InputError as error:
+        print(error)
+"""
+    command = [sys.executable, "-c", script]
+    sums, said = (
+        run([*command, which, *options], cwd=tmp_path).stdout.splitlines()
+        for which in ("with", "without")
+    )
+    assert list(map(float, sums)) == [data.counts[0].sum()] * len(options)
+    for name, text in zip(options, said, strict=True):
+        assert text.startswith(f"{name}.h5: /entry_1/image_1/data is packed by filter")
+        assert f"({name!r})" in text
+        assert text.endswith("pip install hdf5plugin")

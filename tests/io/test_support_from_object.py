@@ -7,6 +7,7 @@ import itertools
 import h5py
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
@@ -203,6 +204,71 @@ def test_folder_npy_and_tif_of_cohere(tmp_path, crystal, patches, data):
         assert inside(support, x) < 0.96
 
 
+def test_complex_numbers_in_two_parts_are_read(tmp_path):
+    rng = np.random.default_rng(3)
+    expected = rng.normal(size=(3, 4, 5)) + 1j * rng.normal(size=(3, 4, 5))
+    for names in (("real", "imag"), ("re", "im")):
+        parts = np.empty(expected.shape, [(name, np.float32) for name in names])
+        parts[names[0]], parts[names[1]] = expected.real, expected.imag
+        np.save(tmp_path / "o.npy", parts)
+        np.savez(tmp_path / "o.npz", amp=parts)
+        write_pynx(tmp_path / "o.cxi", parts, np.ones(expected.shape))
+        for name in ("o.npy", "o.npz", "o.cxi"):
+            found = read_object(tmp_path / name).amplitude
+            np.testing.assert_allclose(found, np.abs(expected), rtol=1e-6)
+    other = np.empty((3, 4, 5), [("real", np.float32), ("imag", "S3")])
+    np.savez(tmp_path / "o.npz", amp=other)
+    with pytest.raises(InputError, match="isn't an array of numbers"):
+        read_object(tmp_path / "o.npz")
+
+
+def test_a_pickled_member_beside_the_array_is_ignored(tmp_path):
+    values = np.random.default_rng(3).random((3, 4, 5))
+    np.savez(tmp_path / "o.npz", amp=values, parameters=np.array({"a": 1}, dtype=object))
+    np.testing.assert_array_equal(read_object(tmp_path / "o.npz").amplitude, values)
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    "kind", ["?", "u1", "u2", "u4", "u8", "i2", "i4", "i8", "f2", "f4", "f8", "c8", "c16"]
+)
+def test_tif_of_any_numbers(tmp_path, kind, order, big):
+    """As tifffile writes and reads them: plain, packed, in strips."""
+    rng = np.random.default_rng(3)
+    values = (100 * rng.random((5, 4, 13))).astype(kind)
+    if kind.startswith("c"):
+        values = values + 1j * values[::-1].astype(kind)
+    if kind == "?":
+        values = rng.random((5, 4, 13)) < 0.3
+    packing = (
+        ({}, {"rowsperstrip": 3}, {"compression": "zlib"})
+        if kind != "?"
+        else ({}, {"rowsperstrip": 3}, {"photometric": "minisblack"})
+    )
+    for options in packing:
+        tifffile.imwrite(tmp_path / "o.tif", values, byteorder=order, bigtiff=big, **options)
+        written = tifffile.imread(tmp_path / "o.tif")
+        np.testing.assert_array_equal(written, values)
+        found = read_object(tmp_path / "o.tif").amplitude
+        np.testing.assert_allclose(found, np.abs(values.astype(complex)).T, rtol=1e-6)
+
+
+def test_tif_where_zero_is_white_isnt_inverted(tmp_path):
+    """Packed as only Pillow knows, and not."""
+    values = np.random.default_rng(3).random((5, 4, 13)) < 0.3
+    for packing in ("raw", "packbits", "group4", "tiff_lzw"):
+        pages = [Image.fromarray(page) for page in values]
+        pages[0].save(
+            tmp_path / "o.tif", compression=packing, save_all=True, append_images=pages[1:],
+            tiffinfo={262: 0},
+        )  # fmt: skip
+        with tifffile.TiffFile(tmp_path / "o.tif") as file:
+            white = [page.photometric == 0 for page in file.pages]
+        raw = values ^ np.array(white)[:, None, None]
+        np.testing.assert_array_equal(read_object(tmp_path / "o.tif").amplitude, raw.T)
+
+
 @pytest.mark.parametrize(
     ("axes", "letters"), [("z,y,x", "zyx"), ("x,z,y", "xzy"), ("-y,x,-z", "yxz")]
 )
@@ -230,6 +296,8 @@ def test_wrong_axes_show_in_the_counts(tmp_path, crystal, data, capsys):
     assert "agreement" in out
     assert not err
     require_fit(read_support(tmp_path / "u.h5"), crystal @ TURN.T)
+    assert run([*command, str(tmp_path / "n.h5"), "--voxel-size=1"]) == 0
+    assert "warning: the shape agrees with the counts" in capsys.readouterr().err
     assert run([*command, str(tmp_path / "w.h5"), "--axes=x,y,z"]) == 0
     assert "warning: the support fits the counts better" in capsys.readouterr().err
 
@@ -276,6 +344,8 @@ def test_growing_adds_a_shell_of_a_given_thickness():
     [
         ({"voxel_size": [1.0, 2.0]}, "expected 1, 3 or 9"),
         ({"voxel_size": [1.0, 0.0, 2.0]}, "positive"),
+        ({"voxel_size": 5e-10}, "is it in metres"),
+        ({"voxel_size": 5e-10 * np.eye(3)}, "is it in metres"),
         ({"voxel_size": np.ones(9)}, "one plane"),
         ({"voxel_size": 5.0, "axes": ("x", "x", "y")}, "x, y and z in some order"),
         ({"voxel_size": 5.0, "orientation": np.diag([1.0, 1.0, -1.0])}, "mirror"),
@@ -305,6 +375,8 @@ def test_files_that_hold_no_object_are_refused(tmp_path, data):
     cases["names.npz"] = "no array amp"
     np.savez(tmp_path / "voxel.npz", amp=np.ones((3, 3, 3)), voxel_sizes=[1.0, -1.0, 1.0])
     cases["voxel.npz"] = "three positive"
+    np.savez(tmp_path / "metres.npz", amp=np.ones((3, 3, 3)), voxel_sizes=[5e-10] * 3)
+    cases["metres.npz"] = "is it in metres"
     write_diffraction(tmp_path / "d.h5", data)
     with h5py.File(tmp_path / "d.h5", "r+") as file:
         file["entry_1/image_1/data_space"] = "diffraction"

@@ -23,7 +23,7 @@ ZBL_SNAP = {
 
 def test_without_options_the_potential_is_that_of_the_paper():
     assert choose_potential() == aluminium()
-    assert choose_potential("Al") == aluminium()
+    assert choose_potential("Al") == choose_potential("al") == aluminium()
 
 
 def test_the_paper_potential_from_its_file_is_the_same():
@@ -56,7 +56,7 @@ def test_lattices_are_those_published(options, element, mass, structure, lattice
 def test_an_alloy_of_several_elements_wants_to_know_which():
     with pytest.raises(PotentialError, match="give --element"):
         choose_potential(file="NiAlH_jea.eam.alloy")
-    nickel = choose_potential("Ni", "NiAlH_jea.eam.alloy")
+    nickel = choose_potential("NI", "NiAlH_jea.eam.alloy")
     assert nickel.pair_coeff == "* * {file} Ni"
     assert nickel.lattice_constant == pytest.approx(3.52, abs=1e-3)
 
@@ -137,14 +137,6 @@ def test_commands_are_words_only(text, tmp_path, monkeypatch):
         with pytest.raises(PotentialError):
             Potential("Ar", style, coeff, 40.0, "fcc", 5.3)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("name", ['a".alloy', "a$b.alloy", "a\nb.alloy", "a'.alloy"])
-def test_odd_paths_are_refused(name, tmp_path):
-    path = tmp_path / name
-    path.write_bytes(aluminium().file.read_bytes())
-    with pytest.raises(PotentialError, match="can't have quotes"):
-        dataclasses.replace(aluminium(), file=path)
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from prammol.core.errors import InputError, PrammolError
 
 if TYPE_CHECKING:
     from prammol.core.parallel import Communicator
+    from prammol.diffraction.dataset import Diffraction
+    from prammol.io.atomic_write import PathLike
     from prammol.potentials.potential import Potential
+    from prammol.structure.atoms import Atoms
 
 T = TypeVar("T")
 
@@ -57,9 +62,35 @@ def seed(text: str) -> int:
     return int(text)
 
 
-def add_output(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add ``-o`` and ``--force``."""
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help=what)
+# What is in a file by the end of its name.
+_ENDINGS = {
+    "HDF5": (".h5", ".hdf5", ".cxi", ".nxs"),
+    "XYZ": (".xyz", ".extxyz"),
+    "LAMMPS data": (".lammps", ".data"),
+    "NPZ": (".npz",),
+    "JSON": (".json", ".jsonl"),
+    "a picture": (".png", ".pdf", ".svg", ".jpg", ".tif", ".tiff"),
+}
+
+
+def written_as(kind: str) -> Callable[[str], str]:
+    """Return a converter of the names of outputs of a kind: none that promises another."""
+
+    def convert(text: str) -> str:
+        end = next((end for ends in _ENDINGS.values() for end in ends if text.endswith(end)), "")
+        if end and end not in _ENDINGS[kind]:
+            msg = f"{text!r} ends with {end}, but {kind} is written, such as x{_ENDINGS[kind][0]}"
+            raise argparse.ArgumentTypeError(msg)
+        return text
+
+    return convert
+
+
+def add_output(parser: argparse.ArgumentParser, kind: str, what: str) -> None:
+    """Add ``-o``, a file of a kind, and ``--force``."""
+    parser.add_argument(
+        "-o", "--output", required=True, type=written_as(kind), metavar="FILE", help=what
+    )
     parser.add_argument("--force", action="store_true", help="replace outputs that exist")
 
 
@@ -146,6 +177,52 @@ def require_element(expected: str, name: object, element: str | None) -> None:
         raise InputError(msg)
 
 
+def read_crystal(path: PathLike, mean: bool = False) -> Atoms:
+    """Read the atoms of a crystal.
+
+    Parameters
+    ----------
+    path : path
+    mean : bool
+        Whether positions may be means of a warm crystal, of which two may be in one place.
+
+    Raises
+    ------
+    InputError
+        If it can't be read, its positions aren't in Å, or two atoms are in one place.
+    """
+    from prammol.io import naming, read_atoms
+    from prammol.simulation.counts import require_apart
+    from prammol.structure.separation import require_angstrom
+
+    atoms = read_atoms(path)
+    with naming(path):
+        require_angstrom(atoms.positions)
+        if not mean:
+            require_apart(atoms)
+    return atoms
+
+
+def require_inputs(*paths: str | None, potential: str | None = None) -> None:
+    """Raise InputError if a file isn't there; outputs are complained of only afterwards."""
+    for path in filter(None, paths):
+        if not Path(path).exists():
+            msg = f"{path}: no such file"
+            raise InputError(msg)
+    if potential is not None:
+        from prammol.potentials.choose import find_potential
+
+        find_potential(potential)
+
+
+def warn_of_tasks(comm: Communicator) -> None:
+    """Say so if a batch system has given several tasks, and this process is alone."""
+    tasks = os.environ.get("SLURM_NTASKS", "")
+    first = os.environ.get("SLURM_PROCID", "0") == "0"
+    if comm.size == 1 and first and tasks.isdigit() and int(tasks) > 1:
+        warn(f"SLURM gives {tasks} tasks, but this is one process: srun --mpi=pmi2 prammol ...")
+
+
 def on_root(comm: Communicator, work: Callable[[], T]) -> T:
     """Do some work on rank 0 and hand its result, or its error, to all ranks.
 
@@ -165,6 +242,27 @@ def on_root(comm: Communicator, work: Callable[[], T]) -> T:
     if error is not None:
         raise error
     return value
+
+
+def warn(text: str) -> None:
+    """Print a warning."""
+    print(f"prammol: warning: {text}", file=sys.stderr)
+
+
+def warn_of_counts(name: object, data: Diffraction) -> None:
+    """Say so if masks hide most points, or counts aren't photons."""
+    masked = data.mostly_masked()
+    if masked:
+        listed = ", ".join(f"{100 * part:.0f} % of patch {k + 1}" for k, part in masked)
+        warn(f"{name}: the mask hides {listed}; in CXI 0 is a good point, is it inverted?")
+    patches = data.fractional()
+    if patches:
+        listed = ", ".join(str(k + 1) for k in patches)
+        warn(
+            f"{name}: counts of patch {listed} aren't whole numbers; if they were scaled, "
+            "interpolated or had a background subtracted, their noise isn't that of photons and "
+            "neither misfit nor convergence can be trusted (docs/tutorials/own-data.md)"
+        )
 
 
 def command_line() -> str:

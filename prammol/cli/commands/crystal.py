@@ -19,6 +19,7 @@ from prammol.cli.commands.common import (
     count,
     on_root,
     potential_of,
+    require_inputs,
     seed,
 )
 
@@ -38,7 +39,7 @@ examples:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
     parser.add_argument("kind", metavar="KIND", help="bulk, vacancy, dislocation or bulk-large")
-    add_output(parser, "extended XYZ file to write")
+    add_output(parser, "XYZ", "extended XYZ file to write")
     parser.add_argument("--atoms", type=count, help="number of atoms [that of the paper]")
     parser.add_argument("--seed", type=seed, help="seed of the grain's shape [the kind's own]")
     parser.add_argument("--no-relax", action="store_true", help="leave the atoms on the lattice")
@@ -50,6 +51,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     from prammol.io import require_absent, write_atoms
     from prammol.simulation.samples import make_crystal
 
+    on_root(comm, lambda: require_inputs(potential=options.potential))
     on_root(comm, lambda: require_absent(options.output, options.force))
     potential = potential_of(options)
     atoms = make_crystal(

@@ -55,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
     extra = ["--preset", options.preset] if options.preset else []
     extra += [word for setting in options.set for word in ("--set", setting)]
     extra += ["--threads", str(options.threads)] if options.threads else []
+    Path(options.folder).mkdir(parents=True, exist_ok=True)
     worst = 0
     for command in COMMANDS.splitlines():
         words = [w.format(options.folder) for w in command.split()]

@@ -24,8 +24,12 @@ from prammol.cli.commands.common import (
     on_root,
     positive,
     potential_of,
+    read_crystal,
     require_element,
+    require_inputs,
     seed,
+    warn_of_tasks,
+    written_as,
 )
 from prammol.core.defaults import MEASUREMENT
 
@@ -50,7 +54,7 @@ examples:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
     parser.add_argument("crystal", metavar="CRYSTAL", help="XYZ file, positions in Å")
-    add_output(parser, "NPZ file to write")
+    add_output(parser, "NPZ", "NPZ file to write")
     parser.add_argument(
         "--temperature", type=positive, required=True, metavar="K", help="temperature [K]"
     )
@@ -63,9 +67,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="points along each edge [%(default)s]",
     )
     add_dynamics(parser)
-    parser.add_argument("--mean", metavar="FILE", help="XYZ file to write the mean positions to")
     parser.add_argument(
-        "--scattering", metavar="FILE", help="NPZ file to write the mean scattering to"
+        "--mean",
+        type=written_as("XYZ"),
+        metavar="FILE",
+        help="XYZ file to write the mean positions to",
+    )
+    parser.add_argument(
+        "--scattering",
+        type=written_as("NPZ"),
+        metavar="FILE",
+        help="NPZ file to write the mean scattering to",
     )
     add_potential(parser)
 
@@ -77,6 +89,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     from prammol.simulation.averages import MeanAmplitude, innermost_patches, mean_structure_factor
 
     atoms = on_root(comm, lambda: _inputs(options))
+    warn_of_tasks(comm)
     potential = potential_of(options, atoms.element)
     require_element(potential.element, options.crystal, atoms.element)
     motion = Motion(atoms.positions, potential.neighbour_distance)
@@ -116,17 +129,13 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
 
 
 def _inputs(options: argparse.Namespace) -> Atoms:
-    from prammol.io import read_atoms, require_absent
-    from prammol.io.atomic_write import naming
-    from prammol.simulation.counts import require_apart
+    from prammol.io import require_absent
 
+    require_inputs(options.crystal, potential=options.potential)
     for path in (options.output, options.mean, options.scattering):
         if path is not None:
             require_absent(path, options.force)
-    atoms = read_atoms(options.crystal)
-    with naming(options.crystal):
-        require_apart(atoms)
-    return atoms
+    return read_crystal(options.crystal)
 
 
 def _write(

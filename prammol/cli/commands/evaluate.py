@@ -15,6 +15,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prammol.cli.commands.common import written_as
+
 if TYPE_CHECKING:
     from prammol.evaluation.metrics import Metrics
     from prammol.reconstruction.result import Reconstruction
@@ -45,9 +47,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="mean scattering of a warm crystal, NPZ by prammol.cli.dynamics: what is found, sites "
         "occupied for a part of the time included, is also compared with it",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the numbers as JSON")
+    parser.add_argument(
+        "--json", type=written_as("JSON"), metavar="FILE", help="write the numbers as JSON"
+    )
     parser.add_argument(
         "--atoms",
+        type=written_as("XYZ"),
         metavar="FILE",
         help="write the atoms found, in the frame of the truth, as extended XYZ with the columns "
         "error_pm and truth_index (-1 for an extra atom)",
@@ -57,9 +62,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate, print, write."""
+    from prammol.cli.commands.common import read_crystal, require_inputs
     from prammol.evaluation.metrics import against_scattering, evaluate, of_staying
     from prammol.io import (
-        read_atoms,
         read_reconstruction,
         replacing,
         require_absent,
@@ -67,10 +72,11 @@ def run(options: argparse.Namespace) -> int:
     )
     from prammol.io.mean_scattering import read_mean_scattering
 
+    require_inputs(options.result, options.truth, options.scattering)
     for path in filter(None, (options.json, options.atoms)):
         require_absent(path, options.force)
     result = read_reconstruction(options.result)
-    truth = read_atoms(options.truth)
+    truth = read_crystal(options.truth, mean=True)
     require_same_element(options.truth, truth.element, options.result, result.atoms.element)
     scattering = read_mean_scattering(options.scattering) if options.scattering else None
     metrics = evaluate(result.atoms, truth)

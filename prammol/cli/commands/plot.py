@@ -18,20 +18,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
     parser.add_argument("result", metavar="RESULT", help="HDF5 file written by reconstruct")
     parser.add_argument("--truth", metavar="FILE", help="XYZ file of the true crystal")
-    add_output(parser, "picture to write: .png, .pdf or .svg")
+    add_output(parser, "a picture", "picture to write: .png, .pdf or .svg")
 
 
 def run(options: argparse.Namespace) -> int:
     """Draw the picture."""
+    from prammol.cli.commands.common import read_crystal, require_inputs
     from prammol.cli.commands.evaluate import require_same_element, true_scale_of
-    from prammol.io import read_atoms, read_reconstruction, require_absent
+    from prammol.io import read_reconstruction, require_absent
     from prammol.plotting.reconstruction import plot_reconstruction
 
+    require_inputs(options.result, options.truth)
     require_absent(options.output, options.force)
     result = read_reconstruction(options.result)
     truth = None
     if options.truth:
-        truth = read_atoms(options.truth)
+        truth = read_crystal(options.truth, mean=True)
         require_same_element(options.truth, truth.element, options.result, result.atoms.element)
     plot_reconstruction(
         result,

@@ -34,7 +34,12 @@ from prammol.cli.commands.common import (
     on_root,
     potential_of,
     require_element,
+    require_inputs,
     seed,
+    warn,
+    warn_of_counts,
+    warn_of_tasks,
+    written_as,
 )
 from prammol.core.defaults import GEOMETRY, RECONSTRUCTION
 
@@ -71,7 +76,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--support", required=True, metavar="FILE", help="HDF5 file that says where atoms may be"
     )
-    add_output(parser, "HDF5 file to write; the others are named after it")
+    add_output(parser, "HDF5", "HDF5 file to write; the others are named after it")
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -99,6 +104,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--trajectory",
+        type=written_as("XYZ"),
         metavar="FILE",
         help="extended XYZ file to write as the run goes, one frame per iteration",
     )
@@ -140,7 +146,9 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     settings = parse_settings(options.preset, options.set)
     data, support, potential, saved = on_root(comm, lambda: _inputs(options, outputs, settings))
     _warn_of_oversubscription(comm, options.threads)
-    _warn_of_fractions(comm, options.diffraction, data)
+    warn_of_tasks(comm)
+    if comm.is_root:
+        warn_of_counts(options.diffraction, data)
     note = _lattice_note(data, potential, options.preset, settings)
     needs = estimate(data, support, potential, comm, options.preset, options.threads)
     if comm.is_root:
@@ -195,6 +203,14 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     return NOT_CONVERGED
 
 
+def interrupted(options: argparse.Namespace) -> str:
+    """Return what to do after Ctrl-C."""
+    path = _outputs(options.output)["checkpoint"]
+    if not path.exists():
+        return "no iteration was finished"
+    return f"the same command with --resume continues from {path}"
+
+
 def _outputs(output: str) -> dict[str, Path]:
     from prammol.io.checkpoint import checkpoint_path
 
@@ -218,6 +234,7 @@ def _inputs(
     from prammol.io.checkpoint import identity
     from prammol.reconstruction.presets import get_preset
 
+    require_inputs(options.diffraction, options.support, potential=options.potential)
     saved = find_checkpoint(outputs["checkpoint"], options.resume, options.force)
     may_replace = options.force or (saved is not None and saved.replace)
     for kind, path in outputs.items():
@@ -288,24 +305,9 @@ def _warn_of_oversubscription(comm: Communicator, threads: int) -> None:
 
     cores, ranks = cores_of_this_job(comm)
     if comm.is_root and ranks * threads > cores:
-        print(
-            f"prammol: warning: {ranks} ranks x {threads} threads on {cores} cores, "
-            "this is slower than one thread per core",
-            file=sys.stderr,
-        )
-
-
-def _warn_of_fractions(comm: Communicator, name: str, data: Diffraction) -> None:
-    """Say so if counts aren't photons: likelihood and misfit then have no meaning of their own."""
-    patches = data.fractional()
-    if comm.is_root and patches:
-        listed = ", ".join(str(k + 1) for k in patches)
-        print(
-            f"prammol: warning: {name}: counts of patch {listed} aren't whole numbers; if they "
-            "were scaled, interpolated or had a background subtracted, their noise isn't that of "
-            "photons and neither misfit nor convergence can be trusted "
-            "(docs/tutorials/own-data.md)",
-            file=sys.stderr,
+        warn(
+            f"{ranks} ranks x {threads} threads on {cores} cores, "
+            "this is slower than one thread per core"
         )
 
 

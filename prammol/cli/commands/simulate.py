@@ -23,7 +23,11 @@ from prammol.cli.commands.common import (
     on_root,
     positive,
     potential_of,
+    read_crystal,
+    require_inputs,
     seed,
+    warn,
+    warn_of_tasks,
 )
 from prammol.core.defaults import FORM_FACTORS, MEASUREMENT
 
@@ -51,7 +55,7 @@ examples:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
     parser.add_argument("crystal", metavar="CRYSTAL", help="XYZ file, positions in Å")
-    add_output(parser, "HDF5 file to write")
+    add_output(parser, "HDF5", "HDF5 file to write")
     parser.add_argument(
         "--flux",
         type=positive,
@@ -113,22 +117,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Simulate on all ranks, write on the first."""
-    from prammol.io import read_atoms, require_absent
+    from prammol.io import require_absent
     from prammol.io.arrays import read_background
-    from prammol.io.atomic_write import naming
-    from prammol.simulation.counts import require_apart, simulate
+    from prammol.simulation.counts import simulate
 
     def inputs() -> Atoms:
+        require_inputs(options.crystal, options.amplitude, potential=options.potential)
         require_absent(options.output, options.force)
-        atoms = read_atoms(options.crystal)
-        with naming(options.crystal):
-            require_apart(atoms)
-        return atoms
+        return read_crystal(options.crystal)
 
     atoms = on_root(comm, inputs)
     if options.amplitude is not None:
         on_root(comm, lambda: _write(options, _from_amplitude(options, atoms), None))
         return 0
+    if options.temperature is not None:
+        warn_of_tasks(comm)
     potential = _potential(options, atoms)
     patches = _patches(options, atoms, potential)
     data = simulate(
@@ -152,6 +155,8 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
 
 
 def _write(options: argparse.Namespace, data: Diffraction, potential: Potential | None) -> None:
+    from prammol.core.errors import DataError
+    from prammol.diffraction.bragg_patch import require_independent
     from prammol.io import provenance, write_diffraction
 
     seeds = {"simulate": options.seed}
@@ -163,6 +168,10 @@ def _write(options: argparse.Namespace, data: Diffraction, potential: Potential 
         f"{options.output}: {len(data.patches)} patches, {data.total_counts:.4g} photons, "
         f"{data.meta['peak_counts']:.4g} in the brightest point, C = {data.meta['scale']:.4g}"
     )
+    try:
+        require_independent(data.peaks(), options.output)
+    except DataError as error:
+        warn(str(error))
 
 
 def _from_amplitude(options: argparse.Namespace, atoms: Atoms) -> Diffraction:

@@ -15,7 +15,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from prammol.cli.commands.common import add_output, command_line, count, positive, seed
+from prammol.cli.commands.common import (
+    add_output,
+    command_line,
+    count,
+    positive,
+    read_crystal,
+    require_inputs,
+    seed,
+    warn,
+    warn_of_counts,
+)
 from prammol.core.defaults import SUPPORT
 
 if TYPE_CHECKING:
@@ -102,7 +112,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     frame.add_argument(
         "--dilate", type=positive, metavar="A", help="add what is within this distance [Å] [0]"
     )
-    add_output(parser, "HDF5 file to write")
+    add_output(parser, "HDF5", "HDF5 file to write")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -110,8 +120,10 @@ def run(options: argparse.Namespace) -> int:
     from prammol.io import provenance, read_diffraction, require_absent, write_support
 
     _check_options(options)
+    require_inputs(options.diffraction, options.from_file, options.from_truth)
     require_absent(options.output, options.force)
     data = read_diffraction(options.diffraction)
+    warn_of_counts(options.diffraction, data)
     ways = {"phase_retrieval": _retrieved, "from_file": _foreign, "from_truth": _coarse}
     support = ways[_way(options)](options, data)
     origin = provenance(command=command_line())
@@ -170,17 +182,16 @@ def _foreign(options: argparse.Namespace, data: Diffraction) -> Support:
     turn, best = best_axis_order(support, data)
     doubt = warning(value, best, turn)
     if doubt:
-        print(f"warning: {doubt}", file=sys.stderr)
+        warn(doubt)
     return support
 
 
 def _coarse(options: argparse.Namespace, data: Diffraction) -> Support:
     from prammol.core.errors import InputError
     from prammol.diffraction.support import support_from_truth
-    from prammol.io import read_atoms
     from prammol.io.atomic_write import naming
 
-    truth = read_atoms(options.from_truth)
+    truth = read_crystal(options.from_truth, mean=True)
     element = data.meta.get("element")
     if element is not None and element != truth.element:
         msg = (
