@@ -243,4 +243,4 @@ def _sums(values: FloatArray, atoms: NDArray[np.intp], n: int) -> FloatArray:
     """Return the sum over each atom's bonds, (n, 3, 3), of (m, 3, 3)."""
     flat = values.reshape(len(values), -1)
     sums = [np.bincount(atoms, weights=column, minlength=n) for column in flat.T]
-    return np.stack(sums, axis=1).reshape(n, *values.shape[1:])
+    return np.asarray(np.stack(sums, axis=1), dtype=float).reshape(n, *values.shape[1:])
