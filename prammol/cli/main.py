@@ -22,6 +22,7 @@ VERBS = (
     "support",
     "reconstruct",
     "evaluate",
+    "compare",
     "plot",
     "presets",
     "dynamics",
@@ -43,6 +44,7 @@ verbs (each has its own --help, with units and examples):
   support      where atoms may be, from a known crystal or the counts  -> u.h5
   reconstruct  counts and support to atoms                             -> r.h5, r.xyz, r.lammps
   evaluate     compare with a known crystal                            -> m.json
+  compare      two reconstructions without a known crystal             -> c.json
   plot         slices in three directions, errors, convergence         -> p.png
   dynamics     scattering averaged over molecular dynamics              -> a.npz
   presets      print the ways to reconstruct and all their settings
@@ -57,6 +59,7 @@ example, the vacancy crystal of the paper (4679 atoms):
   prammol support d.h5 --from-truth s.xyz --resolution 5 -o u.h5
   prammol reconstruct d.h5 --support u.h5 --seed 1 -o r.h5
   prammol evaluate r.h5 --truth s.xyz --json m.json
+  prammol compare r.h5 other.h5
   prammol plot r.h5 --truth s.xyz -o p.png
 on several processes, with the same result:
   mpiexec -n 4 prammol reconstruct d.h5 --support u.h5 --seed 1 -o r.h5

@@ -6,6 +6,7 @@ pi/q_c from the phases of the scattering (Fig. 4b), and for warm crystals the me
 
 from __future__ import annotations
 
+from prammol.evaluation.comparison import Comparison, compare
 from prammol.evaluation.mean_scattering import MeanScattering, ScatteringAverage
 from prammol.evaluation.metrics import Metrics, against_scattering, evaluate, of_staying
 from prammol.evaluation.registration import Registration, register
@@ -13,6 +14,7 @@ from prammol.evaluation.resolution import Resolution, resolution
 from prammol.evaluation.trajectory_statistics import Motion, hops
 
 __all__ = [
+    "Comparison",
     "MeanScattering",
     "Metrics",
     "Motion",
@@ -20,6 +22,7 @@ __all__ = [
     "Resolution",
     "ScatteringAverage",
     "against_scattering",
+    "compare",
     "evaluate",
     "hops",
     "of_staying",

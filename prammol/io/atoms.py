@@ -14,17 +14,16 @@ from numpy.typing import NDArray
 from prammol.core.errors import InputError
 from prammol.io.atomic_write import PathLike, naming, replacing
 from prammol.io.lammps_data import is_lammps_data, read_lammps_data
-from prammol.structure.atoms import Atoms
+from prammol.structure.atoms import COLUMN_UNITS, Atoms
 from prammol.structure.periodic_box import in_one_piece
 
 FloatArray = NDArray[np.float64]
 
+# ASE takes the column as energies of the atoms; it expects the sum in the comment line.
+_ENERGY, _ENERGIES = "energy", "energies"
 _LIMIT = 200_000_000  # chosen: memory, 5 GB of positions; not varied
 # Possessive, and only at the beginning of a word: else a long line without = takes for ever.
 _PAIR = re.compile(r"""(?<![^\s="'])([^\s="']++)\s*=\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\S+)""")
-# ASE's energies are those of the atoms, its energy is that of the whole.
-_TO_ASE = {"energy": "energies"}
-_OF_ASE = {theirs: ours for ours, theirs in _TO_ASE.items()}
 _BEGINS = {
     b"\x89HDF": "HDF5", b"PK\x03\x04": "a zip or npz file", b"\x93NUM": "npy", b"\x1f\x8b": "gzip",
     b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"ITEM": "a LAMMPS dump",
@@ -37,7 +36,8 @@ _SYMBOL = re.compile(r"[A-Z][a-z]?", re.IGNORECASE | re.ASCII)
 def write_atoms(path: PathLike, atoms: Atoms, force: bool = False) -> None:
     """Write an extended XYZ file with all columns and what is known of the whole.
 
-    Positions are kept to 1e-10 Å.
+    Positions are kept to 1e-10 Å. The comment line names the units. The column ``energy`` is
+    called ``energies`` and its sum is written, as ASE expects it.
 
     Raises
     ------
@@ -55,14 +55,19 @@ def write_frame(file: IO[str], atoms: Atoms) -> None:
     properties = ["species:S:1", "pos:R:3"]
     blocks = [[atoms.element] * len(atoms)]
     blocks += [[f"{v:.10f}" for v in axis] for axis in atoms.positions.T]
-    info = dict(atoms.info)
-    if "energy" in atoms.columns:
-        info.setdefault("energy", float(np.sum(atoms.columns["energy"])))
+    info: dict[str, Any] = {}
+    units = ["pos angstrom"]
     for name, values in atoms.columns.items():
         kind, texts = _column_text(name, np.asarray(values))
-        properties.append(f"{_TO_ASE.get(name, name)}:{kind}:{len(texts)}")
+        written = _ENERGIES if name == _ENERGY else name
+        properties.append(f"{written}:{kind}:{len(texts)}")
         blocks += texts
-    info = {"Properties": ":".join(properties), "pbc": [False] * 3, **info}
+        if COLUMN_UNITS.get(name):
+            units.append(f"{written} {COLUMN_UNITS[name]}")
+        if name == _ENERGY:
+            info[_ENERGY] = float(np.sum(values))
+    head = {"Properties": ":".join(properties), "pbc": [False] * 3, "units": ", ".join(units)}
+    info = {**head, **info, **atoms.info}
     comment = " ".join(f"{key}={_value_text(value)}" for key, value in info.items())
     file.write(f"{len(atoms)}\n{comment}\n")
     file.writelines(" ".join(row) + "\n" for row in zip(*blocks, strict=True))
@@ -131,8 +136,11 @@ def read_frame(path: Path, file: IO[str]) -> Atoms:
     info = {key: _value(text) for key, text in _PAIR.findall(comment)}
     pbc = info.pop("pbc", None)
     periodic, cell = _box(path, pbc, info.pop("Lattice", None))
+    info.pop("units", None)
     properties = str(info.pop("Properties", "species:S:1:pos:R:3"))
     columns = _columns(path, rows, _layout(path, properties))
+    if _ENERGY not in columns:
+        columns = {_ENERGY if k == _ENERGIES else k: values for k, values in columns.items()}
     if "species" not in columns or "pos" not in columns:
         msg = f"{path}: Properties has no species or no pos, expected both"
         raise InputError(msg)
@@ -145,7 +153,6 @@ def read_frame(path: Path, file: IO[str]) -> Atoms:
     if cell is not None:
         with naming(path):
             positions = in_one_piece(positions, cell, periodic, sure=pbc is not None)
-    columns = {_OF_ASE.get(name, name): values for name, values in columns.items()}
     with naming(path):
         return Atoms(positions, element, columns, info)
 

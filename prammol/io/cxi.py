@@ -104,7 +104,9 @@ def write_diffraction(
                 grid = group(image, "reciprocal_grid", "NXcollection", convention=_GRID)
                 store(grid, "origin", patch.origin, "1/angstrom")
                 store(grid, "step", patch.step, "1/angstrom")
-            _show(entry, "image_1/data", "photons")
+            shown = _show(entry, "image_1/data", "photons")
+            if not isinstance(patch, CurvedPatch):
+                _add_axes(shown, patch)
         process = _process(file["entry_1"], meta, provenance if provenance is not None else kept)
         geometry = group(process, "geometry", "NXcollection")
         store(geometry, "offset_uncertainty", data.geometry.offset, "1/angstrom")
@@ -258,11 +260,27 @@ def _entries(file: h5py.File) -> list[h5py.Group]:
     return [e for e in groups if isinstance(find(e, "image_1"), h5py.Group)]
 
 
-def _show(entry: h5py.Group, target: str, title: str) -> None:
+def _show(entry: h5py.Group, target: str, title: str) -> h5py.Group:
     """Make a dataset what viewers plot when they open the file."""
     data = group(entry, "data_1", "NXdata", signal="data", interpretation="image")
     data["data"] = h5py.SoftLink(f"{entry.name}/{target}")
     data["title"] = title
+    return data
+
+
+def _add_axes(data: h5py.Group, patch: BraggPatch) -> None:
+    """Let viewers label the axes of an orthogonal grid by the component of q along each."""
+    product = patch.step @ patch.step.T
+    if not np.allclose(product, np.diag(np.diag(product)), atol=1e-6 * product.max()):
+        return  # on a skew grid it isn't the same for all points of a plane
+    names = []
+    for k, (step, points) in enumerate(zip(patch.step, patch.shape, strict=True), start=1):
+        length = float(np.linalg.norm(step))
+        q = patch.origin @ step / length + length * np.arange(points)
+        along = " ".join(f"{c:.3g}" for c in step / length)
+        names.append(f"q_{k}")
+        store(data, names[-1], q, "1/angstrom", long_name=f"q along ({along}) (1/angstrom)")
+    data.attrs["axes"] = names
 
 
 def _process(

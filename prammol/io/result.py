@@ -31,7 +31,8 @@ from prammol.io.hdf5 import (
     to_json,
 )
 from prammol.reconstruction.result import Cause, Reconstruction
-from prammol.structure.atoms import Atoms
+from prammol.structure.atoms import COLUMN_UNITS, Atoms
+from prammol.structure.crystal_fields import STRAIN, STRUCTURES
 
 _UNITS = {
     "log_likelihood": "1",
@@ -40,9 +41,12 @@ _UNITS = {
     "energy_per_atom": "eV",
     "seconds": "s",
 }
+_COMPONENTS = {"strain": " ".join(STRAIN), "structure_type": " ".join(STRUCTURES)}
 # What is kept of each cause of a misfit, in the order of its fields.
 _WORDS = ("effect", "where")
 _SHARES = ("explains", "gain")
+# chosen: display
+_HALF_SLICE = 1.5  # half the thickness of what viewers plot first [Å]
 
 
 def write_reconstruction(
@@ -99,6 +103,7 @@ def write_reconstruction(
         if "log_likelihood" in history:
             store(results, "llk_poisson", float(history["log_likelihood"][-1]))
             _show_history(entry, history)
+        _show_atoms(entry, result.atoms)
         # The path at which PyNX writes and its users look.
         group(entry, "image_1", "NXcollection")["process_1"] = h5py.SoftLink("/entry_1/process_1")
 
@@ -203,7 +208,10 @@ def _write_columns(parent: h5py.Group, atoms: Atoms) -> None:
     columns = group(parent, "columns", "NXcollection")
     for name, values in atoms.columns.items():
         text = np.asarray(values).dtype.kind == "U"
-        store(columns, name, np.asarray(values, dtype=h5py.string_dtype()) if text else values)
+        array = np.asarray(values, dtype=h5py.string_dtype()) if text else values
+        made = store(columns, name, array, COLUMN_UNITS.get(name))
+        if name in _COMPONENTS:
+            made.attrs["components" if name == "strain" else "values"] = _COMPONENTS[name]
 
 
 def _read_atoms(path: Path, parent: h5py.Group) -> Atoms:
@@ -296,9 +304,23 @@ def _whole(parent: h5py.Group, name: str, default: int) -> int:
     return int(value)
 
 
+def _show_atoms(entry: h5py.Group, atoms: Atoms) -> None:
+    """Make a slice through the atoms what viewers plot when they open the file."""
+    energy = "energy" if "energy" in atoms.columns else "z"
+    data = group(entry, "data_1", "NXdata", signal=energy, axes=["x", "y"])
+    height = atoms.positions[:, 2]
+    middle = np.median(height) if len(atoms) else 0.0
+    shown = np.abs(height - middle) <= _HALF_SLICE
+    for axis, values in zip("xyz", atoms.positions[shown].T, strict=True):
+        store(data, axis, values, "angstrom")
+    if energy != "z":
+        store(data, energy, np.asarray(atoms.columns[energy])[shown], COLUMN_UNITS[energy])
+    data["title"] = f"atoms within {_HALF_SLICE} angstrom of z = {middle:.2f} angstrom"
+
+
 def _show_history(entry: h5py.Group, history: h5py.Group) -> None:
-    """Make the log-likelihood what viewers plot when they open the file."""
-    data = group(entry, "data_1", "NXdata", signal="log_likelihood")
+    """Let viewers plot the log-likelihood."""
+    data = group(entry, "data_2", "NXdata", signal="log_likelihood")
     data["log_likelihood"] = h5py.SoftLink(f"{history.name}/log_likelihood")
     data["title"] = "log-likelihood"
     if "iteration" in history:

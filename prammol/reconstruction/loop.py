@@ -39,6 +39,7 @@ from prammol.reconstruction.strain_or_geometry import STRAIN_OR_GEOMETRY, cause_
 from prammol.reconstruction.uncertainty.mean_density import mean_density
 from prammol.reconstruction.uncertainty.per_atom import error_bars
 from prammol.structure.atoms import Atoms
+from prammol.structure.crystal_fields import crystal_fields
 
 # derived: five standard deviations, as significance
 _TOO_GOOD = 5.0  # standard deviations below pure noise
@@ -113,7 +114,7 @@ def reconstruct(
         run = _Run(problem, plan, observer or Observer(), clock)
         state, history, reason = run.from_start() if resume is None else run.resumed(*resume)
         problem = problem.calibrated(state.model.calibration)
-        columns, density = _described(problem, plan, state)
+        columns, info, density = _described(problem, plan, state)
         wrong = plan.judges and not state.verdict.right
         diagnosis = diagnose(problem, state.model) if wrong else ()
         taken = strain_taken(problem, state.model) if plan.judges and not wrong else None
@@ -129,7 +130,7 @@ def reconstruct(
             converged, reason = False, STRAIN_OR_GEOMETRY
     wall, core = clock.read()
     return Reconstruction(
-        atoms=Atoms(state.positions, potential.element, columns=columns),
+        atoms=Atoms(state.positions, potential.element, columns, info),
         scale=state.model.scale,
         history=history,
         converged=converged,
@@ -264,18 +265,20 @@ class _Run:
 
 def _described(
     problem: Problem, plan: Preset, state: State
-) -> tuple[dict[str, NDArray[Any]], Atoms | None]:
-    """Return the columns written beside the atoms, and the mean density of a warm crystal."""
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any], Atoms | None]:
+    """Return the columns written beside the atoms, the lattice, the density if it is warm."""
     model, iteration = state.model, state.status.iteration
     columns: dict[str, NDArray[Any]] = {"energy": problem.cluster.atom_energies(model.positions)}
     if len(model.displacements):
         columns["mean_square_displacement"] = model.displacements
     if len(model.occupancies):
         columns["occupancy"] = model.occupancies
-    if not plan.control.error_bars:
-        return columns, None
-    columns |= error_bars(problem, model, iteration)
-    return columns, mean_density(problem, model, iteration)
+    density = None
+    if plan.control.error_bars:
+        columns |= error_bars(problem, model, iteration)
+        density = mean_density(problem, model, iteration)
+    fields, info = crystal_fields(model.positions, problem.potential.lattice)
+    return columns | fields, info, density
 
 
 class _Clock:

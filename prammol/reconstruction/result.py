@@ -80,7 +80,8 @@ class Reconstruction:
     Attributes
     ----------
     atoms : Atoms
-        Positions [Å] with a column ``energy`` [eV].
+        Positions [Å] with columns: ``energy`` [eV], error bars, and what
+        :func:`prammol.structure.crystal_fields.crystal_fields` tells of the lattice.
     scale : float
         C, the amplitude one atom scatters into one point [sqrt(photons)].
     history : list of dict

@@ -8,7 +8,9 @@ No energies and no scattering.
 from __future__ import annotations
 
 from prammol.structure.atoms import Atoms
+from prammol.structure.crystal_fields import crystal_fields
 from prammol.structure.dislocation import add_screw, burgers_vector, line_between_rows
+from prammol.structure.fitted_lattice import FittedLattice, fit_lattice
 from prammol.structure.lattices import LATTICES, Lattice
 from prammol.structure.periodic_box import in_one_piece
 from prammol.structure.separation import apart, groups_apart, require_angstrom
@@ -24,12 +26,15 @@ from prammol.structure.voronoi import aspect_ratio, neighbour_counts, voronoi_gr
 __all__ = [
     "LATTICES",
     "Atoms",
+    "FittedLattice",
     "Lattice",
     "add_screw",
     "apart",
     "aspect_ratio",
     "burgers_vector",
+    "crystal_fields",
     "equivalent_diameter",
+    "fit_lattice",
     "groups_apart",
     "in_one_piece",
     "line_between_rows",

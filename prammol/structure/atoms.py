@@ -15,6 +15,23 @@ from prammol.core.errors import InputError
 FARTHEST = 1e6  # Å, a tenth of a millimetre: no crystal of atoms is so large
 
 
+# What the columns written by this package are in; units as NeXus writes them, "" for numbers.
+COLUMN_UNITS = {
+    "energy": "eV",
+    "position_sigma": "angstrom",
+    "position_sigma_data": "angstrom",
+    "occupancy": "",
+    "occupancy_confidence": "",
+    "mean_square_displacement": "angstrom^2",
+    "displacement": "angstrom",
+    "strain": "",
+    "coordination": "",
+    "centro_symmetry": "angstrom^2",
+    "structure_type": "",
+    "error_pm": "pm",
+}
+
+
 @dataclass(frozen=True, eq=False)
 class Atoms:
     """A free cluster of one element.

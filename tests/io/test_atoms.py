@@ -13,6 +13,7 @@ from prammol.io import (
     write_atoms,
     write_lammps_data,
 )
+from prammol.structure.atoms import Atoms
 
 N = 37
 
@@ -43,6 +44,19 @@ def test_ase_reads_our_xyz(tmp_path, atoms):
     np.testing.assert_array_equal(theirs.arrays["surface"], atoms.columns["surface"])
     assert theirs.info["potential"] == "Al99.eam.alloy"
     assert theirs.info["note"] == atoms.info["note"]
+
+
+def test_ase_finds_energies_and_units(tmp_path, atoms):
+    energy = atoms.columns["energy"]
+    columns = {"energy": energy, "position_sigma": atoms.columns["error"]}
+    write_atoms(tmp_path / "a.xyz", Atoms(atoms.positions, "Al", columns))
+    theirs = ase.io.read(tmp_path / "a.xyz")
+    np.testing.assert_allclose(theirs.get_potential_energies(), energy, rtol=1e-9)
+    assert theirs.get_potential_energy() == pytest.approx(energy.sum(), rel=1e-9)
+    assert theirs.info["units"] == "pos angstrom, energies eV, position_sigma angstrom"
+    back = read_atoms(tmp_path / "a.xyz")
+    assert "units" not in back.info
+    assert list(back.columns) == ["energy", "position_sigma"]
 
 
 def test_we_read_ase_xyz_and_plain_xyz(tmp_path, atoms):

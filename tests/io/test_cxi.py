@@ -48,6 +48,21 @@ def test_diffraction_is_read_as_written(tmp_path, data):
     assert read_diffraction(tmp_path / "e.h5").meta["provenance"] == back.meta["provenance"]
 
 
+def test_viewers_find_q_along_the_axes_of_orthogonal_grids(tmp_path, data):
+    write_diffraction(tmp_path / "d.h5", data)
+    with h5py.File(tmp_path / "d.h5") as f:
+        for k, patch in enumerate(data.patches[:3], start=1):
+            shown = f[f"entry_{k}/data_1"]
+            q = patch.q().reshape(*patch.shape, 3)
+            for axis, name in enumerate(shown.attrs["axes"]):
+                direction = patch.step[axis] / np.linalg.norm(patch.step[axis])
+                along = np.moveaxis(q @ direction, axis, 0).reshape(patch.shape[axis], -1)
+                values = np.broadcast_to(shown[name][:].reshape(-1, 1), along.shape)
+                np.testing.assert_allclose(along, values, atol=1e-12)
+                assert shown[name].attrs["units"] == "1/angstrom"
+        assert "axes" not in f["entry_4/data_1"].attrs  # skew
+
+
 def test_the_layout_is_that_of_cxi(tmp_path, data):
     write_diffraction(tmp_path / "d.h5", data)
     with h5py.File(tmp_path / "d.h5") as f:

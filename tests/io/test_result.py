@@ -8,6 +8,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from small_crystal import fcc_ball
 
 from prammol.core.errors import InputError
 from prammol.io import (
@@ -15,6 +16,7 @@ from prammol.io import (
     write_reconstruction,
 )
 from prammol.reconstruction.result import Cause, Reconstruction
+from prammol.structure import LATTICES, Atoms, crystal_fields
 
 N = 37
 
@@ -98,12 +100,51 @@ def test_a_reconstruction_without_history(tmp_path, atoms):
     np.testing.assert_array_equal(back.atoms.columns["surface"], atoms.columns["surface"])
 
 
+def test_viewers_show_atoms_first(tmp_path, result):
+    write_reconstruction(tmp_path / "r.h5", result)
+    with h5py.File(tmp_path / "r.h5") as f:
+        data = f["entry_1"][f["entry_1"].attrs["default"]]
+        assert data.attrs["NX_class"] == "NXdata"
+        x, y = (data[name] for name in data.attrs["axes"])
+        shown = data[data.attrs["signal"]]
+        assert (x.attrs["units"], y.attrs["units"]) == ("angstrom", "angstrom")
+        assert shown.attrs["units"] == "eV"
+        assert x.shape == y.shape == shown.shape
+        positions = result.atoms.positions
+        inside = np.abs(positions[:, 2] - np.median(positions[:, 2])) <= 1.5
+        assert 0 < inside.sum() < N
+        np.testing.assert_array_equal(x[:], positions[inside, 0])
+        np.testing.assert_array_equal(shown[:], result.atoms.columns["energy"][inside])
+
+
+def test_columns_of_the_lattice_have_units(tmp_path):
+    x = fcc_ball(9.0)
+    fields, info = crystal_fields(x, LATTICES["fcc"])
+    write_reconstruction(tmp_path / "r.h5", Reconstruction(Atoms(x, "Al", fields, info), 1.0))
+    with h5py.File(tmp_path / "r.h5") as f:
+        columns = f["entry_1/result_1/columns"]
+        units = {name: columns[name].attrs["units"] for name in columns}
+        assert columns["strain"].attrs["components"] == "xx yy zz xy xz yz"
+        assert columns["structure_type"].attrs["values"].split()[1] == "fcc"
+    assert units == {
+        "displacement": "angstrom",
+        "strain": "",
+        "coordination": "",
+        "centro_symmetry": "angstrom^2",
+        "structure_type": "",
+    }
+    back = read_reconstruction(tmp_path / "r.h5").atoms
+    for name, values in fields.items():
+        np.testing.assert_array_equal(back.columns[name], values)
+    assert back.info["lattice_constant"] == info["lattice_constant"]
+
+
 def test_the_likelihood_is_where_pynx_puts_it(tmp_path, result):
     write_reconstruction(tmp_path / "r.h5", result)
     with h5py.File(tmp_path / "r.h5") as f:
         last = result.history[-1]["log_likelihood"]
         assert f["entry_1/image_1/process_1/results/llk_poisson"][()] == last
-        data = f["entry_1"][f["entry_1"].attrs["default"]]
+        data = f["entry_1/data_2"]
         assert data[data.attrs["signal"]][-1] == last
         assert f["entry_1/result_1/positions"].attrs["units"] == "angstrom"
         assert json.loads(f["entry_1/process_1/provenance"][()])["command"]

@@ -130,6 +130,8 @@ def _with_errors(result: Reconstruction, metrics: Metrics) -> Any:
     errors[metrics.found_index] = metrics.errors_pm
     partner[metrics.found_index] = metrics.truth_index
     columns = {**result.atoms.columns, "error_pm": errors, "truth_index": partner}
+    if metrics.registration.inverted and "displacement" in columns:
+        columns["displacement"] = -columns["displacement"]  # strains don't change
     return Atoms(metrics.positions, result.atoms.element, columns, result.atoms.info)
 
 
