@@ -7,6 +7,7 @@ the angles. ``docs/reference/files.md`` lists all names.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ from prammol.simulation.scans import (
     SAMPLE_CIRCLES,
     RockingScan,
     ScanTruth,
+    form_factors,
 )
 
 DETECTOR = "instrument_1/detector_1"
@@ -55,7 +57,8 @@ def diffraction_of_scans(file: h5py.File) -> Diffraction:
     """Return the diffraction of the scans of an open file.
 
     Scattering vectors come from the angles, by :class:`prammol.Diffractometer`; the gain from
-    monitor, solid angle, polarisation and dead time. Bad and saturated pixels are masked.
+    monitor, solid angle, polarisation, dead time and, if the file names the element, form factor.
+    Bad and saturated pixels are masked.
 
     Raises
     ------
@@ -92,7 +95,17 @@ def diffraction_of_scans(file: h5py.File) -> Diffraction:
         meta["element"] = element
     process = find(entries[0], "process_1")
     geometry = load_geometry(process) if isinstance(process, h5py.Group) else GeometryUncertainty()
-    return Diffraction(patches, counts, valid, meta, str(where), (), gain, geometry)
+    data = Diffraction(patches, counts, valid, meta, str(where), (), gain, geometry)
+    return _with_form_factor(data, element) if element else data
+
+
+def _with_form_factor(data: Diffraction, element: str) -> Diffraction:
+    """Return data whose gain has f(q)^2, in units of its mean at the peaks."""
+    with naming(data.source):
+        mean = float(np.mean(form_factors(element, data.peaks()) ** 2))
+        squares = [form_factors(element, p.q()).reshape(p.shape) ** 2 / mean for p in data.patches]
+    gain = [g * f for g, f in zip(data.gain, squares, strict=True)]
+    return replace(data, gain=gain, meta={**data.meta, "form_factor": "q"})
 
 
 def _good(camera: h5py.Group, images: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -153,6 +153,13 @@ def points_of(
     return q, np.broadcast_to(solid * field, q.shape[:3])
 
 
+def form_factors(element: str, q: FloatArray) -> FloatArray:
+    """Return the form factors of points, (...), at their scattering vectors, (..., 3) [1/Å]."""
+    length = np.linalg.norm(q, axis=-1)
+    table = np.linspace(length.min(), length.max(), _TABLE)
+    return np.interp(length, table, [form_factor(element, t) for t in table])
+
+
 def simulate_scans(
     atoms: Atoms,
     instrument: Instrument,
@@ -226,10 +233,7 @@ def _expected(
     def point(u: FloatArray) -> tuple[FloatArray, FloatArray]:
         q, factor = points_of(instrument, angles, u)
         q = q @ matrix.T + offset
-        length = np.linalg.norm(q, axis=-1)
-        table = np.linspace(length.min(), length.max(), _TABLE)
-        f = np.interp(length, table, [form_factor(element, t) for t in table])
-        return q, factor * f**2
+        return q, factor * form_factors(element, q) ** 2
 
     q = point(np.zeros(3))[0]
     rules = [

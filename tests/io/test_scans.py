@@ -11,6 +11,7 @@ import rocking
 
 from prammol.core.errors import DataError, InputError
 from prammol.diffraction.curved_patch import CurvedPatch
+from prammol.diffraction.photon_flux import form_factor
 from prammol.io import read_diffraction
 from prammol.io.scans import write_scans, write_truth
 from prammol.simulation.averages import innermost_patches
@@ -53,7 +54,9 @@ def path(tmp_path, simulated):
 def test_scans_are_read_back(path, simulated):
     _, scans, _ = simulated
     data = read_diffraction(path)
-    assert data.meta == {"element": "Al"}
+    assert data.meta == {"element": "Al", "form_factor": "q"}
+    peaks = np.linalg.norm(data.peaks(), axis=1)
+    unit = np.mean([form_factor("Al", g) ** 2 for g in peaks])
     assert (data.geometry.offset, data.geometry.rotation) == (0.003, 1e-3)
     d, row, column = (
         rocking.DISTANCE / (4 * rocking.PIXEL), np.arange(13)[:, None] - 6, np.arange(14) - 6.5,
@@ -76,6 +79,8 @@ def test_scans_are_read_back(path, simulated):
         # solid angle, horizontal polarisation, monitor, dead time
         known = (d / far) ** 3 * (1 - (column / far) ** 2) * exposure
         known = known * (1 - np.where(good, scan.counts, 0) * 1e-5)
+        f = [form_factor("Al", g) for g in np.linalg.norm(q.reshape(-1, 3), axis=1)]
+        known = known * np.square(f).reshape(known.shape) / unit
         np.testing.assert_allclose(data.gain[k], known, rtol=2e-3)
     assert any((~v & (s.mask == 0)).any() for v, s in zip(data.valid, scans, strict=True))
 
@@ -141,6 +146,7 @@ def test_monitor_mask_and_angles_may_be_of_images_or_missing(path):
             del file[f"entry_{k}/sample_1/element"]
     bare = read_diffraction(path)
     assert "element" not in bare.meta
+    assert "form_factor" not in bare.meta
     np.testing.assert_allclose(bare.gain[1], bare.gain[0], rtol=0.1)
 
 
