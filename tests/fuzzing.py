@@ -45,11 +45,15 @@ from prammol.io import (
     write_support,
 )
 from prammol.io.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from prammol.io.instrument import read_instrument
 from prammol.io.phased_objects import read_object
+from prammol.io.scans import write_scans
 from prammol.io.trajectory import append_frame, read_trajectory, whole_frames
 from prammol.potentials.choose import choose_potential
 from prammol.potentials.eam import read_setfl
 from prammol.reconstruction.result import Reconstruction
+from prammol.simulation.averages import innermost_patches
+from prammol.simulation.scans import simulate_scans
 from prammol.structure.atoms import Atoms
 
 SECONDS = 20  # of one input, on a machine that has other things to do
@@ -111,6 +115,8 @@ def _require_harmless(commands: list[str]) -> None:
 
 TARGETS = {
     "diffraction": Target(_diffraction, ".h5", 60),
+    "scans": Target(_diffraction, ".h5", 40),
+    "instrument": Target(read_instrument, ".yaml", 60),
     "support": Target(read_support, ".h5", 50),
     "reconstruction": Target(read_reconstruction, ".h5", 50),
     "checkpoint": Target(read_checkpoint, ".h5", 50),
@@ -140,6 +146,7 @@ def examples(folder: Path) -> dict[str, list[bytes]]:
     record = {"iteration": 1, "log_likelihood": -1.5, "stages": {"select": 1.0}}
     state = state_of(atoms.positions, 2.0, iteration=1)
     write_diffraction(folder / "diffraction", Diffraction(patches, counts, meta={"element": "Al"}))
+    _scans(folder)
     write_support(folder / "support", Support(np.zeros(3), 5 * np.eye(3), inside))
     result = Reconstruction(atoms, 2.0, [record], True, "converged", 1.0, 1.0, 1, 0, "default")
     write_reconstruction(folder / "reconstruction", result)
@@ -194,6 +201,18 @@ def examples(folder: Path) -> dict[str, list[bytes]]:
     for path in sorted(folder.iterdir()):
         found[path.stem.partition("-")[0]].append(path.read_bytes())
     return found
+
+
+def _scans(folder: Path) -> None:
+    text = (
+        "beam: {flux: 1e22}\nscans: {step: 9, images: 3, exposure: [1, 0.7, 1.6]}\n"
+        "detector: {pixel_size: 2e-2, distance: 0.1, shape: [3, 4], fill: 0.01}\n"
+    )
+    (folder / "instrument.yaml").write_text(text)
+    made = read_instrument(folder / "instrument.yaml")
+    atoms = Atoms(np.array([[0.0, 0.0, 0.0], [0.0, 2.0, 2.0]]), "Al")
+    cells = innermost_patches(atoms, 2, half_width=0.5)
+    write_scans(folder / "scans", simulate_scans(atoms, made, 1, cells)[0], made, "Al")
 
 
 def _tif(path: Path, values: np.ndarray) -> None:

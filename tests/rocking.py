@@ -11,6 +11,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.spatial.transform import Rotation
 
+from prammol.diffraction.photon_flux import form_factor
 from prammol.diffraction.structure_factor import direct_structure_factor
 
 WAVELENGTH = 0.5  # Å
@@ -71,7 +72,19 @@ def _bracket(upright):
     return middle - 60, middle + 60
 
 
-def scans(x, scale, shape=(32, 30, 28), lattice_constant=4.05, background=0.0, seed=1):
+def known_factors(q, centre, shape):
+    """(frames, n1, n2): solid angle and aluminium's form factor, 1 at the direct beam and peak."""
+    i, j = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
+    square = (i - centre[0]) ** 2 + (j - centre[1]) ** 2
+    solid = (1 + square * (PIXEL / DISTANCE) ** 2) ** -1.5
+    f = np.array([form_factor("Al", g) for g in np.linalg.norm(q.reshape(-1, 3), axis=1)])
+    peak = form_factor("Al", 2 * np.pi / 4.05 * 3**0.5)
+    return solid * (f.reshape(q.shape[:3]) / peak) ** 2
+
+
+def scans(
+    x, scale, shape=(32, 30, 28), lattice_constant=4.05, background=0.0, seed=1, factors=False
+):
     """Poisson counts of atoms at x (in the frame of the crystal) by direct summation."""
     rng = np.random.default_rng(seed)
     out = []
@@ -83,7 +96,10 @@ def scans(x, scale, shape=(32, 30, 28), lattice_constant=4.05, background=0.0, s
         centre = ((shape[1] - 1) / 2 + n, (shape[2] - 1) / 2 - n)
         q = scattering_vectors(eta, chi, phi, nu, delta, centre, shape[1:])
         omega = direct_structure_factor(q.reshape(-1, 3), x @ MOUNTED.T)
-        mean = scale**2 * np.abs(omega) ** 2 + background
+        mean = scale**2 * np.abs(omega) ** 2
+        if factors:
+            mean = mean * known_factors(q, centre, shape[1:]).ravel()
+        mean = mean + background
         counts = rng.poisson(mean).reshape(shape)
         out.append(Scan(eta, chi, phi, nu, delta, centre, q, counts))
     return out

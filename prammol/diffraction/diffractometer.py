@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 from prammol.core.errors import InputError
 from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.curved_patch import AFFINE, patch_of_points
+
+# Part of the intensity whose field is along y and z.
+# derived: physics
+_FIELD = {
+    "horizontal": (1.0, 0.0),
+    "vertical": (0.0, 1.0),
+    "unpolarised": (0.5, 0.5),
+    "": (0.0, 0.0),
+}
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,47 @@ class Diffractometer:
         )
         q = convert.area(*[np.broadcast_to(a, frames) for a in angles], *detector_angles)
         return np.moveaxis(np.array(q), 0, -1).reshape(*map(int, shape), 3)
+
+    def gain(
+        self, shape: Sequence[int], detector_angles: Sequence[float], polarisation: str = ""
+    ) -> NDArray[np.float64]:
+        """Return what solid angle and polarisation make of the photons of each pixel.
+
+        Parameters
+        ----------
+        shape : (2,) sequence of int
+            Pixels along the two axes of an image.
+        detector_angles : sequence of float
+            Angle of each detector circle [degrees].
+        polarisation : {"horizontal", "vertical", "unpolarised", ""}
+            Of the beam, along y or z of the laboratory; nothing leaves it out.
+
+        Returns
+        -------
+        (n1, n2) ndarray
+            The solid angle in units of (pixel / distance)^2 times 1 - (e . k)^2 with the direction
+            e of the field and k of the scattered beam.
+
+        Raises
+        ------
+        InputError
+            As :meth:`points`, or if the polarisation is another.
+        """
+        if polarisation not in _FIELD:
+            known = ", ".join(filter(None, _FIELD))
+            msg = f"the polarisation is {polarisation!r:.40}, expected one of {known}"
+            raise InputError(msg)
+        corners = replace(self, beam_centre=[c + 0.5 for c in self.beam_centre])
+        still = [0.0] * len(self.sample_axes)
+        q = corners.points((1, *(n + 1 for n in shape)), still, detector_angles)[0]
+        out = q * self.wavelength / (2 * np.pi) + [1.0, 0.0, 0.0]
+        # What a pixel covers of the unit sphere: half the product of its diagonals.
+        diagonals = out[1:, 1:] - out[:-1, :-1], out[1:, :-1] - out[:-1, 1:]
+        area = np.linalg.norm(np.cross(*diagonals), axis=-1) / 2
+        middle = (out[1:, 1:] + out[:-1, :-1] + out[1:, :-1] + out[:-1, 1:]) / 4
+        square = middle**2 / (middle**2).sum(axis=-1, keepdims=True)
+        unit = float(np.prod(self.pixel_size)) / self.distance**2
+        return np.asarray(area / unit * (1.0 - square[..., 1:] @ np.array(_FIELD[polarisation])))
 
     def patch(
         self,

@@ -13,11 +13,13 @@ from prammol.io.atomic_write import naming, replacing, require_absent, unwritabl
 from prammol.io.atoms import read_atoms, write_atoms
 from prammol.io.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from prammol.io.cxi import read_diffraction, read_support, write_diffraction, write_support
+from prammol.io.instrument import read_instrument
 from prammol.io.lammps_data import write_lammps_data
 from prammol.io.mean_amplitude import read_mean_amplitude, write_mean_amplitude
 from prammol.io.mean_scattering import read_mean_scattering, write_mean_scattering
 from prammol.io.provenance import provenance
 from prammol.io.result import read_reconstruction, write_reconstruction
+from prammol.io.scans import write_scans, write_truth
 from prammol.io.support_from_object import support_from_file
 from prammol.io.trajectory import append_frame, read_trajectory
 
@@ -30,6 +32,7 @@ __all__ = [
     "read_background",
     "read_checkpoint",
     "read_diffraction",
+    "read_instrument",
     "read_mean_amplitude",
     "read_mean_scattering",
     "read_reconstruction",
@@ -46,5 +49,7 @@ __all__ = [
     "write_mean_amplitude",
     "write_mean_scattering",
     "write_reconstruction",
+    "write_scans",
     "write_support",
+    "write_truth",
 ]

@@ -7,7 +7,6 @@ links to the counts, so silx, PyMca and h5web show them when the file is opened.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,14 @@ from prammol.diffraction.curved_patch import CurvedPatch, patch_of_points
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.support import Support
 from prammol.io.atomic_write import PathLike, naming
+from prammol.io.cxi_layout import (
+    INVALID,
+    entries_with,
+    load_geometry,
+    make_entry,
+    store_geometry,
+    usable,
+)
 from prammol.io.hdf5 import (
     LARGEST,
     create,
@@ -30,21 +37,13 @@ from prammol.io.hdf5 import (
     group,
     load_array,
     load_json,
-    load_number,
     load_values,
-    names_in,
     opened,
     store,
     store_values,
     to_json,
 )
-
-_ENTRY = re.compile(r"entry_[0-9]{1,9}")
-INVALID = 0x1
-# Bits of a CXI mask that mean the pixel's value can't be used: invalid,
-# saturated, hot, dead, shadowed, to be ignored, bad, out of resolution, missing,
-# noisy. The others (peak mask, corrected, has signal) say nothing against it.
-UNUSABLE = 0x7DF  # derived: format, CXI
+from prammol.io.scans import DETECTOR, diffraction_of_scans
 
 _GRID = "q = origin + i step[0] + j step[1] + k step[2], q includes 2 pi"
 
@@ -82,7 +81,7 @@ def write_diffraction(
         for k, (patch, counts, valid) in enumerate(
             zip(data.patches, data.counts, data.valid, strict=True), start=1
         ):
-            entry = _entry(file, k, f"Bragg patch {k} of {len(data.patches)}")
+            entry = make_entry(file, k, f"Bragg patch {k} of {len(data.patches)}")
             image = group(entry, "image_1", "NXdata", signal="data", interpretation="image")
             store(
                 image,
@@ -108,15 +107,14 @@ def write_diffraction(
             if not isinstance(patch, CurvedPatch):
                 _add_axes(shown, patch)
         process = _process(file["entry_1"], meta, provenance if provenance is not None else kept)
-        geometry = group(process, "geometry", "NXcollection")
-        store(geometry, "offset_uncertainty", data.geometry.offset, "1/angstrom")
-        store(geometry, "rotation_uncertainty", data.geometry.rotation, "radian")
+        store_geometry(process, data.geometry)
 
 
 def read_diffraction(path: PathLike) -> Diffraction:
     """Read what :func:`write_diffraction` wrote, or a CXI file of the same layout.
 
-    A patch needs ``/entry_k/image_1/data`` and either ``reciprocal_grid/origin`` and ``step`` or
+    Rocking scans are read, too: :func:`prammol.io.scans.diffraction_of_scans`. Else a
+    patch needs ``/entry_k/image_1/data`` and either ``reciprocal_grid/origin`` and ``step`` or
     ``reciprocal_coordinates`` of shape (n1, n2, n3, 3) [1/Å, with 2 pi]: an affine grid to 5 % of
     a step, or a bent one, :class:`prammol.diffraction.curved_patch.CurvedPatch`. ``mask``,
     ``background`` and ``gain`` are optional: a mask of all points or of the detector, (n2, n3);
@@ -138,7 +136,9 @@ def read_diffraction(path: PathLike) -> Diffraction:
         If no photon was counted.
     """
     with opened(path, "diffraction in CXI layout") as file:
-        entries = _entries(file)
+        entries = entries_with(file, "image_1")
+        if not entries and entries_with(file, DETECTOR):
+            return diffraction_of_scans(file)
         if not entries:
             msg = f"{Path(path)}: has no /entry_1/image_1, expected one entry per Bragg patch"
             raise InputError(msg)
@@ -154,7 +154,7 @@ def read_diffraction(path: PathLike) -> Diffraction:
                 raise InputError(msg)
             values = load_array(image, "data", (None, None, None)).astype(float)
             counts.append(values)
-            valid.append(_valid(image, values.shape))
+            valid.append(usable(image, values.shape))
             background.append(_one_or_all(image, "background", values.shape, 0.0))
             gain.append(_one_or_all(image, "gain", values.shape, 1.0))
             patches.append(_patch(image, values.shape))
@@ -172,13 +172,7 @@ def read_diffraction(path: PathLike) -> Diffraction:
                 raise InputError(msg)
             if "element" in meta:
                 meta["element"] = meta["element"].capitalize()
-            if isinstance(find(process, "geometry"), h5py.Group):
-                offset, rotation = (
-                    load_number(process, f"geometry/{name}_uncertainty")
-                    for name in ("offset", "rotation")
-                )
-                with naming(Path(path)):
-                    geometry = GeometryUncertainty(offset, rotation)
+            geometry = load_geometry(process)
             origin = load_json(process, "provenance")
             meta |= {"provenance": origin} if origin else {}
     if not any(b.any() for b in background):
@@ -204,7 +198,7 @@ def write_support(
         If it can't be written.
     """
     with create(path, force) as file:
-        entry = _entry(file, 1, "support")
+        entry = make_entry(file, 1, "support")
         image = group(entry, "image_1", "NXdata", signal="support", interpretation="image")
         store(image, "support", support.inside.astype(np.uint8), interpretation="image")
         grid = group(
@@ -242,22 +236,6 @@ def read_support(path: PathLike) -> Support:
         raise InputError(msg)
     with naming(Path(path)):
         return Support(origin, voxel, inside != 0)
-
-
-def _entry(file: h5py.File, number: int, title: str) -> h5py.Group:
-    entry = group(file, f"entry_{number}", "NXentry", default="data_1")
-    entry["title"] = title
-    entry["definition"] = "CXI"
-    return entry
-
-
-def _entries(file: h5py.File) -> list[h5py.Group]:
-    """Return the entries that hold an image, by number."""
-    names = [n for n in names_in(file) if _ENTRY.fullmatch(n)]
-    names.sort(key=lambda n: int(n[6:]))
-    found = [find(file, n) for n in names]
-    groups = [e for e in found if isinstance(e, h5py.Group)]
-    return [e for e in groups if isinstance(find(e, "image_1"), h5py.Group)]
 
 
 def _show(entry: h5py.Group, target: str, title: str) -> h5py.Group:
@@ -318,17 +296,6 @@ def _one_or_all(
     alone = isinstance(item, h5py.Dataset) and item.shape == ()
     values = load_array(image, name, () if alone else shape).astype(float)
     return np.array(np.broadcast_to(values, shape))
-
-
-def _valid(image: h5py.Group, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    if find(image, "mask") is None:
-        return np.ones(shape, dtype=bool)
-    flat = len(getattr(find(image, "mask"), "shape", None) or ()) == 2
-    mask = load_array(image, "mask", shape[1:] if flat else shape)  # flat: the same in each frame
-    if mask.dtype.kind == "f":
-        msg = f"{image.file.filename}: {image.name}/mask has type {mask.dtype}, expected integers"
-        raise InputError(msg)
-    return np.array(np.broadcast_to((mask.astype(np.int64) & UNUSABLE) == 0, shape))
 
 
 def _patch(image: h5py.Group, shape: tuple[int, ...]) -> BraggPatch:

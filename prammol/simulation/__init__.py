@@ -1,4 +1,4 @@
-"""Sample crystals, their mean scattering at a temperature, and photon counts.
+"""Sample crystals, their mean scattering at a temperature, photon counts and rocking scans.
 
 The paper's simulations (Methods): the crystals with 4791, 4679 and 8777 atoms, the average
 over NVT snapshots (Eq. 12), and Poisson counts at a flux.
@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from prammol.simulation.averages import MeanAmplitude, innermost_patches, mean_structure_factor
 from prammol.simulation.counts import draw_counts, simulate
+from prammol.simulation.instrument import Instrument, instrument_of
 from prammol.simulation.samples import make_crystal
+from prammol.simulation.scans import RockingScan, ScanTruth, simulate_scans
 
 __all__ = [
+    "Instrument",
     "MeanAmplitude",
+    "RockingScan",
+    "ScanTruth",
     "draw_counts",
     "innermost_patches",
+    "instrument_of",
     "make_crystal",
     "mean_structure_factor",
     "simulate",
+    "simulate_scans",
 ]

@@ -136,3 +136,23 @@ def test_angles_that_do_not_fit_are_refused():
         MACHINE.points((3, 2, 2), (np.arange(4.0), 0.0, 0.0), (0.0, 10.0))
     with pytest.raises(InputError, match="finite"):
         MACHINE.points((3, 2, 2), (np.nan, 0.0, 0.0), (0.0, 10.0))
+
+
+@needs_xrayutilities
+def test_gain_is_the_solid_angle_and_the_dipole(scans):
+    """Corners of each pixel on the sphere by hand; the field stands along y or z."""
+    scan, shape = scans[0], (10, 8)
+    machine = replace(MACHINE, beam_centre=scan.centre)
+    arms = (12.0, scan.delta)
+    i, j = np.meshgrid(np.arange(10) - scan.centre[0], np.arange(8) - scan.centre[1], indexing="ij")
+    d = rocking.DISTANCE / rocking.PIXEL
+    pixel = np.stack([np.full(shape, d), j, -i], axis=-1)
+    far = np.linalg.norm(pixel, axis=-1)
+    out = pixel / far[..., None] @ (rocking.turned("z-", 12.0) @ rocking.turned("y-", arms[1])).T
+    solid = (d / far) ** 3
+    for name, along in (("horizontal", (1, 0)), ("vertical", (0, 1)), ("unpolarised", (0.5, 0.5))):
+        dipole = 1 - along[0] * out[..., 1] ** 2 - along[1] * out[..., 2] ** 2
+        assert_allclose(machine.gain(shape, arms, name), solid * dipole, rtol=1e-4)
+    assert_allclose(machine.gain(shape, arms), solid, rtol=1e-4)
+    with pytest.raises(InputError, match="the polarisation is 'up', expected one of horizontal, v"):
+        machine.gain(shape, arms, "up")

@@ -20,6 +20,16 @@ PLACES = {
         "entry_1/image_1/reciprocal_coordinates", "entry_1/process_1/parameters/element",
         "entry_1/process_1/provenance", "entry_1", "entry_2/image_1", "entry_1/process_1",
     ],
+    "scans": [
+        *(f"entry_1/instrument_1/detector_1/{name}"
+          for name in ("data", "mask", "distance", "x_pixel_size", "beam_centre", "nu", "delta",
+                       "saturation_value", "dead_time", "count_time")),
+        *(f"entry_1/instrument_1/beam_1/{name}"
+          for name in ("incident_wavelength", "monitor", "polarisation")),
+        *(f"entry_1/sample_1/{name}" for name in ("eta", "chi", "phi", "element")),
+        "entry_1/instrument_1/sample_circles", "entry_1/instrument_1/detector_circles",
+        "entry_1/instrument_1/pixel_directions", "entry_1/process_1", "entry_2/instrument_1",
+    ],
     "support": [
         "entry_1/image_1/support", "entry_1/image_1/real_grid/origin",
         "entry_1/image_1/real_grid/voxel", "entry_1/image_1",

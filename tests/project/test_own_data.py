@@ -32,10 +32,10 @@ def write_scans(path, scans, rng):
     """What a beamline would write: images with hot pixels, a gap and a mask that says so."""
     with h5py.File(path, "w") as file:
         for k, scan in enumerate(scans, start=1):
-            mask = np.where(rng.random(SHAPE[1:]) < 0.02, 0x20, 0).astype(np.uint32)  # hot
+            mask = np.where(rng.random(SHAPE[1:]) < 0.02, 0x4, 0).astype(np.uint32)  # hot
             mask[:, 3] = 0x200  # a gap between modules: missing
-            images = np.where(mask == 0x20, 10**7, scan.counts)
-            images = np.where(mask == 0x200, 0, images)
+            images = np.where(mask == 0x4, 10**7, scan.counts)
+            images = np.where(mask == 0x40, 0, images)
             entry = file.create_group(f"entry_{k}")
             camera = entry.create_group("instrument_1/detector_1")
             camera["data"], camera["mask"] = images.astype(np.uint32), mask
@@ -44,6 +44,7 @@ def write_scans(path, scans, rng):
             camera["beam_centre"] = scan.centre
             camera["nu"], camera["delta"] = scan.nu, scan.delta
             entry["instrument_1/beam_1/incident_wavelength"] = 1e-10 * rocking.WAVELENGTH
+            entry["sample_1/element"] = "Al"
             for circle in ("eta", "chi", "phi"):
                 entry[f"sample_1/{circle}"] = getattr(scan, circle)
 
@@ -69,7 +70,7 @@ def write_modes(path, scan, x):
 def test_every_block_of_the_page(tmp_path, monkeypatch, capsys):
     truth = make_crystal("bulk", atoms=300, seed=6)
     sample = Atoms(truth.positions @ MOUNTED.T, "Al")  # as it is mounted
-    scans = rocking.scans(truth.positions, 1.9, SHAPE, background=3.0)
+    scans = rocking.scans(truth.positions, 1.9, SHAPE, background=3.0, factors=True)
     write_scans(tmp_path / "scans.cxi", scans, np.random.default_rng(3))
     write_modes(tmp_path / "modes.cxi", scans[0], sample.positions)
     monkeypatch.chdir(tmp_path)

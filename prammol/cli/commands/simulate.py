@@ -49,6 +49,7 @@ examples:
   prammol simulate s.xyz --flux 1e20 --peak=2,0,0 --peak=0,2,0 --peak=1,1,1 -o d200.h5
   mpiexec -n 2 prammol simulate s.xyz --flux 1e20 --temperature 300 -o warm.h5
   prammol simulate s.xyz --flux 1e20 --amplitude a.npz --seed 2 -o warm2.h5
+  prammol simulate s.xyz --instrument config/instrument.yaml --seed 1 -o scans.h5
 """
 
 
@@ -59,9 +60,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--flux",
         type=positive,
-        required=True,
         metavar="PHI",
-        help="time-integrated flux [photons/um^2], for example 1e20",
+        help="time-integrated flux [photons/um^2], for example 1e20; needed without --instrument",
+    )
+    parser.add_argument(
+        "--instrument",
+        metavar="FILE.yaml",
+        help="make raw rocking scans on this instrument instead, and beside them a file .truth.h5 "
+        "with what it doesn't tell; config/instrument.yaml has all keys",
     )
     parser.add_argument("--seed", type=seed, default=0, help="seed of the counts [0]")
     parser.add_argument(
@@ -86,9 +92,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wavelength",
         type=positive,
-        default=MEASUREMENT["wavelength"],
         metavar="A",
-        help="wavelength [Å] [%(default)s]",
+        help=f"wavelength [Å] [{MEASUREMENT['wavelength']}]",
     )
     parser.add_argument(
         "--form-factor",
@@ -117,9 +122,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Simulate on all ranks, write on the first."""
+    from prammol.core.errors import InputError
     from prammol.io import require_absent
     from prammol.io.arrays import read_background
     from prammol.simulation.counts import simulate
+
+    if options.instrument is not None:
+        from prammol.cli.commands.instrument import run_instrument
+
+        return run_instrument(options, comm)
+    if options.flux is None:
+        msg = "--flux is missing, expected the flux of the beam, or --instrument"
+        raise InputError(msg)
+    options.wavelength = options.wavelength or MEASUREMENT["wavelength"]
 
     def inputs() -> Atoms:
         require_inputs(options.crystal, options.amplitude, potential=options.potential)
