@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,9 @@ from prammol.diffraction.bragg_patch import BraggPatch, paper_patches
 from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.dataset import Background, Diffraction, background_arrays
 from prammol.diffraction.photon_flux import PAPER_WAVELENGTH, scale_from_flux
-from prammol.diffraction.structure_factor import StructureFactor
+from prammol.diffraction.structure_factor import StructureFactor, squared
 from prammol.potentials.potential import Potential
-from prammol.simulation.averages import mean_structure_factor
+from prammol.simulation.averages import MeanAmplitude, mean_structure_factor
 from prammol.structure.atoms import Atoms
 
 _ACCURACY = 1e-12  # derived: far below the counting noise of any flux
@@ -41,11 +41,13 @@ def simulate(
     timestep: float = DYNAMICS["timestep"],
     remove_rigid_motion: bool = True,
     background: Background = 0.0,
+    diffuse: bool = False,
 ) -> Diffraction:
     """Draw photon counts, each from Poisson(C^2 abs(Omega)^2 + background) (paper Eqs. 1 and 2).
 
     With a temperature, Omega is the mean over snapshots of canonical dynamics (paper Eqs. 11
-    and 12): the coherent part; diffuse scattering, <abs(Omega)^2> - abs(<Omega>)^2, is left out.
+    and 12), the coherent part. A detector also sees the diffuse one,
+    <abs(Omega)^2> - abs(<Omega>)^2.
 
     Parameters
     ----------
@@ -75,31 +77,37 @@ def simulate(
     background : float or sequence of ndarray
         Photons expected at each point that the crystal didn't scatter: one number for
         all, or one array per patch. It is declared in the data that are returned.
+    diffuse : bool
+        Whether the counts of a temperature have the diffuse part, too.
 
     Returns
     -------
     Diffraction
         ``meta`` has ``flux``, ``scale``, ``element``, ``wavelength``, ``seed``,
         ``total_counts``, ``peak_counts``; with a temperature also ``temperature``,
-        ``snapshots``, ``equilibrate``, ``every``, ``timestep`` and ``remove_rigid_motion``.
+        ``snapshots``, ``equilibrate``, ``every``, ``timestep``, ``remove_rigid_motion``,
+        ``dynamics_seed`` and ``diffuse``.
 
     Raises
     ------
     DataError
         If not one photon is counted.
     InputError
-        If the crystal is empty or has two atoms in one place, a number makes no sense, or
-        the potential is for another element.
+        If the crystal is empty or has two atoms in one place, a number makes no sense,
+        the potential is for another element, or atoms at rest shall scatter diffusely.
     SimulationError
         If the dynamics fails.
     """
     patches = list(patches) if patches is not None else paper_patches()
     _check(atoms, seed)
-    meta: dict[str, Any] = {}
     if temperature is None:
+        if diffuse:
+            msg = "diffuse scattering needs a temperature, atoms at rest have none"
+            raise InputError(msg)
         omega = StructureFactor(patches, _ACCURACY).forward(atoms.positions)
+        mean = MeanAmplitude(omega, patches, atoms.element)
     else:
-        omega = mean_structure_factor(
+        mean = mean_structure_factor(
             atoms,
             temperature,
             seed,
@@ -112,21 +120,16 @@ def simulate(
             timestep,
             remove_rigid_motion,
         )
-        meta.update(temperature=float(temperature), remove_rigid_motion=remove_rigid_motion)
-        meta.update(equilibrate=equilibrate, snapshots=steps // every, every=every)
-        meta["timestep"] = timestep
-    return draw_counts(omega, patches, atoms.element, flux, seed, wavelength, meta, background)
+    return draw_counts(mean, flux, seed, wavelength, background, diffuse)
 
 
 def draw_counts(
-    omega: NDArray[np.complex128],
-    patches: Sequence[BraggPatch],
-    element: str,
+    mean: MeanAmplitude,
     flux: float,
     seed: int,
     wavelength: float = PAPER_WAVELENGTH,
-    meta: Mapping[str, Any] | None = None,
     background: Background = 0.0,
+    diffuse: bool = False,
 ) -> Diffraction:
     """Draw photon counts of a known scattering, each from Poisson(C^2 abs(Omega)^2 + b) (Eq. 1).
 
@@ -134,32 +137,31 @@ def draw_counts(
 
     Parameters
     ----------
-    omega : (size,) complex ndarray
-        Omega on the patches one after the other, each in C order, as
-        :func:`mean_structure_factor` returns it.
-    patches : sequence of BraggPatch
-        Where it was computed.
-    element : str
-        Chemical symbol.
-    flux, seed, wavelength, background
+    mean : MeanAmplitude
+        As :func:`mean_structure_factor` returns it.
+    flux, seed, wavelength, background, diffuse
         See :func:`simulate`.
-    meta : mapping, optional
-        What else to record with the data.
 
     Raises
     ------
     DataError
         If not one photon is counted.
     InputError
-        If omega doesn't fit the patches, or a number makes no sense.
+        If the amplitude doesn't fit its patches or has no mean intensity, or a number makes no
+        sense.
     """
+    patches, element = mean.patches, mean.element
+    intensity = mean.intensity if diffuse else squared(mean.omega)
+    if intensity is None:
+        msg = "the mean amplitude has no mean intensity, run the dynamics again"
+        raise InputError(msg)
     size = sum(p.size for p in patches)
-    if omega.shape != (size,):
-        msg = f"the scattering has shape {omega.shape}, expected ({size},) for these patches"
+    if intensity.shape != (size,):
+        msg = f"the scattering has shape {intensity.shape}, expected ({size},) for these patches"
         raise InputError(msg)
     scale = scale_from_flux(flux, patches, element, wavelength)
     arrays = background_arrays(background, patches)
-    expected = scale**2 * np.abs(omega) ** 2
+    expected = scale**2 * intensity
     if arrays:
         expected = expected + np.concatenate([b.ravel() for b in arrays])
     flat = _draw(expected, seed, f"a flux of {flux:g} photons/um^2")
@@ -169,7 +171,8 @@ def draw_counts(
         "element": element,
         "wavelength": float(wavelength),
         "seed": int(seed),
-        **(meta or {}),
+        **mean.meta,
+        **({"diffuse": diffuse} if "temperature" in mean.meta else {}),
         "total_counts": float(flat.sum()),
         "peak_counts": float(flat.max()),
     }

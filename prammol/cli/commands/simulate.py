@@ -5,8 +5,8 @@ of fcc, (0,1,1), (1,0,1) and (1,1,0) of bcc, 50 points along each edge of 1.2 re
 lattice units, unless --peak, --half-width and --points say otherwise. Structure and
 lattice constant are those of the potential, if options describe one, else those in the
 crystal's file. C follows from the flux. With --temperature, Omega is the mean over
-snapshots of canonical dynamics (the coherent part; no diffuse scattering). Writes HDF5
-in the CXI layout."""
+snapshots of canonical dynamics (the coherent part); with --diffuse, abs(Omega)^2 is
+averaged instead, what a detector sees. Writes HDF5 in the CXI layout."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ examples:
   prammol simulate s.xyz --flux 1e18 --points 30 --background 5 -o coarse.h5
   prammol simulate s.xyz --flux 1e20 --peak=2,0,0 --peak=0,2,0 --peak=1,1,1 -o d200.h5
   mpiexec -n 2 prammol simulate s.xyz --flux 1e20 --temperature 300 -o warm.h5
-  prammol simulate s.xyz --flux 1e20 --amplitude a.npz --seed 2 -o warm2.h5
+  prammol simulate s.xyz --flux 1e20 --amplitude a.npz --diffuse --seed 2 -o warm2.h5
 """
 
 
@@ -101,17 +101,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="mean amplitude by prammol dynamics: no dynamics is run, the patches are its own",
     )
+    dynamics.add_argument(
+        "--diffuse",
+        action="store_true",
+        help="counts of the mean intensity, with diffuse scattering",
+    )
     add_potential(parser)
 
 
 def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Simulate on all ranks, write on the first."""
+    from prammol.core.errors import InputError
     from prammol.io import read_atoms, require_absent
     from prammol.io.arrays import read_background
     from prammol.io.atomic_write import naming
     from prammol.simulation.counts import require_apart, simulate
 
     def inputs() -> Atoms:
+        if options.diffuse and options.temperature is None and options.amplitude is None:
+            msg = "--diffuse: needs --temperature or --amplitude, atoms at rest have none"
+            raise InputError(msg)
         require_absent(options.output, options.force)
         atoms = read_atoms(options.crystal)
         with naming(options.crystal):
@@ -138,6 +147,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
         every=options.every,
         timestep=options.timestep,
         background=on_root(comm, lambda: read_background(options.background, patches)),
+        diffuse=options.diffuse,
     )
     on_root(comm, lambda: _write(options, data, potential))
     return 0
@@ -172,16 +182,12 @@ def _from_amplitude(options: argparse.Namespace, atoms: Atoms) -> Diffraction:
     if mean.element != atoms.element:
         msg = f"{options.amplitude}: is of {mean.element}, but {options.crystal} of {atoms.element}"
         raise InputError(msg)
+    if options.diffuse and mean.intensity is None:
+        msg = f"{options.amplitude}: has no mean intensity, run prammol dynamics again"
+        raise InputError(msg)
     background = read_background(options.background, mean.patches)
     return draw_counts(
-        mean.omega,
-        mean.patches,
-        mean.element,
-        options.flux,
-        options.seed,
-        options.wavelength,
-        mean.meta,
-        background,
+        mean, options.flux, options.seed, options.wavelength, background, options.diffuse
     )
 
 
