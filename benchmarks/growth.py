@@ -39,6 +39,7 @@ from prammol.evaluation.metrics import evaluate
 from prammol.likelihood.atom_gains import RANKING_ACCURACY, single_atom_gains
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.loop import reconstruct
+from prammol.simulation.averages import MeanAmplitude
 from prammol.simulation.counts import draw_counts, simulate
 from prammol.simulation.samples import make_crystal
 from prammol.structure.lattices import LATTICES
@@ -86,7 +87,7 @@ def kernel(atoms: int, seed: int, comm: Communicator) -> dict[str, Any]:
     x = shaken_ball(atoms, np.random.default_rng(seed))
     patches = patches_for(atoms)
     omega = StructureFactor(patches, EPSILON).forward(x)
-    data = draw_counts(omega, patches, "Al", FLUX, seed)
+    data = draw_counts(MeanAmplitude(omega, patches, "Al"), FLUX, seed)
     del omega
     shard = local_shard(data, comm)
     factor = StructureFactor(shard.patches, EPSILON)

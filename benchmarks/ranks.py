@@ -33,6 +33,7 @@ from prammol.reconstruction.history import Record
 from prammol.reconstruction.loop import reconstruct
 from prammol.reconstruction.observer import Observer
 from prammol.reconstruction.state import State
+from prammol.simulation.averages import MeanAmplitude
 from prammol.simulation.counts import draw_counts, simulate
 from prammol.simulation.samples import make_crystal
 
@@ -74,7 +75,8 @@ def model(atoms: int, latency: float, bandwidth: float) -> list[dict[str, Any]]:
     """Return one row for each number of ranks."""
     x = shaken_ball(atoms, np.random.default_rng(1))
     patches = patches_for(atoms)
-    data = draw_counts(StructureFactor(patches, EPSILON).forward(x), patches, "Al", FLUX, 1)
+    omega = StructureFactor(patches, EPSILON).forward(x)
+    data = draw_counts(MeanAmplitude(omega, patches, "Al"), FLUX, 1)
     planes = sum(p.shape[0] for p in patches)
     rows: list[dict[str, Any]] = []
     for size in (r for r in RANKS if r <= planes):

@@ -12,6 +12,7 @@ from prammol.diffraction.curved_patch import CurvedPatch, patch_of_points
 from prammol.diffraction.dataset import Diffraction, Shard, local_shard
 from prammol.diffraction.debye_waller import ThermalStructureFactor, thermal_structure_factor
 from prammol.diffraction.diffractometer import Diffractometer, orientation_from_peaks
+from prammol.diffraction.diffuse_scattering import scattered_by_modes, scattered_by_waves
 from prammol.diffraction.photon_flux import (
     counts_per_flux,
     form_factor,
@@ -43,6 +44,8 @@ __all__ = [
     "paper_patches",
     "patch_of_points",
     "scale_from_flux",
+    "scattered_by_modes",
+    "scattered_by_waves",
     "solid_angle",
     "support_above",
     "support_from_truth",

@@ -41,6 +41,9 @@ def write_mean_amplitude(
     InputError
         If it can't be written.
     """
+    more: dict[str, Any] = dict(extras or {})
+    if mean.intensity is not None:
+        more["intensity"] = mean.intensity
     with replacing(path, force) as whole, open(whole, "wb") as file:
         np.savez(
             file,
@@ -50,7 +53,7 @@ def write_mean_amplitude(
             step=np.array([p.step for p in mean.patches]),
             shape=np.array([p.shape for p in mean.patches]),
             meta=json.dumps(dict(mean.meta)),
-            **(extras or {}),
+            **more,
         )
 
 
@@ -66,6 +69,7 @@ def read_mean_amplitude(path: PathLike) -> MeanAmplitude:
         omega, origin, step, shape = (
             np.asarray(file[name]) for name in ("omega", "origin", "step", "shape")
         )
+        intensity = np.asarray(file["intensity"]) if "intensity" in file else None
         element, text = str(file["element"]), str(file["meta"])
     try:
         meta = json.loads(text)
@@ -83,4 +87,9 @@ def read_mean_amplitude(path: PathLike) -> MeanAmplitude:
     if not fits or not np.isfinite(omega).all():
         msg = f"{path}: omega isn't one finite number for each point, expected {_EXPECTED}"
         raise InputError(msg)
-    return MeanAmplitude(omega, patches, element, meta)
+    if intensity is not None:
+        one_each = intensity.shape == omega.shape and intensity.dtype.kind == "f"
+        if not one_each or not (np.isfinite(intensity) & (intensity >= 0)).all():
+            msg = f"{path}: intensity isn't one number >= 0 for each point, expected {_EXPECTED}"
+            raise InputError(msg)
+    return MeanAmplitude(omega, patches, element, meta, intensity)

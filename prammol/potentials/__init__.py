@@ -13,6 +13,7 @@ from prammol.potentials.equilibrium_lattice import Bulk, bulk_at_rest
 from prammol.potentials.lammps import Cluster
 from prammol.potentials.periodic_crystal import PeriodicCrystal
 from prammol.potentials.potential import Potential, aluminium
+from prammol.potentials.vibrations import force_constants, soft_modes
 
 __all__ = [
     "Bulk",
@@ -22,5 +23,7 @@ __all__ = [
     "aluminium",
     "bulk_at_rest",
     "choose_potential",
+    "force_constants",
     "relax_adatoms",
+    "soft_modes",
 ]

@@ -13,7 +13,7 @@ from prammol.core.defaults import DYNAMICS
 from prammol.core.errors import InputError
 from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import PAPER_LATTICE_CONSTANT, BraggPatch, paper_patches
-from prammol.diffraction.structure_factor import StructureFactor
+from prammol.diffraction.structure_factor import StructureFactor, squared
 from prammol.potentials.lammps import Cluster
 from prammol.potentials.potential import Potential, aluminium
 from prammol.structure.atoms import Atoms
@@ -24,23 +24,27 @@ _ACCURACY = 1e-12  # derived: far below the counting noise of any flux
 
 @dataclass(frozen=True, eq=False)
 class MeanAmplitude:
-    """Mean of Omega over the dynamics of a crystal.
+    """Means of Omega and of its square over the dynamics of a crystal.
 
     Attributes
     ----------
     omega : (size,) complex ndarray
-        On the patches one after the other, each in C order.
+        <Omega> on the patches one after the other, each in C order.
     patches : sequence of BraggPatch
     element : str
         Chemical symbol.
     meta : mapping
         What counts drawn from it will record.
+    intensity : (size,) ndarray or None
+        <abs(Omega)^2>, what a detector sees: coherent and diffuse scattering together. None in
+        files written without it.
     """
 
     omega: NDArray[np.complex128]
     patches: Sequence[BraggPatch]
     element: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+    intensity: NDArray[np.float64] | None = None
 
 
 def innermost_patches(
@@ -102,16 +106,17 @@ def mean_structure_factor(
     timestep: float = DYNAMICS["timestep"],
     remove_rigid_motion: bool = True,
     visit: Callable[[NDArray[np.float64]], None] | None = None,
-) -> NDArray[np.complex128]:
-    """Return the mean of Omega over snapshots of canonical dynamics (paper Eq. 12).
+) -> MeanAmplitude:
+    """Return the means over snapshots of canonical dynamics (paper Eq. 12).
 
     Parameters as in :func:`simulate`; `visit` is called with each snapshot's positions,
     (n, 3) [Å], from which rigid motion was removed if asked for.
 
     Returns
     -------
-    (size,) complex ndarray
-        The patches one after the other, each in C order.
+    MeanAmplitude
+        ``meta`` has ``temperature``, ``snapshots``, ``equilibrate``, ``every``, ``timestep``,
+        ``remove_rigid_motion`` and ``dynamics_seed``.
     """
     potential = potential or aluminium()
     if potential.element != atoms.element:
@@ -128,7 +133,7 @@ def mean_structure_factor(
         raise InputError(msg)
     reference = atoms.positions
     factor = StructureFactor(patches, _ACCURACY)
-    total = np.zeros(factor.size, dtype=complex)
+    total, square = np.zeros(factor.size, dtype=complex), np.zeros(factor.size)
     count = 0
 
     def add(x: NDArray[np.float64]) -> None:
@@ -137,7 +142,9 @@ def mean_structure_factor(
             x = superpose(x, reference)
         else:
             x = x - x.mean(axis=0) + reference.mean(axis=0)
-        total[:] += factor.forward(x)
+        omega = factor.forward(x)
+        total[:] += omega
+        square[:] += squared(omega)
         count += 1
         if visit is not None:
             visit(x)
@@ -151,7 +158,16 @@ def mean_structure_factor(
         )
     finally:
         cluster.close()
-    return np.asarray(total / count)
+    meta = {
+        "temperature": float(temperature),
+        "equilibrate": equilibrate,
+        "snapshots": count,
+        "every": every,
+        "timestep": timestep,
+        "remove_rigid_motion": remove_rigid_motion,
+        "dynamics_seed": seed,
+    }
+    return MeanAmplitude(np.asarray(total / count), patches, atoms.element, meta, square / count)
 
 
 def superpose(x: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:

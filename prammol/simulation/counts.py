@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,9 @@ from prammol.diffraction.bragg_patch import BraggPatch, paper_patches
 from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.dataset import Background, Diffraction, background_arrays
 from prammol.diffraction.photon_flux import PAPER_WAVELENGTH, known_gain, scale_from_flux
-from prammol.diffraction.structure_factor import StructureFactor
+from prammol.diffraction.structure_factor import StructureFactor, squared
 from prammol.potentials.potential import Potential
-from prammol.simulation.averages import mean_structure_factor
+from prammol.simulation.averages import MeanAmplitude, mean_structure_factor
 from prammol.structure.atoms import Atoms
 
 _ACCURACY = 1e-12  # derived: far below the counting noise of any flux
@@ -42,12 +41,14 @@ def simulate(
     timestep: float = DYNAMICS["timestep"],
     remove_rigid_motion: bool = True,
     background: Background = 0.0,
+    diffuse: bool = False,
     form_factor: str = MEASUREMENT["form_factor"],
 ) -> Diffraction:
     """Draw photon counts, each from Poisson(C^2 g abs(Omega)^2 + background) (paper Eqs. 1 and 2).
 
     With a temperature, Omega is the mean over snapshots of canonical dynamics (paper Eqs. 11
-    and 12): the coherent part; diffuse scattering, <abs(Omega)^2> - abs(<Omega>)^2, is left out.
+    and 12), the coherent part. A detector also sees the diffuse one,
+    <abs(Omega)^2> - abs(<Omega>)^2.
 
     Parameters
     ----------
@@ -77,6 +78,8 @@ def simulate(
     background : float or sequence of ndarray
         Photons expected at each point that the crystal didn't scatter: one number for
         all, or one array per patch. It is declared in the data that are returned.
+    diffuse : bool
+        Whether the counts of a temperature have the diffuse part, too.
     form_factor : str
         ``"q"``: the gain g has f(q) within the patches and their solid angles,
         :func:`prammol.diffraction.known_gain`, and is declared. ``"constant"``: the paper's
@@ -87,25 +90,29 @@ def simulate(
     Diffraction
         ``meta`` has ``flux``, ``scale``, ``element``, ``wavelength``, ``seed``,
         ``total_counts``, ``peak_counts``; with a temperature also ``temperature``,
-        ``snapshots``, ``equilibrate``, ``every``, ``timestep`` and ``remove_rigid_motion``.
+        ``snapshots``, ``equilibrate``, ``every``, ``timestep``, ``remove_rigid_motion``,
+        ``dynamics_seed`` and ``diffuse``.
 
     Raises
     ------
     DataError
         If not one photon is counted.
     InputError
-        If the crystal is empty or has two atoms in one place, a number makes no sense, or
-        the potential is for another element.
+        If the crystal is empty or has two atoms in one place, a number makes no sense,
+        the potential is for another element, or atoms at rest shall scatter diffusely.
     SimulationError
         If the dynamics fails.
     """
     patches = list(patches) if patches is not None else paper_patches()
     _check(atoms, seed)
-    meta: dict[str, Any] = {}
     if temperature is None:
+        if diffuse:
+            msg = "diffuse scattering needs a temperature, atoms at rest have none"
+            raise InputError(msg)
         omega = StructureFactor(patches, _ACCURACY).forward(atoms.positions)
+        mean = MeanAmplitude(omega, patches, atoms.element)
     else:
-        omega = mean_structure_factor(
+        mean = mean_structure_factor(
             atoms,
             temperature,
             seed,
@@ -118,23 +125,16 @@ def simulate(
             timestep,
             remove_rigid_motion,
         )
-        meta.update(temperature=float(temperature), remove_rigid_motion=remove_rigid_motion)
-        meta.update(equilibrate=equilibrate, snapshots=steps // every, every=every)
-        meta["timestep"] = timestep
-    data = draw_counts(
-        omega, patches, atoms.element, flux, seed, wavelength, background, form_factor
-    )
-    return replace(data, meta={**data.meta, **meta})
+    return draw_counts(mean, flux, seed, wavelength, background, diffuse, form_factor)
 
 
 def draw_counts(
-    omega: NDArray[np.complex128],
-    patches: Sequence[BraggPatch],
-    element: str,
+    mean: MeanAmplitude,
     flux: float,
     seed: int,
     wavelength: float = PAPER_WAVELENGTH,
     background: Background = 0.0,
+    diffuse: bool = False,
     form_factor: str = MEASUREMENT["form_factor"],
 ) -> Diffraction:
     """Draw photon counts of a known scattering, each from Poisson(C^2 g abs(Omega)^2 + b) (Eq. 1).
@@ -143,14 +143,9 @@ def draw_counts(
 
     Parameters
     ----------
-    omega : (size,) complex ndarray
-        Omega on the patches one after the other, each in C order, as
-        :func:`mean_structure_factor` returns it.
-    patches : sequence of BraggPatch
-        Where it was computed.
-    element : str
-        Chemical symbol.
-    flux, seed, wavelength, background, form_factor
+    mean : MeanAmplitude
+        As :func:`mean_structure_factor` returns it.
+    flux, seed, wavelength, background, diffuse, form_factor
         See :func:`simulate`.
 
     Raises
@@ -158,18 +153,24 @@ def draw_counts(
     DataError
         If not one photon is counted.
     InputError
-        If omega doesn't fit the patches, or a number makes no sense.
+        If the amplitude doesn't fit its patches or has no mean intensity, or a number makes no
+        sense.
     """
+    patches, element = mean.patches, mean.element
+    intensity = mean.intensity if diffuse else squared(mean.omega)
+    if intensity is None:
+        msg = "the mean amplitude has no mean intensity, run the dynamics again"
+        raise InputError(msg)
     size = sum(p.size for p in patches)
-    if omega.shape != (size,):
-        msg = f"the scattering has shape {omega.shape}, expected ({size},) for these patches"
+    if intensity.shape != (size,):
+        msg = f"the scattering has shape {intensity.shape}, expected ({size},) for these patches"
         raise InputError(msg)
     if form_factor not in FORM_FACTORS:
         msg = f"the form factor is {form_factor!r}, expected one of {', '.join(FORM_FACTORS)}"
         raise InputError(msg)
     scale = scale_from_flux(flux, patches, element, wavelength)
     arrays = background_arrays(background, patches)
-    expected = scale**2 * np.abs(omega) ** 2
+    expected = scale**2 * intensity
     gain = known_gain(patches, element, wavelength) if form_factor == "q" else []
     if gain:
         expected *= np.concatenate([g.ravel() for g in gain])
@@ -183,6 +184,8 @@ def draw_counts(
         "wavelength": float(wavelength),
         "seed": int(seed),
         "form_factor": form_factor,
+        **mean.meta,
+        **({"diffuse": diffuse} if "temperature" in mean.meta else {}),
         "total_counts": float(flat.sum()),
         "peak_counts": float(flat.max()),
     }

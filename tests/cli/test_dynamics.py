@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from small_crystal import relaxed_ball
 
 from prammol.cli.main import run
+from prammol.core.errors import InputError
 from prammol.diffraction.bragg_patch import paper_patches
 from prammol.diffraction.photon_flux import scale_from_flux
 from prammol.diffraction.structure_factor import direct_structure_factor
@@ -13,6 +15,7 @@ from prammol.io import read_atoms, read_diffraction, write_atoms
 from prammol.io.mean_amplitude import read_mean_amplitude, write_mean_amplitude
 from prammol.io.mean_scattering import read_mean_scattering
 from prammol.simulation.averages import MeanAmplitude, innermost_patches
+from prammol.simulation.counts import simulate
 from prammol.structure.atoms import Atoms
 
 
@@ -53,6 +56,18 @@ def test_a_cold_trajectory_scatters_like_its_mean_positions(tmp_path, monkeypatc
     bright = expected > 5
     chi = np.mean((counts - expected)[bright] ** 2 / expected[bright])
     assert abs(chi - 1) < 5 * np.sqrt(2 / bright.sum())
+    # With diffuse scattering they are of the mean intensity.
+    assert (average.intensity > np.abs(omega) ** 2).all()
+    command = ["simulate", "s.xyz", "--amplitude", "a.npz", "--diffuse", "--flux", "1e19"]
+    assert run([*command, "-o", "e.h5"]) == 0
+    seen = read_diffraction("e.h5")
+    expected = data.meta["scale"] ** 2 * average.intensity
+    counts = np.concatenate([c.ravel() for c in seen.counts])
+    bright = expected > 5
+    chi = np.mean((counts - expected)[bright] ** 2 / expected[bright])
+    assert abs(chi - 1) < 5 * np.sqrt(2 / bright.sum())
+    assert seen.meta["diffuse"]
+    assert not data.meta["diffuse"]
     assert data.meta["temperature"] == 5
     assert data.meta["dynamics_seed"] == 3
 
@@ -72,6 +87,27 @@ def test_an_amplitude_brings_its_own_patches_and_element(tmp_path, monkeypatch, 
     write_mean_amplitude("a.npz", MeanAmplitude(omega[1:], patches, "Al"), force=True)
     assert run(start) == 2
     assert "one finite number for each point" in capsys.readouterr().err
+    mean = MeanAmplitude(omega, patches, "Al", intensity=-np.ones(3 * 64))
+    write_mean_amplitude("a.npz", mean, force=True)
+    assert run(start) == 2
+    assert "intensity isn't one number >= 0 for each point" in capsys.readouterr().err
+    assert not (tmp_path / "d.h5").exists()
+
+
+def test_diffuse_scattering_needs_motion(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    x = np.arange(12.0).reshape(4, 3)
+    write_atoms("s.xyz", Atoms(x, "Al"))
+    start = ["simulate", "s.xyz", "--diffuse", "--flux", "1e19", "-o", "d.h5"]
+    assert run(start) == 2
+    assert "--diffuse: needs --temperature or --amplitude" in capsys.readouterr().err
+    # A file of a time before the mean intensity was kept.
+    omega = np.ones(3 * 64, dtype=complex)
+    write_mean_amplitude("a.npz", MeanAmplitude(omega, innermost_patches(Atoms(x, "Al"), 4), "Al"))
+    assert run([*start, "--amplitude", "a.npz"]) == 2
+    assert "a.npz: has no mean intensity" in capsys.readouterr().err
+    with pytest.raises(InputError, match="needs a temperature"):
+        simulate(Atoms(x, "Al"), 1e19, 0, diffuse=True)
     assert not (tmp_path / "d.h5").exists()
 
 

@@ -28,33 +28,36 @@ def flat(data):
     return np.concatenate([c.ravel() for c in data.counts])
 
 
-def test_counts_of_a_temperature_are_of_the_mean_amplitude_of_the_snapshots(ball, monkeypatch):
+@pytest.mark.parametrize("diffuse", [False, True])
+def test_counts_of_a_temperature_are_of_the_mean_of_the_snapshots(ball, monkeypatch, diffuse):
     seen = []
-    whole = Cluster.sample_nvt
+    sample = Cluster.sample_nvt
 
     def spy(self, x, temperature, seed, visit, *rest):
         def both(y):
             seen.append(y.copy())
             visit(y)
 
-        whole(self, x, temperature, seed, both, *rest)
+        sample(self, x, temperature, seed, both, *rest)
 
     monkeypatch.setattr(Cluster, "sample_nvt", spy)
-    settings = {"remove_rigid_motion": False, "form_factor": "constant", **QUICK}
-    data = simulate(ball, 1e26, 2, PATCHES, temperature=300, **settings)
+    options = {"remove_rigid_motion": False, "diffuse": diffuse, "form_factor": "constant", **QUICK}
+    data = simulate(ball, 1e26, 2, PATCHES, temperature=300, **options)
     assert len(seen) == data.meta["snapshots"] == 10
     q = np.concatenate([p.q() for p in PATCHES])
-    mean = np.mean([direct_structure_factor(q, y - y.mean(axis=0)) for y in seen], axis=0)
-    lam = data.meta["scale"] ** 2 * np.abs(mean) ** 2
+    omega = np.array([direct_structure_factor(q, y - y.mean(axis=0)) for y in seen])
+    coherent, whole = np.abs(omega.mean(axis=0)) ** 2, np.mean(np.abs(omega) ** 2, axis=0)
+    lam = data.meta["scale"] ** 2 * (whole if diffuse else coherent)
     np.testing.assert_allclose(flat(data), lam, atol=7 * lam.max() ** 0.5, rtol=1e-4)
-    # not the mean intensity, which keeps the diffuse scattering
+    assert whole.sum() > 1.02 * coherent.sum()  # not the same
+    assert data.meta["diffuse"] is diffuse
     assert data.meta["temperature"] == 300
     assert data.meta["remove_rigid_motion"] is False
 
 
 def test_the_trajectory_depends_on_the_seed_alone(ball):
     arguments = {"patches": PATCHES, **QUICK}
-    one, same, other = (mean_structure_factor(ball, 300, s, **arguments) for s in (1, 1, 2))
+    one, same, other = (mean_structure_factor(ball, 300, s, **arguments).omega for s in (1, 1, 2))
     assert np.array_equal(one, same)
     assert not np.allclose(one, other)
 
@@ -67,7 +70,7 @@ def test_heat_weakens_the_peaks_as_debye_and_waller_say(ball):
     options = {"equilibrate": 1000, "steps": 4000, "every": 50}
     logs = {}
     for kelvin in (100, 300):
-        warm = np.abs(mean_structure_factor(ball, kelvin, 1, patches, **options))
+        warm = np.abs(mean_structure_factor(ball, kelvin, 1, patches, **options).omega)
         # peaks are moved by thermal expansion: compare the largest of the neighbourhood
         logs[kelvin] = 2 * np.log([warm[13] / cold[13], warm[40] / cold[40]])
     snapshots = []
@@ -104,7 +107,7 @@ def test_a_turning_crystal_is_turned_back(ball, monkeypatch):
     x = ball.positions
     q = np.concatenate([p.q() for p in PATCHES])
     still = np.abs(direct_structure_factor(q, x))
-    fixed = np.abs(mean_structure_factor(ball, 300, 1, PATCHES))
+    fixed = np.abs(mean_structure_factor(ball, 300, 1, PATCHES).omega)
     np.testing.assert_allclose(fixed, still, atol=1e-6)
-    free = np.abs(mean_structure_factor(ball, 300, 1, PATCHES, remove_rigid_motion=False))
-    assert free.max() < 0.8 * still.max()
+    free = mean_structure_factor(ball, 300, 1, PATCHES, remove_rigid_motion=False)
+    assert np.abs(free.omega).max() < 0.8 * still.max()

@@ -1,11 +1,12 @@
 """Average the scattering of a crystal over canonical dynamics (paper Eq. 12).
 
-Runs NVT molecular dynamics at a temperature and writes the mean structure factor on cubes
-around three of the innermost Bragg peaks, from which "prammol simulate --amplitude" draws
-photon counts: many measurements share one trajectory. The mean is the coherent part; diffuse
-scattering is left out. "mpiexec -n N prammol dynamics ..." shares the work.
+Runs NVT molecular dynamics at a temperature and writes the mean structure factor and the mean
+intensity on cubes around three of the innermost Bragg peaks, from which "prammol simulate
+--amplitude" draws photon counts: many measurements share one trajectory. The square of the first
+is the coherent part, the second has the diffuse one, too (--diffuse). "mpiexec -n N prammol
+dynamics ..." shares the work.
 
-  -o a.npz           omega on the patches, and what the trajectory tells of each atom:
+  -o a.npz           omega and intensity on the patches, and what the trajectory tells of each atom:
                      mean position [Å], mean square displacement [Å^2], whether it hops
   --mean m.xyz       the mean positions as atoms
   --scattering f.npz the mean scattering on spheres, for "prammol evaluate --scattering"
@@ -86,7 +87,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Run the dynamics on all ranks, write on the first."""
     from prammol.evaluation.mean_scattering import ScatteringAverage
     from prammol.evaluation.trajectory_statistics import Motion
-    from prammol.simulation.averages import MeanAmplitude, innermost_patches, mean_structure_factor
+    from prammol.simulation.averages import innermost_patches, mean_structure_factor
 
     atoms = on_root(comm, lambda: _inputs(options))
     warn_of_tasks(comm)
@@ -101,7 +102,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
             spheres.add(x)
 
     patches = innermost_patches(atoms, options.points)
-    omega = mean_structure_factor(
+    mean = mean_structure_factor(
         atoms,
         options.temperature,
         options.seed,
@@ -114,16 +115,6 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
         timestep=options.timestep,
         visit=visit,
     )
-    meta = {
-        "temperature": options.temperature,
-        "equilibrate": options.equilibrate,
-        "snapshots": options.steps // options.every,
-        "every": options.every,
-        "timestep": options.timestep,
-        "remove_rigid_motion": True,
-        "dynamics_seed": options.seed,
-    }
-    mean = MeanAmplitude(omega, patches, atoms.element, meta)
     on_root(comm, lambda: _write(options, atoms, mean, motion, spheres))
     return 0
 

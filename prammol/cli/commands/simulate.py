@@ -6,8 +6,9 @@ lattice units, unless --peak, --half-width and --points say otherwise. Structure
 lattice constant are those of the potential, if options describe one, else those in the
 crystal's file. C follows from the flux, g from the form factor f(q) and the solid
 angle of a point, unless --form-factor says that f is constant. With --temperature,
-Omega is the mean over snapshots of canonical dynamics (the coherent part; no diffuse
-scattering). Writes HDF5 in the CXI layout."""
+Omega is the mean over snapshots of canonical dynamics (the coherent part); with
+--diffuse, abs(Omega)^2 is averaged instead, what a detector sees. Writes HDF5 in the CXI
+layout."""
 
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ examples:
   prammol simulate s.xyz --flux 1e18 --points 30 --background 5 -o coarse.h5
   prammol simulate s.xyz --flux 1e20 --peak=2,0,0 --peak=0,2,0 --peak=1,1,1 -o d200.h5
   mpiexec -n 2 prammol simulate s.xyz --flux 1e20 --temperature 300 -o warm.h5
-  prammol simulate s.xyz --flux 1e20 --amplitude a.npz --seed 2 -o warm2.h5
+  prammol simulate s.xyz --flux 1e20 --amplitude a.npz --diffuse --seed 2 -o warm2.h5
   prammol simulate s.xyz --instrument config/instrument.yaml --seed 1 -o scans.h5
 """
 
@@ -117,6 +118,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="mean amplitude by prammol dynamics: no dynamics is run, the patches are its own",
     )
+    dynamics.add_argument(
+        "--diffuse",
+        action="store_true",
+        help="counts of the mean intensity, with diffuse scattering",
+    )
     add_potential(parser)
 
 
@@ -137,6 +143,9 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     options.wavelength = options.wavelength or MEASUREMENT["wavelength"]
 
     def inputs() -> Atoms:
+        if options.diffuse and options.temperature is None and options.amplitude is None:
+            msg = "--diffuse: needs --temperature or --amplitude, atoms at rest have none"
+            raise InputError(msg)
         require_inputs(options.crystal, options.amplitude, potential=options.potential)
         require_absent(options.output, options.force)
         return read_crystal(options.crystal)
@@ -163,6 +172,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
         every=options.every,
         timestep=options.timestep,
         background=on_root(comm, lambda: read_background(options.background, patches)),
+        diffuse=options.diffuse,
         form_factor=options.form_factor,
     )
     on_root(comm, lambda: _write(options, data, potential))
@@ -191,8 +201,6 @@ def _write(options: argparse.Namespace, data: Diffraction, potential: Potential 
 
 def _from_amplitude(options: argparse.Namespace, atoms: Atoms) -> Diffraction:
     """Return counts drawn from a mean amplitude that was computed before."""
-    from dataclasses import replace
-
     from prammol.core.errors import InputError
     from prammol.io.arrays import read_background
     from prammol.io.mean_amplitude import read_mean_amplitude
@@ -206,18 +214,19 @@ def _from_amplitude(options: argparse.Namespace, atoms: Atoms) -> Diffraction:
     if mean.element != atoms.element:
         msg = f"{options.amplitude}: is of {mean.element}, but {options.crystal} of {atoms.element}"
         raise InputError(msg)
+    if options.diffuse and mean.intensity is None:
+        msg = f"{options.amplitude}: has no mean intensity, run prammol dynamics again"
+        raise InputError(msg)
     background = read_background(options.background, mean.patches)
-    data = draw_counts(
-        mean.omega,
-        mean.patches,
-        mean.element,
+    return draw_counts(
+        mean,
         options.flux,
         options.seed,
         options.wavelength,
         background,
+        options.diffuse,
         options.form_factor,
     )
-    return replace(data, meta={**data.meta, **mean.meta})
 
 
 def _peak(text: str) -> tuple[float, ...]:

@@ -1,0 +1,99 @@
+"""Thermal diffuse scattering: what vibrating atoms scatter beside the mean structure factor.
+
+To first order in the displacements a mode with displacements e_j and variance v adds
+
+    v exp(-q^2 u) abs(sum_j (q.e_j) exp(-i q.x_j))^2                             (one phonon)
+
+to abs(<Omega>)^2, u the mean square displacement along an axis (Willis & Pryor, Thermal Vibrations
+in Crystallography, 1975). The few softest modes are those of the whole body. All stiffer ones are
+taken as plane waves of the infinite crystal, cut out by the crystal's shape:
+
+    sum_k  q.G(k).q abs(Omega(q - k))^2,   G(k) = sum_s e_s e_s' / stiffness_s,
+
+a convolution on the grid of a patch. Both are smooth, without the noise of snapshots. Functions
+here return them for k_B T = 1 eV and without the factor exp(-q^2 u).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import fftconvolve
+
+from prammol.diffraction.bragg_patch import BraggPatch
+from prammol.diffraction.structure_factor import StructureFactor, squared
+
+Floats = NDArray[np.float64]
+
+
+def scattered_by_modes(
+    factor: StructureFactor, x: Floats, stiffness: Floats, vectors: Floats
+) -> Floats:
+    """Return the one-phonon scattering of some modes, (m,) [1/eV].
+
+    Parameters
+    ----------
+    factor : StructureFactor
+        Transform on the points.
+    x : (n, 3) ndarray
+        Positions [Å].
+    stiffness : (k,) ndarray
+        Of each mode [eV/Å^2].
+    vectors : (k, n, 3) ndarray
+        Displacements of the atoms in each mode, of norm 1.
+    """
+    total, q = np.zeros(factor.size), factor.q
+    for value, vector in zip(stiffness, vectors, strict=True):
+        wave = np.zeros(factor.size, dtype=complex)
+        for axis in range(3):
+            wave += q[:, axis] * factor.forward(x, np.ascontiguousarray(vector[:, axis]))
+        total += squared(wave) / value
+    return total
+
+
+def scattered_by_waves(
+    patch: BraggPatch,
+    coherent: Floats,
+    cell: float,
+    curvature: Callable[[Floats], Floats],
+    softest: float,
+) -> Floats:
+    """Return the one-phonon scattering of all waves stiffer than some, (size,) [1/eV].
+
+    Parameters
+    ----------
+    patch : BraggPatch
+        An affine grid that contains a Bragg peak.
+    coherent : (size,) ndarray
+        abs(Omega)^2 of atoms at rest on it.
+    cell : float
+        Volume of an atom in the crystal [Å^3].
+    curvature : callable
+        Curvature of the energy of waves, (m, 3) [1/Å] to (m, 3, 3) [eV/Å^2].
+    softest : float
+        Softer waves are left out [eV/Å^2].
+    """
+    axes = [np.arange(1 - n, n) for n in patch.shape]
+    index = np.array(np.meshgrid(*axes, indexing="ij")).reshape(3, -1).T
+    half = len(index) // 2 + 1  # the others are -k, with the same curvature
+    green = _inverse_above(curvature(index[:half] @ patch.step), softest)
+    green = np.concatenate([green, green[-2::-1]])
+    # As many waves in a voxel of the grid as it is a part of the Brillouin zone.
+    green *= abs(np.linalg.det(patch.step)) * cell / (2.0 * np.pi) ** 3
+    green = green.reshape(*(len(a) for a in axes), 3, 3)
+    middle = tuple(slice(n - 1, 2 * n - 1) for n in patch.shape)
+    shape, q, total = coherent.reshape(patch.shape), patch.q(), np.zeros(patch.size)
+    for a in range(3):
+        for b in range(a, 3):
+            pair = q[:, a] * q[:, b] * (1.0 if a == b else 2.0)
+            total += pair * fftconvolve(shape, green[..., a, b])[middle].ravel()
+    return np.maximum(total, 0.0)
+
+
+def _inverse_above(curvature: Floats, softest: float) -> Floats:
+    """Return the inverse of symmetric matrices, (m, 3, 3), eigenvalues up to a limit left out."""
+    values, vectors = np.linalg.eigh(curvature)
+    inverse = np.where(values > softest, 1.0 / np.maximum(values, 1e-300), 0.0)
+    return np.asarray((vectors * inverse[:, None, :]) @ vectors.transpose(0, 2, 1))
