@@ -50,7 +50,8 @@ def test_a_cold_trajectory_scatters_like_its_mean_positions(tmp_path, monkeypatc
     assert far.phase_error.max() < 0.05
     assert run(["simulate", "s.xyz", "--amplitude", "a.npz", "--flux", "1e19", "-o", "d.h5"]) == 0
     data = read_diffraction("d.h5")
-    expected = data.meta["scale"] ** 2 * np.abs(omega) ** 2
+    gain = np.concatenate([g.ravel() for g in data.gain])
+    expected = data.meta["scale"] ** 2 * gain * np.abs(omega) ** 2
     counts = np.concatenate([c.ravel() for c in data.counts])
     # Poisson counts of that mean: chi-squared per point is 1.
     bright = expected > 5
@@ -61,7 +62,7 @@ def test_a_cold_trajectory_scatters_like_its_mean_positions(tmp_path, monkeypatc
     command = ["simulate", "s.xyz", "--amplitude", "a.npz", "--diffuse", "--flux", "1e19"]
     assert run([*command, "-o", "e.h5"]) == 0
     seen = read_diffraction("e.h5")
-    expected = data.meta["scale"] ** 2 * average.intensity
+    expected = data.meta["scale"] ** 2 * gain * average.intensity
     counts = np.concatenate([c.ravel() for c in seen.counts])
     bright = expected > 5
     chi = np.mean((counts - expected)[bright] ** 2 / expected[bright])
@@ -119,8 +120,8 @@ def test_counts_are_drawn_from_the_averaged_amplitude(tmp_path, monkeypatch):
     size = sum(p.size for p in patches)
     omega = np.linspace(20, 40, size) * np.exp(1j * np.arange(size))
     write_mean_amplitude("a.npz", MeanAmplitude(omega, patches, "Al", {"temperature": 300.0}))
-    command = "simulate s.xyz --amplitude a.npz --flux 1e18 --seed 7 --wavelength 1.1 -o d.h5"
-    assert run(command.split()) == 0
+    command = "simulate s.xyz --amplitude a.npz --flux 1e18 --seed 7 --wavelength 1.1"
+    assert run([*command.split(), "--form-factor", "constant", "-o", "d.h5"]) == 0
     data = read_diffraction("d.h5")
     assert data.meta["temperature"] == 300.0
     expected = scale_from_flux(1e18, patches, "Al", 1.1) ** 2 * np.abs(omega) ** 2
