@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from prammol.io.arrays import PACKED
 from prammol.io.hdf5 import UNQUESTIONED
 
+# derived: format, numbers of tags
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _FILL_ORDER = 256, 257, 258, 259, 266
+# derived: format
 _OFFSETS, _SAMPLES, _ROWS, _COUNTS, _PREDICTOR, _FORMAT = 273, 277, 278, 279, 317, 339
+# derived: format
 _DEFAULTS = {_BITS: 1, _COMPRESSION: 1, _FILL_ORDER: 1, _SAMPLES: 1, _PREDICTOR: 1, _FORMAT: 1}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # derived: format, types of the values of a tag
 _KINDS = {1: "u", 2: "i", 3: "f", 4: "u", 6: "c"}  # derived: format, of samples

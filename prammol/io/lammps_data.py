@@ -17,7 +17,7 @@ from prammol.structure.atoms import Atoms
 from prammol.structure.periodic_box import in_one_piece
 
 FloatArray = NDArray[np.float64]
-# Where type and position are in a line of each atom style.
+# derived: format, where type and position are in a line of each atom style
 _STYLES = {"atomic": (1, 2), "charge": (1, 3), "molecular": (2, 3), "full": (2, 4)}
 _HEADER = 30  # chosen: lines, far more than a header has; not varied
 _ATOMS = re.compile(r"\s*(\d{1,9})\s+atoms\s*")
