@@ -2,13 +2,14 @@
 
 A patch has a scale of its own, C_k, and its scattering vectors are those of the file but for a
 small rotation and offset: q' = R_k q + d_k. Both are parameters of the measurement model, with
-the uncertainty of the instrument's calibration as a Gaussian prior.
+the uncertainty of the instrument's calibration as a Gaussian prior. A background beyond the one
+that is declared is a parameter, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,11 +69,18 @@ class Calibration:
         d_k [1/Å].
     rotation : (patches, 3) ndarray
         Rotation vector of R_k [rad].
+    background : tuple of ndarray
+        Photons expected at each point beyond the declared background, one array with the patch's
+        shape per patch; empty if none is fitted. Whole patches, the same on all ranks.
+    terms : mapping of str to (patches,) ndarray
+        What that background consists of: photons of each term in a mean point of each patch.
     """
 
     amplitude: NDArray[np.float64]
     offset: NDArray[np.float64]
     rotation: NDArray[np.float64]
+    background: tuple[NDArray[np.float64], ...] = ()
+    terms: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @classmethod
     def nominal(cls, patches: int) -> Calibration:
@@ -82,6 +90,11 @@ class Calibration:
     @property
     def is_nominal(self) -> bool:
         """Whether nothing differs from the file."""
+        return not self.background and self.has_nominal_patches
+
+    @property
+    def has_nominal_patches(self) -> bool:
+        """Whether scales and geometry are those of the file."""
         return bool((self.amplitude == 1).all()) and not (self.offset.any() or self.rotation.any())
 
     def patch(self, nominal: BraggPatch, k: int) -> BraggPatch:

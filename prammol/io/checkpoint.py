@@ -41,7 +41,7 @@ from prammol.reconstruction.preset import Preset
 from prammol.reconstruction.state import LoopStatus, State
 from prammol.reconstruction.verdict import Verdict
 
-FORMAT = 9  # derived: format, counted up with each change
+FORMAT = 10  # derived: format, counted up with each change
 _GROUP = "entry_1/checkpoint"
 # derived: shapes
 _ARRAYS: dict[str, tuple[int | None, ...]] = {
@@ -51,10 +51,12 @@ _ARRAYS: dict[str, tuple[int | None, ...]] = {
     "patch_amplitude": (None,),
     "patch_offset": (None, 3),
     "patch_rotation": (None, 3),
+    "patch_shape": (None, 3),
+    "background": (None,),
 }
 _NUMBERS = ("scale", "stiffness", "bond_energy")
 # What stages hand to each other is of use within an iteration only.
-_TEXTS = ("verdict", "status", "history", "identity", "run", "notes")
+_TEXTS = ("background_terms", "verdict", "status", "history", "identity", "run", "notes")
 # Identity of a run -> how a message names it.
 _NAMES = {
     "version": "version of prammol",
@@ -197,6 +199,11 @@ def write_checkpoint(path: PathLike, saved: Checkpoint, force: bool = False) -> 
         store(made, "patch_amplitude", calibration.amplitude)
         store(made, "patch_offset", calibration.offset, "1/angstrom")
         store(made, "patch_rotation", calibration.rotation, "radian")
+        background = calibration.background
+        store(made, "patch_shape", np.array([b.shape for b in background]).reshape(-1, 3))
+        flat = np.concatenate([np.empty(0), *(b.ravel() for b in background)])
+        store(made, "background", flat, "photons")
+        made["background_terms"] = to_json({k: list(v) for k, v in calibration.terms.items()})
         store(made, "scale", float(model.scale), "sqrt(photons)")
         store(made, "stiffness", float(model.stiffness), "1/eV")
         store(made, "bond_energy", float(model.bond_energy))
@@ -276,21 +283,31 @@ def _read_state(made: h5py.Group) -> State:
             occupancies=arrays["occupancies"],
             stiffness=load_number(made, "stiffness"),
             bond_energy=load_number(made, "bond_energy"),
-            calibration=_calibration_of(arrays),
+            calibration=_calibration_of(arrays, parse_json(load_text(made, "background_terms"))),
         ),
         Verdict(**_fields_of(made, "verdict", Verdict)),
         LoopStatus(**_fields_of(made, "status", LoopStatus)),
     )
 
 
-def _calibration_of(arrays: Mapping[str, Any]) -> Calibration | None:
+def _calibration_of(
+    arrays: Mapping[str, Any], terms: Mapping[str, list[float]]
+) -> Calibration | None:
     parts = [arrays[f"patch_{name}"] for name in ("amplitude", "offset", "rotation")]
     if not len(parts[0]):
         return None
     if len({len(part) for part in parts}) > 1:
         msg = "its patches are of several numbers"
         raise ValueError(msg)
-    return Calibration(*parts)
+    shapes = arrays["patch_shape"].astype(int)
+    ends = np.cumsum(np.prod(shapes, axis=1))
+    if len(shapes) not in (0, len(parts[0])) or sum(ends[-1:]) != len(arrays["background"]):
+        msg = "its background doesn't fit its patches"
+        raise ValueError(msg)
+    split = np.split(arrays["background"], ends[:-1]) if len(shapes) else []
+    background = tuple(b.reshape(shape) for b, shape in zip(split, shapes, strict=True))
+    photons = {name: np.array(values, dtype=float) for name, values in terms.items()}
+    return Calibration(parts[0], parts[1], parts[2], background, photons)
 
 
 def _fields_of(made: h5py.Group, name: str, kind: type[Any]) -> dict[str, Any]:

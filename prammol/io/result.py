@@ -164,6 +164,11 @@ def _write_calibration(results: h5py.Group, calibration: Calibration, scale: flo
     store(made, "amplitude", calibration.amplitude)
     store(made, "offset", calibration.offset, "1/angstrom")
     store(made, "rotation", calibration.rotation, "radian")
+    for k, values in enumerate(calibration.background, start=1):
+        store(made, f"background_{k}", values, "photons")
+    terms = group(made, "background_terms", "NXcollection")
+    for name, photons in calibration.terms.items():
+        store(terms, name, photons, "photons")
 
 
 def _read_calibration(results: h5py.Group) -> Calibration | None:
@@ -174,7 +179,16 @@ def _read_calibration(results: h5py.Group) -> Calibration | None:
     offset, rotation = (
         load_array(held, name, (len(amplitude), 3)).astype(float) for name in ("offset", "rotation")
     )
-    return Calibration(amplitude, offset, rotation)
+    background: tuple[NDArray[np.float64], ...] = ()
+    if find(held, "background_1") is not None:
+        background = tuple(
+            load_array(held, f"background_{k}", (None,) * 3).astype(float)
+            for k in range(1, len(amplitude) + 1)
+        )
+    made = find(held, "background_terms")
+    names = names_in(made) if isinstance(made, h5py.Group) else []
+    terms = {name: load_array(made, name, (len(amplitude),)).astype(float) for name in names}
+    return Calibration(amplitude, offset, rotation, background, terms)
 
 
 def _write_diagnosis(made: h5py.Group, result: Reconstruction) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from zlib import crc32
 
 import numpy as np
@@ -56,15 +57,24 @@ class Problem:
         """The interatomic potential."""
         return self.cluster.potential
 
+    @cached_property
+    def declared(self) -> Diffraction:
+        """All counts, with the fitted background declared besides that of the file."""
+        more = self.calibration.background if self.calibration else ()
+        if not more:
+            return self.data
+        known = self.data.background or [np.zeros(1)] * len(more)
+        return replace(self.data, background=[b + m for b, m in zip(known, more, strict=True)])
+
     def calibrated(self, calibration: Calibration | None) -> Problem:
-        """Return the problem with patches where a calibration has them, and its scales.
+        """Return the problem with patches where a calibration has them, its scales and background.
 
         That of the file for None. The counts stay as they are, and so do the peaks of the data.
         """
         if calibration is self.calibration:
             return self
         calibration = calibration or Calibration.nominal(len(self.data.patches))
-        nominal = local_shard(self.data, self.comm)
+        nominal = local_shard(replace(self, calibration=calibration).declared, self.comm)
         index = [int(nominal.patch_index[k]) for k in first_points(nominal.patches)]
         shard = replace(
             nominal,

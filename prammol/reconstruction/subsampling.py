@@ -81,7 +81,7 @@ def spare(problem: Problem) -> list[Steps] | None:
     None if that is all of them, or if the points left would have fewer than a thousand photons
     for each atom the support has room for.
     """
-    data, x = problem.data, problem.support.centres()
+    data, x = problem.declared, problem.support.centres()
     distance = problem.cluster.potential.neighbour_distance
     steps = [_steps(patch, x, distance) for patch in data.patches]
     if all(step == (1, 1, 1) for step in steps):

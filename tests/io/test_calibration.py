@@ -31,8 +31,21 @@ GEOMETRY = "entry_1/process_1/geometry"
 @pytest.fixture
 def seen(rng):
     return Calibration(
-        np.array([1.0, 0.8, 1.3]), rng.normal(size=(3, 3)) / 99, rng.normal(size=(3, 3)) / 999
+        np.array([1.0, 0.8, 1.3]),
+        rng.normal(size=(3, 3)) / 99,
+        rng.normal(size=(3, 3)) / 999,
+        tuple(rng.random((4, 3, 2 + k)) for k in range(3)),
+        {"flat": np.array([1.0, 0.0, 2.0]), "diffuse": np.array([0.5, 0.25, 0.0])},
     )
+
+
+def require_same_background(again, seen):
+    assert set(again.terms) == set(seen.terms)
+    for name, photons in seen.terms.items():
+        assert_array_equal(again.terms[name], photons)
+    assert len(again.background) == len(seen.background)
+    for a, b in zip(again.background, seen.background, strict=True):
+        assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("kind", ["constant", "array"])
@@ -111,6 +124,7 @@ def test_a_result_keeps_its_calibration(tmp_path, result, seen):
     again = read_reconstruction(tmp_path / "r.h5").calibration
     for name in ("amplitude", "offset", "rotation"):
         assert_array_equal(getattr(again, name), getattr(seen, name))
+    require_same_background(again, seen)
     with h5py.File(tmp_path / "r.h5", "r+") as file:
         (place,) = [p for p in _paths(file) if p.endswith("/calibration")]
         np.testing.assert_allclose(file[f"{place}/scale"], result.scale * seen.amplitude)
@@ -137,6 +151,7 @@ def test_a_checkpoint_keeps_the_calibration(tmp_path, seen):
             continue
         for name in ("amplitude", "offset", "rotation"):
             assert_array_equal(getattr(again, name), getattr(calibration, name))
+        require_same_background(again, calibration)
 
 
 def test_gain_and_geometry_are_part_of_the_identity_of_a_run(rng, data):

@@ -359,6 +359,8 @@ def _report(outputs: dict[str, Path], result: Reconstruction, peak_mib: float) -
         offset = np.linalg.norm(calibration.offset, axis=1)
         angle = np.degrees(np.linalg.norm(calibration.rotation, axis=1))
         fitted["offsets"] = ", ".join(f"{d:.2g}" for d in offset) + " 1/Å"
+        for name, photons in calibration.terms.items():
+            fitted[f"{name} background"] = ", ".join(f"{b:.3g}" for b in photons) + " photons"
         fitted["rotations"] = ", ".join(f"{a:.2g}" for a in angle) + " degrees"
     print_table(
         {

@@ -16,7 +16,8 @@ the counts insist.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -33,6 +34,7 @@ from prammol.diffraction.calibration import (
 from prammol.diffraction.structure_factor import squared
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.refinement.background_fit import Component, fitted_background
 from prammol.reconstruction.refinement.rotation_strain import (
     LINEAR_MAPS,
     ROTATIONS,
@@ -51,6 +53,8 @@ _CHANCE = 5.7e-7
 _WORTHWHILE = 0.05  # chosen: of the misfit beyond noise, as for strain; not varied
 # chosen: thermal expansion of aluminium to 300 K is 0.4 %, potentials are off by 0.3 %; not varied
 _STRAIN = 0.005  # standard deviation of the even strain, which may compete with offsets
+_TURNS = 3  # chosen: background and pose hardly compete, two are enough; not varied
+_SETTLED = 0.5  # derived: noise of a parameter
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,10 @@ class Aligned:
 
 
 def align_calibrated(
-    problem: Problem, x: NDArray[np.float64], data: NDArray[np.float64]
+    problem: Problem,
+    x: NDArray[np.float64],
+    data: NDArray[np.float64],
+    components: Sequence[Component] = (),
 ) -> Aligned:
     """Turn, and where the counts insist strain, an object; fit the calibration of the patches.
 
@@ -88,16 +95,36 @@ def align_calibrated(
         Positions at a minimum of the energy [Å].
     data : (n, 3) ndarray
         Where the data had put the same atoms before [Å].
+    components : sequence of Component
+        What may be there besides the object and a background.
     """
+    laid = _laid(problem, x, data)
+    for _ in range(_TURNS):
+        calibration = fitted_background(laid.problem, laid.positions, components)
+        if calibration is laid.problem.calibration:
+            break
+        before = laid.value
+        laid = _laid(laid.problem.calibrated(calibration), x, data)
+        if abs(before - laid.value) < _SETTLED:
+            break
+    return laid
+
+
+def _laid(problem: Problem, x: NDArray[np.float64], data: NDArray[np.float64]) -> Aligned:
+    """Return the object laid on the counts; the background is the problem's."""
     if problem.data.geometry.known:
         y, value = align_strained(PoissonMisfit(problem.shard, problem.factor), x, data)
         pose = CalibratedPose(problem, y)
         if not pose.scales_differ():
-            if problem.calibration is None:
-                return Aligned(problem, y, None, value)
-            plain = problem.calibrated(None)
-            y, value = align_strained(PoissonMisfit(plain.shard, plain.factor), x, data)
-            return Aligned(plain, y, None, value)
+            had = problem.calibration
+            kept = had if had is not None and had.background else None
+            if had is not None and not had.has_nominal_patches:
+                if kept is not None:
+                    nominal = Calibration.nominal(pose.patches)
+                    kept = replace(nominal, background=kept.background, terms=kept.terms)
+                problem = problem.calibrated(kept)
+                y, value = align_strained(PoissonMisfit(problem.shard, problem.factor), x, data)
+            return Aligned(problem, y, kept, value)
     else:
         pose = CalibratedPose(problem, x)
     turned = fitted(pose, ROTATIONS)
@@ -209,7 +236,7 @@ class CalibratedPose:
             plain = of_vector(
                 np.concatenate([np.zeros(self.patches), self.parameters[self.patches :]])
             )
-            other = CalibratedPose(self.problem.calibrated(plain), self.x)
+            other = CalibratedPose(self.problem.calibrated(self._with_background(plain)), self.x)
             return other.value - self.value > self._least_of_scales
         system, slope = self._system_of_scales
         keep = [*range(1, self.patches), len(slope) - 1]
@@ -279,13 +306,20 @@ class CalibratedPose:
     def moved(self, change: NDArray[np.float64], generators: NDArray[np.float64]) -> CalibratedPose:
         """Return the pose after a step."""
         own = 7 * self.patches
-        calibration = of_vector(self.parameters + change[:own])
+        calibration = self._with_background(of_vector(self.parameters + change[:own]))
         turn = expm(np.tensordot(change[own:], generators, axes=1))
         centre = self.x.mean(axis=0)
         y = centre + (self.x - centre) @ turn.T
         return CalibratedPose(
             self.problem.calibrated(calibration), y, strain=np.asarray(turn @ self._map)
         )
+
+    def _with_background(self, calibration: Calibration) -> Calibration:
+        """Return a calibration with the background of this one."""
+        had = self.problem.calibration
+        if had is None or not had.background:
+            return calibration
+        return replace(calibration, background=had.background, terms=had.terms)
 
     def _add_priors(self, system: NDArray[np.float64], generators: NDArray[np.float64]) -> None:
         """Add what the priors of calibration and strain are to a Hessian."""

@@ -206,7 +206,7 @@ def _of_the_whole(
     generators = ROTATIONS if known and at_rest and np.isinf(model.stiffness) else LINEAR_MAPS
     shifts = np.einsum("axy,jy->ajx", generators, x - x.mean(axis=0))
     fitted = problem.calibration
-    if known and (fitted is None or fitted.is_nominal):
+    if known and (fitted is None or fitted.has_nominal_patches):
         covariance = fisher.of_maps(generators)
     else:
         pose = CalibratedPose(problem, x, misfit)

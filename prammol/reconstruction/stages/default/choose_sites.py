@@ -157,5 +157,5 @@ def rough_scales(problem: Problem, atoms: NDArray[np.float64]) -> Calibration | 
     amplitude /= amplitude[0]
     if np.ptp(amplitude) < _ALIKE * amplitude.mean():
         return problem.calibration
-    nominal = Calibration.nominal(patches)
-    return Calibration(amplitude, nominal.offset, nominal.rotation)
+    nominal = problem.calibration or Calibration.nominal(patches)
+    return replace(nominal, amplitude=amplitude)

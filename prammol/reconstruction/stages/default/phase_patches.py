@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -26,6 +26,7 @@ from prammol.phasing.lattice_from_peaks import (
 )
 from prammol.phasing.lattice_shift import shifted_weights
 from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.refinement.background_fit import dark_background
 from prammol.reconstruction.setting_kinds import Checked, Count, Part, Positive, Whole
 from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import spare, thinned_grid
@@ -88,7 +89,13 @@ class PhasePatches(Checked):
     sublattice: Whole = 0
 
     def __call__(self, problem: Problem, state: State) -> State:
-        """Hand on all sites and, for each shift of the lattice, :class:`SiteGuesses`."""
+        """Hand on all sites and, for each shift of the lattice, :class:`SiteGuesses`.
+
+        The model gets the background below which the darkest points don't go, if there is one.
+        """
+        calibration = dark_background(problem)
+        problem = problem.calibrated(calibration)
+        state = replace(state, model=replace(state.model, calibration=calibration))
         distance = problem.potential.neighbour_distance
         phased = self._phase(problem, 1.0 / (self.blur * distance), state.status.start)
         waves = Waves(phased, problem.comm)
@@ -108,7 +115,7 @@ class PhasePatches(Checked):
 
     def _phase(self, problem: Problem, width: float, start: int) -> list[PhasedPatch]:
         """Phase three patches: apart in the support, then in their common envelope."""
-        data = problem.data
+        data = problem.declared
         peaks = data.peaks()
         chosen = independent_patches(peaks, [float(c.max()) for c in data.counts])
         centre = problem.support.centre
