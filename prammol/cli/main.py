@@ -24,6 +24,7 @@ VERBS = (
     "evaluate",
     "compare",
     "plot",
+    "view",
     "presets",
     "dynamics",
     "demo",
@@ -46,6 +47,7 @@ verbs (each has its own --help, with units and examples):
   evaluate     compare with a known crystal                            -> m.json
   compare      two reconstructions without a known crystal             -> c.json
   plot         slices in three directions, errors, convergence         -> p.png
+  view         atoms in three dimensions, in a browser                 -> view.html
   dynamics     scattering averaged over molecular dynamics              -> a.npz
   presets      print the ways to reconstruct and all their settings
   demo         all of this for the paper's vacancy crystal
@@ -61,6 +63,7 @@ example, the vacancy crystal of the paper (4679 atoms):
   prammol evaluate r.h5 --truth s.xyz --json m.json
   prammol compare r.h5 other.h5
   prammol plot r.h5 --truth s.xyz -o p.png
+  prammol view r.h5 --truth s.xyz -o view.html
 on several processes, with the same result:
   mpiexec -n 4 prammol reconstruct d.h5 --support u.h5 --seed 1 -o r.h5
 
