@@ -122,7 +122,7 @@ def make_problem(
     return Problem(
         data=data,
         shard=shard,
-        factor=StructureFactor(shard.patches),
+        factor=StructureFactor(shard.patches, amplitude=shard.amplitude),
         support=support,
         cluster=Cluster(potential, comm) if cluster else SimpleNamespace(potential=potential),  # type: ignore[arg-type]
         seed=seed,
