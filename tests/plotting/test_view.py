@@ -137,7 +137,7 @@ def shot(tmp_path_factory):
         done = subprocess.run(
             [*command, f"--screenshot={picture}", place],
             capture_output=True,
-            timeout=300,
+            timeout=600,
             check=False,
         )
         assert picture.exists(), done.stderr.decode(errors="replace")
