@@ -22,7 +22,7 @@ from prammol.plotting.view import write_view
 from prammol.reconstruction.result import Reconstruction
 from prammol.structure import LATTICES, Atoms, crystal_fields
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 # The wrapper of Debian starts this program.
 PROGRAM = Path("/usr/lib/chromium/chromium")
 PANEL = 280  # pixels
