@@ -22,7 +22,7 @@ from prammol.plotting.view import write_view
 from prammol.reconstruction.result import Reconstruction
 from prammol.structure import LATTICES, Atoms, crystal_fields
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 # The wrapper of Debian starts this program.
 PROGRAM = Path("/usr/lib/chromium/chromium")
 PANEL = 280  # pixels
@@ -137,7 +137,7 @@ def shot(tmp_path_factory):
         done = subprocess.run(
             [*command, f"--screenshot={picture}", place],
             capture_output=True,
-            timeout=300,
+            timeout=600,
             check=False,
         )
         assert picture.exists(), done.stderr.decode(errors="replace")
@@ -191,7 +191,5 @@ def test_marks_of_the_truth_and_a_measured_distance(shot):
     assert with_marks > 50
     assert magenta(shot(view + turn + "&marks=0", "truth.html")) == 0
     plain, measured = shot(view + "0,0"), shot(view + "0,0&pick=3,40")
-    yellow = np.abs(measured - [1.0, 0.85, 0.0]).max(axis=2) < 0.03
-    assert yellow.sum() >= (np.abs(plain - [1.0, 0.85, 0.0]).max(axis=2) < 0.03).sum()
     panel = np.abs(measured - plain)[:, :PANEL]
     assert (panel.max(axis=2) > 0.3).sum() > 200  # places and distance are written
