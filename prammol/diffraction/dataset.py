@@ -14,6 +14,8 @@ from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch, require_independent, shard
 from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.curved_patch import CurvedPatch
+from prammol.diffraction.response import Convolution, Response
+from prammol.diffraction.structure_factor import squared
 
 # What detectors write where they see nothing: the largest numbers of 32 and 64 bits, and for bad
 # pixels the ones before. Nobody counts them by chance, but a mask may be missing.
@@ -51,6 +53,9 @@ class Diffraction:
         solid angle, polarisation, flat field, (f(q) / f(G))^2 of the form factor. 1 if not given.
     geometry : GeometryUncertainty
         How well the scattering vectors of each patch are known.
+    response : Response, optional
+        What pixels, rocking steps and partial coherence make of the intensity:
+        counts ~ Poisson(response of C^2 gain abs(Omega)^2 + background). None if not given.
 
     Raises
     ------
@@ -69,6 +74,7 @@ class Diffraction:
     background: Sequence[NDArray[np.float64]] = ()
     gain: Sequence[NDArray[np.float64]] = ()
     geometry: GeometryUncertainty = field(default_factory=GeometryUncertainty)
+    response: Response | None = None
 
     def __post_init__(self) -> None:
         if not self.valid:
@@ -83,6 +89,12 @@ class Diffraction:
             raise InputError(msg)
         self._check_background()
         self._check_gain()
+        if self.response is not None and len(self.response.box) != len(self.patches):
+            msg = (
+                f"{self.source}: the response is of {len(self.response.box)} patches, expected "
+                f"{len(self.patches)}"
+            )
+            raise InputError(msg)
         total = 0.0
         for k, (p, c, v) in enumerate(zip(self.patches, self.counts, self.valid, strict=True)):
             name = f"{self.source}: counts of patch {k + 1}"
@@ -292,6 +304,8 @@ class Shard:
     comm : Communicator
     amplitude : (m,) ndarray or None
         Root of the gain; None if it is 1 everywhere.
+    response : Convolution or None
+        What the detector makes of the intensity; None if each point sees its own alone.
     """
 
     patches: list[BraggPatch]
@@ -303,6 +317,7 @@ class Shard:
     total_points: int
     comm: Communicator
     amplitude: NDArray[np.float64] | None = None
+    response: Convolution | None = None
 
     @property
     def size(self) -> int:
@@ -315,6 +330,23 @@ class Shard:
         if self.background is None:
             return self.counts
         return np.maximum(self.counts - self.background, 0.0)
+
+    def detected(self, omega: NDArray[np.complex128]) -> NDArray[np.float64]:
+        """Return what the detector sees of abs(omega)^2, (m,); all ranks call it together."""
+        power = squared(omega)
+        if self.response is None:
+            return power
+        # What is left of rounding where it is dark has either sign.
+        return np.maximum(self.response.apply(power), 0.0)
+
+    def seen(self, omega: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        """Return amplitudes whose square is what the detector sees: omega if that is all."""
+        return omega if self.response is None else np.sqrt(self.detected(omega)).astype(complex)
+
+    @property
+    def visibility(self) -> NDArray[np.float64] | float:
+        """How much the detector leaves of an atom's interference with the others, (m,) or 1.0."""
+        return 1.0 if self.response is None else self.response.visibility[self.patch_index]
 
     def background_at(
         self, points: NDArray[np.bool_] | NDArray[np.int_] | slice

@@ -138,6 +138,8 @@ def identity(
     points += [np.where(v, b, 0.0) for b, v in zip(data.background, data.valid, strict=False)]
     points += [np.where(v, g, 0.0) for g, v in zip(data.gain, data.valid, strict=False)]
     points.append(np.array([data.geometry.offset, data.geometry.rotation]))
+    if data.response is not None:
+        points += [data.response.box, data.response.blur]
     commands = (
         f"{potential.element} {potential.pair_style} {potential.pair_coeff} {potential.mass!r} "
         f"{potential.structure} {potential.lattice_constant!r} {potential.checksum}"

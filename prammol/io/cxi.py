@@ -20,6 +20,7 @@ from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.curved_patch import CurvedPatch, patch_of_points
 from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.response import Response
 from prammol.diffraction.support import Support
 from prammol.io.atomic_write import PathLike, naming
 from prammol.io.cxi_layout import (
@@ -96,6 +97,10 @@ def write_diffraction(
                 store(image, "background", _constant(data.background[k - 1]), "counts")
             if data.gain:
                 store(image, "gain", _constant(data.gain[k - 1]))
+            if data.response is not None:
+                made = group(image, "response", "NXcollection", unit="steps of the grid")
+                store(made, "box", data.response.box[k - 1])
+                store(made, "blur", data.response.blur[k - 1])
             store(image, "image_size", patch.shape, "pixel")
             if isinstance(patch, CurvedPatch):
                 store(image, "reciprocal_coordinates", patch.points, "1/angstrom")
@@ -118,9 +123,10 @@ def read_diffraction(path: PathLike) -> Diffraction:
     ``reciprocal_coordinates`` of shape (n1, n2, n3, 3) [1/Å, with 2 pi]: an affine grid to 5 % of
     a step, or a bent one, :class:`prammol.diffraction.curved_patch.CurvedPatch`. ``mask``,
     ``background`` and ``gain`` are optional: a mask of all points or of the detector, (n2, n3);
-    one number or an array as the counts. ``/entry_1/process_1/geometry`` says how well the
-    scattering vectors are known, :class:`prammol.diffraction.calibration.GeometryUncertainty`;
-    its defaults if it isn't there.
+    one number or an array as the counts. So is ``response``, the widths of
+    :class:`prammol.diffraction.response.Response`, a number or three.
+    ``/entry_1/process_1/geometry`` says how well the scattering vectors are known,
+    :class:`prammol.diffraction.calibration.GeometryUncertainty`; its defaults if it isn't there.
 
     Returns
     -------
@@ -144,6 +150,7 @@ def read_diffraction(path: PathLike) -> Diffraction:
             raise InputError(msg)
         patches, counts, valid, background, gain = [], [], [], [], []
         geometry = GeometryUncertainty()
+        widths: dict[str, list[NDArray[np.float64]]] = {"box": [], "blur": []}
         total = 0
         for entry in entries:
             image = find(entry, "image_1")
@@ -158,6 +165,10 @@ def read_diffraction(path: PathLike) -> Diffraction:
             background.append(_one_or_all(image, "background", values.shape, 0.0))
             gain.append(_one_or_all(image, "gain", values.shape, 1.0))
             patches.append(_patch(image, values.shape))
+            for name, found in widths.items():
+                found.append(_one_or_all(image, f"response/{name}", (3,), 0.0))
+        with naming(Path(path)):
+            response = Response.of(len(patches), np.array(widths["box"]), np.array(widths["blur"]))
         meta: dict[str, Any] = {}
         process = find(entries[0], "process_1")
         if isinstance(process, h5py.Group):
@@ -179,7 +190,9 @@ def read_diffraction(path: PathLike) -> Diffraction:
         background = []
     if all((g == 1).all() for g in gain):
         gain = []
-    return Diffraction(patches, counts, valid, meta, str(path), background, gain, geometry)
+    return Diffraction(
+        patches, counts, valid, meta, str(path), background, gain, geometry, response
+    )
 
 
 def write_support(

@@ -11,7 +11,7 @@ from prammol.likelihood.atom_gains import single_atom_gains
 from prammol.likelihood.deviance import deviance, noise_level
 from prammol.likelihood.difference_map import DifferenceMap, difference_map
 from prammol.likelihood.fisher_information import Fisher
-from prammol.likelihood.holdout_blocks import HeldOut, hold_out_blocks, speckles
+from prammol.likelihood.holdout_blocks import HeldOut, hold_out_blocks, peak_window, speckles
 from prammol.likelihood.poisson import (
     amplitude_scale,
     expected_counts,
@@ -23,7 +23,6 @@ from prammol.likelihood.quasi_likelihood import (
     Misfit,
     PoissonMisfit,
     misfit_with_model_error,
-    peak_window,
 )
 
 __all__ = [

@@ -5,7 +5,8 @@ F = sum_q (dlambda/dt)(dlambda/dt)^T / lambda, with
 
     dlambda/dx_j = 2 C^2 Re[conj(Omega) (-i q) exp(-i q.x_j)].
 
-Its inverse bounds the covariance of any unbiased estimate (Cramér and Rao).
+and the response of the detector applied to it, if there is one. Its inverse bounds the
+covariance of any unbiased estimate (Cramér and Rao).
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ class Fisher:
                 factor.amplitude,
             )
         self._omega = self._factor.forward(x)
-        signal = scale**2 * squared(self._omega)
+        self._response = shard.response
+        self._visible = shard.visibility
+        signal = scale**2 * shard.detected(self._omega)
         background = 0.0 if shard.background is None else shard.background
         # The misfit adds as many photons, and so gives up what less than that would tell.
         extra = extra_photons(shard)
@@ -87,7 +90,7 @@ class Fisher:
         q = self._factor.q
         shifted = [q[:, a] * self._factor.forward(self.x, v[:, a]) for a in range(3)]
         change = 2.0 * self._scale**2 * (self._omega.conj() * -1j * np.sum(shifted, axis=0)).real
-        return self.slope(change)
+        return self.slope(change if self._response is None else self._response.apply(change))
 
     def slope(self, change: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return sum_q dlambda/dx change / lambda, (n, 3) [1/Å], C free.
@@ -99,20 +102,23 @@ class Fisher:
         """
         along = self._comm.sum(float((self._weight * self._signal) @ change))
         residual = self._weight * (change - self._signal * (along / max(self._by_scale, 1e-300)))
+        if self._response is not None:
+            residual = self._response.adjoint(residual)
         field = 2.0 * self._scale**2 * residual * self._omega
         return self._comm.allreduce(-self._factor.adjoint_moments(field, self.x).imag)
 
     def blocks(self) -> NDArray[np.float64]:
         """Return the information on each atom with the others and C known, (n, 3, 3) [1/Å^2].
 
-        Im(z)^2 = (abs(z)^2 - Re z^2) / 2 makes it an adjoint transform at 2 x.
+        Im(z)^2 = (abs(z)^2 - Re z^2) / 2 makes it an adjoint transform at 2 x. A response leaves of
+        the interference what it does on the average over the other atoms.
         """
         q = self._rest.q
         square = np.sum(q**2, axis=1)
         out = np.empty((len(self.x), 3, 3))
         for u in np.unique(self._motion):
             here = self._motion == u
-            w = 2.0 * self._scale**4 * self._weight * np.exp(-square * u)
+            w = 2.0 * self._scale**4 * self._weight * self._visible * np.exp(-square * u)
             power = w * squared(self._omega) * self._rest.of_one_atom
             doubled = (w * self._omega**2).astype(complex)
             if self._rest.amplitude is not None:
@@ -122,6 +128,8 @@ class Fisher:
                 mean = self._comm.sum(float(power @ both))
                 part = self._rest.adjoint(doubled * both, 2.0 * self.x[here]).real.copy()
                 out[here, a, b] = out[here, b, a] = mean - self._comm.allreduce(part)
+        if self._response is not None:
+            out *= self._response.visibility_at(self.x)[:, None, None]
         return out * self._present[:, None, None] ** 2
 
     def of_maps(self, generators: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -136,6 +144,8 @@ class Fisher:
         moments = np.array([self._factor.forward(self.x, a) for a in arm.T])
         maps = np.array([-1j * ((q @ g).T * moments).sum(axis=0) for g in generators])
         slope = 2.0 * self._scale**2 * (self._omega.conj() * maps).real
+        if self._response is not None:
+            slope = self._response.apply(slope)
         slope = np.vstack([slope, self._signal])
         system = self._comm.allreduce((slope * self._weight) @ slope.T)
         return np.asarray(np.linalg.pinv(system, hermitian=True)[:-1, :-1])

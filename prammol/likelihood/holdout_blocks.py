@@ -40,6 +40,24 @@ class HeldOut:
     apart: NDArray[np.float64]
 
 
+def peak_window(shard: Shard, peaks: NDArray[np.float64], blur: float) -> NDArray[np.float64]:
+    """Return exp(-(d blur)^2 / 2), d the distance of each point to its Bragg peak.
+
+    Parameters
+    ----------
+    shard : Shard
+        This rank's points.
+    peaks : (p, 3) ndarray
+        Bragg peak of each patch [1/Å].
+    blur : float
+        Width of the real-space Gaussian the window belongs to [Å].
+    """
+    if not shard.patches:
+        return np.zeros(0)
+    offset = np.concatenate([p.q() for p in shard.patches]) - peaks[shard.patch_index]
+    return np.exp(-0.5 * blur**2 * np.sum(offset**2, axis=1))
+
+
 def hold_out_blocks(
     data: Diffraction,
     shard: Shard,

@@ -1,6 +1,7 @@
 """Misfit of the counts: the Poisson log-likelihood with a few photons added to both sides.
 
-With lambda = C^2 abs(Omega)^2 + b, background b, and e photons added to data and model,
+With lambda = C^2 R abs(Omega)^2 + b, R the response of the detector (the identity if there is
+none), background b, and e photons added to data and model,
 
     J = sum u [lambda - I + (I + e) ln((I + e) / (lambda + e))]
 
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.diffraction.dataset import Shard
-from prammol.diffraction.structure_factor import StructureFactor, squared
+from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.deviance import deviance, noise_level
 
 # chosen: vacancy crystal, 3.8e15; ten times more halves the curvature; same atoms from 0.005 to
@@ -39,24 +40,6 @@ _BLOCK = 8192  # points whose intermediate values stay in the cache
 _CLOSE = 1e-6  # last step of Newton for C^2; what is left is about its square
 # chosen: steps of a factor 1.45 up to half the amplitude; not varied
 _FLOORS = np.concatenate([[0.0], np.geomspace(1e-4, 0.5, 24)])
-
-
-def peak_window(shard: Shard, peaks: NDArray[np.float64], blur: float) -> NDArray[np.float64]:
-    """Return exp(-(d blur)^2 / 2), d the distance of each point to its Bragg peak.
-
-    Parameters
-    ----------
-    shard : Shard
-        This rank's points.
-    peaks : (p, 3) ndarray
-        Bragg peak of each patch [1/Å].
-    blur : float
-        Width of the real-space Gaussian the window belongs to [Å].
-    """
-    if not shard.patches:
-        return np.zeros(0)
-    offset = np.concatenate([p.q() for p in shard.patches]) - peaks[shard.patch_index]
-    return np.exp(-0.5 * blur**2 * np.sum(offset**2, axis=1))
 
 
 def extra_photons(shard: Shard) -> float:
@@ -131,6 +114,8 @@ class PoissonMisfit:
         self._background_at = shard.background_at
         self._background = shard.background_at(slice(None))
         self._signal = shard.signal
+        self._response, self._detected = shard.response, shard.detected
+        self._visible = shard.visibility
         # S^2 / I, less two standard deviations: a weight that went with the noise of few
         # photons would bias the fit.
         power = np.maximum(shard.counts - 2.0 * np.sqrt(shard.counts), 0.0)
@@ -177,10 +162,16 @@ class PoissonMisfit:
         """Return u C^2 abs(Omega)^2 / (lambda + e) on this rank's points, (m,).
 
         The curvature of J by the weight of an atom anywhere is about 2 C^2 times its sum, weighted
-        with what one atom scatters into each point.
+        with what one atom scatters into each point. A response leaves a part of its interference.
         """
-        signal = scale**2 * squared(omega)
-        return np.asarray(self._weight * signal / (signal + self._background + self._extra))
+        signal = scale**2 * self._detected(omega)
+        return np.asarray(
+            self._weight * self._visible * signal / (signal + self._background + self._extra)
+        )
+
+    def visibility_at(self, x: NDArray[np.float64]) -> NDArray[np.float64] | float:
+        """Return how visible atoms at x, (n, 3) [Å], are against the mean, (n,); 1.0 if alike."""
+        return 1.0 if self._response is None else self._response.visibility_at(x)
 
     def excess(self, omega: NDArray[np.complex128], scale: float) -> tuple[float, float, float]:
         """Return by how much J exceeds what pure noise gives.
@@ -215,7 +206,9 @@ class PoissonMisfit:
 
     def scale(self, omega: NDArray[np.complex128], start: float | None = None) -> float:
         """Return the C that minimises J for a given structure factor."""
-        power = squared(omega)
+        return self._scale_of(self._detected(omega), start)
+
+    def _scale_of(self, power: NDArray[np.float64], start: float | None) -> float:
         if start is None:
             pair = [self._weight @ self._signal, self._weight @ power]
             sums = self.comm.allreduce(np.array(pair))
@@ -248,8 +241,8 @@ class PoissonMisfit:
         return self._weight
 
     def expected(self, omega: NDArray[np.complex128], scale: float) -> NDArray[np.float64]:
-        """Return lambda = C^2 abs(Omega)^2 + b on this rank's points, (m,)."""
-        return np.asarray(scale**2 * squared(omega) + self._background)
+        """Return lambda = C^2 R abs(Omega)^2 + b on this rank's points, (m,)."""
+        return np.asarray(scale**2 * self._detected(omega) + self._background)
 
     def field(
         self, omega: NDArray[np.complex128], scale: float | None = None
@@ -258,18 +251,20 @@ class PoissonMisfit:
 
         dJ/dw_j = Re sum_q field exp(+i q.x_j), dJ/dx_j = -w_j Im sum_q q field exp(+i q.x_j).
         """
-        c = self.scale(omega, scale)
-        value, field = 0.0, np.empty(len(omega), dtype=complex)
+        power = self._detected(omega)
+        c = self._scale_of(power, scale)
+        value, slopes = 0.0, np.empty(len(omega))
         for part in _blocks(len(omega)):
             counts, weight = self._counts[part], self._weight[part]
-            expected = c * c * squared(omega[part])
+            expected = c * c * power[part]
             expected += self._background_at(part)
             value += float(weight @ deviance(counts, expected, self._extra))
             slope = expected - counts
             slope *= 2.0 * c * c * weight
-            slope /= expected + self._extra
-            np.multiply(slope, omega[part], out=field[part])
-        return self.comm.sum(value), c, field
+            np.divide(slope, expected + self._extra, out=slopes[part])
+        if self._response is not None:
+            slopes = self._response.adjoint(slopes)
+        return self.comm.sum(value), c, slopes * omega
 
     def newton_step(
         self,
@@ -293,14 +288,16 @@ class PoissonMisfit:
         step : (k,) ndarray
         gain : float
         """
-        system, right = self.normal_equations(omega, scale, derivatives)
+        if self._response is not None:
+            derivatives = self._response.apply(derivatives)
+        system, right = self.normal_equations(self._detected(omega), scale, derivatives)
         system, right = self.comm.allreduce(system), self.comm.allreduce(right)
         change = -np.asarray(np.linalg.lstsq(system, right, rcond=None)[0], dtype=float)
         return change[:-1], float(-0.5 * change @ right)
 
     def normal_equations(
         self,
-        omega: NDArray[np.complex128],
+        power: NDArray[np.float64],
         scale: float,
         derivatives: NDArray[np.float64],
         points: slice = slice(None),
@@ -311,23 +308,23 @@ class PoissonMisfit:
 
         Parameters
         ----------
-        omega : (m,) complex ndarray
-            Structure factor on this rank's points.
+        power : (m,) ndarray
+            R abs(Omega)^2 on this rank's points.
         scale : float
             C.
         derivatives : (k, p) ndarray
-            Derivatives of abs(Omega)^2 by the parameters, on the points asked for.
+            Its derivatives by the parameters, on the points asked for.
         points : slice
             Those.
         """
         number = len(derivatives) + 1
         system, right = np.zeros((number, number)), np.zeros(number)
-        first, stop, _ = points.indices(len(omega))
+        first, stop, _ = points.indices(len(power))
         for block in _blocks(stop - first):
             part = slice(first + block.start, first + block.stop)
-            power = squared(omega[part])
-            expected = scale**2 * power + self._background_at(part)
-            slope = np.vstack([scale**2 * derivatives[:, block], 2.0 * scale * power])
+            seen = power[part]
+            expected = scale**2 * seen + self._background_at(part)
+            slope = np.vstack([scale**2 * derivatives[:, block], 2.0 * scale * seen])
             weighted = slope * (self._weight[part] / (expected + self._extra))
             system += weighted @ slope.T
             right += weighted @ (expected - self._counts[part])

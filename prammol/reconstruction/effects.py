@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.diffraction.debye_waller import thermal_structure_factor
-from prammol.diffraction.structure_factor import StructureFactor, squared
+from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.deviance import deviance, noise_level
 from prammol.likelihood.quasi_likelihood import PoissonMisfit, extra_photons
 from prammol.reconstruction.model import Model
@@ -81,7 +81,7 @@ class Unexplained:
         self._omega = model.structure_factor(problem.factor)
         misfit = PoissonMisfit(shard, problem.factor)
         self.scale = misfit.scale(self._omega)
-        self.signal = self.scale**2 * squared(self._omega)
+        self.signal = self.scale**2 * shard.detected(self._omega)
         self.expected = self.signal + shard.background_at(slice(None))
         self._extra = extra_photons(shard)
         self.valid = shard.valid.astype(float)
@@ -102,18 +102,20 @@ class Unexplained:
         parts = [
             thermal_structure_factor(factor, x, model.displacements, present * arm) for arm in arms
         ]
-        return 2.0 * self.scale**2 * np.array([(self._omega.conj() * p).imag for p in parts])
+        out = 2.0 * self.scale**2 * np.array([(self._omega.conj() * p).imag for p in parts])
+        response = self.problem.shard.response
+        return out if response is None else response.apply(out)
 
     def second_differences(self) -> list[Floats]:
         """Return those of the signal along the axes of its grids, 3 of (m,) [photons]."""
-        base = self.problem.factor
+        base, shard = self.problem.factor, self.problem.shard
         out = []
         for axis in range(3):
             total = -2.0 * self.signal
             for sign in (-1.0, 1.0):
                 moved = [p.moved(np.eye(3), sign * p.affine.step[axis]) for p in base.patches]
                 factor = StructureFactor(moved, base.epsilon, base.threads, base.amplitude)
-                total += self.scale**2 * squared(self.model.structure_factor(factor))
+                total += self.scale**2 * shard.detected(self.model.structure_factor(factor))
             out.append(total)
         return out
 

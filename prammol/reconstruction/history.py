@@ -41,7 +41,7 @@ def record_of(problem: Problem, state: State, stages: dict[str, float], seconds:
     """
     model, verdict, status = state.model, state.verdict, state.status
     valid = problem.shard.valid
-    omega = model.structure_factor(problem.factor)
+    seen = problem.shard.seen(model.structure_factor(problem.factor))
     energy, _ = problem.cluster.energy_forces(model.positions)
     known: Record = {}
     if np.isfinite(verdict.excess):
@@ -54,7 +54,7 @@ def record_of(problem: Problem, state: State, stages: dict[str, float], seconds:
         **known,
         "log_likelihood": poisson_log_likelihood(
             problem.shard.counts[valid],
-            omega[valid],
+            seen[valid],
             model.scale,
             problem.comm,
             problem.shard.background_at(valid),

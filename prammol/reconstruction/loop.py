@@ -24,7 +24,7 @@ from prammol.reconstruction.history import Record, record_of, require_finite
 from prammol.reconstruction.observer import Observer
 from prammol.reconstruction.preset import Preset
 from prammol.reconstruction.presets import get_preset
-from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.problem import Problem, extent_of, responding
 from prammol.reconstruction.result import Reconstruction
 from prammol.reconstruction.setting_kinds import name_of
 from prammol.reconstruction.state import LoopStatus, State
@@ -97,7 +97,8 @@ def reconstruct(
     Raises
     ------
     InputError
-        If the preset or a setting doesn't exist.
+        If the preset or a setting doesn't exist, or the points don't hold what the response of the
+        detector is computed from.
     DataError
         If the peaks don't determine positions in three dimensions, or no atom is left.
     SimulationError
@@ -106,6 +107,12 @@ def reconstruct(
     keep_freed_memory()
     plan = preset if isinstance(preset, Preset) else get_preset(preset)
     plan = plan.with_settings(settings or {})
+    if data.response is not None and not plan.judges:
+        msg = (
+            f"preset {plan.name} knows no response of the detector, expected preset default, or "
+            "data without one"
+        )
+        raise InputError(msg)
     comm = comm or Communicator()
     potential = potential or aluminium()
     clock = _Clock()
@@ -163,7 +170,8 @@ def make_problem(
     DataError
         If the peaks don't determine positions in three dimensions.
     InputError
-        If there are more ranks than planes of points to share.
+        If there are more ranks than planes of points to share, or the points don't hold the
+        intensity of the object and the detector has a response.
     """
     data.require_three_dimensions()
     data = with_form_factor(data, potential.element)
@@ -171,7 +179,7 @@ def make_problem(
     if comm.size > planes:
         msg = f"{comm.size} ranks for {planes} planes of points; expected at most {planes} ranks"
         raise InputError(msg)
-    shard = local_shard(data, comm)
+    shard = responding(local_shard(data, comm), data, extent_of(support, potential))
     return Problem(
         data=data,
         shard=shard,

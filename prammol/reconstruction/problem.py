@@ -14,6 +14,7 @@ from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.calibration import Calibration
 from prammol.diffraction.dataset import Diffraction, Shard, local_shard
+from prammol.diffraction.response import Convolution, Extent
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.diffraction.support import Support
 from prammol.potentials.lammps import Cluster
@@ -66,6 +67,11 @@ class Problem:
         known = self.data.background or [np.zeros(1)] * len(more)
         return replace(self.data, background=[b + m for b, m in zip(known, more, strict=True)])
 
+    @property
+    def extent(self) -> Extent:
+        """Where the atoms are."""
+        return extent_of(self.support, self.potential)
+
     def calibrated(self, calibration: Calibration | None) -> Problem:
         """Return the problem with patches where a calibration has them, its scales and background.
 
@@ -74,7 +80,8 @@ class Problem:
         if calibration is self.calibration:
             return self
         calibration = calibration or Calibration.nominal(len(self.data.patches))
-        nominal = local_shard(replace(self, calibration=calibration).declared, self.comm)
+        declared = replace(self, calibration=calibration).declared
+        nominal = responding(local_shard(declared, self.comm), self.data, self.extent)
         index = [int(nominal.patch_index[k]) for k in first_points(nominal.patches)]
         shard = replace(
             nominal,
@@ -93,6 +100,53 @@ class Problem:
         any number of ranks, and in a resumed run.
         """
         return np.random.default_rng([self.seed, crc32(stage.encode()), iteration])
+
+
+def extent_of(support: Support, potential: Potential) -> Extent:
+    """Return where the atoms are: some are found outside of a support."""
+    return Extent(support.centres(), potential.neighbour_distance)
+
+
+def responding(shard: Shard, data: Diffraction, extent: Extent) -> Shard:
+    """Return a shard with the response of the detector, if the data have one.
+
+    Points where it can't be computed are no longer valid.
+
+    Parameters
+    ----------
+    shard : Shard
+        Patches as in the file, not calibrated, or of every so many-th point.
+    data : Diffraction
+    extent : Extent
+        Of the object, see :func:`extent_of`.
+
+    Raises
+    ------
+    InputError
+        If the points are too far apart to hold the intensity of the object.
+    """
+    if data.response is None:
+        return shard
+    index = [int(shard.patch_index[k]) for k in first_points(shard.patches)]
+    made = Convolution(
+        data.response,
+        data.patches,
+        shard.patches,
+        index,
+        extent,
+        shard.counts,
+        shard.valid,
+        shard.comm,
+    )
+    valid = shard.valid & made.reached
+    background = shard.background
+    return replace(
+        shard,
+        response=made,
+        valid=valid,
+        counts=np.where(valid, shard.counts, 0.0),
+        background=None if background is None else np.where(valid, background, 0.0),
+    )
 
 
 def first_points(patches: Sequence[BraggPatch]) -> NDArray[np.intp]:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from prammol.diffraction.bragg_patch import BraggPatch, shard
 from prammol.diffraction.curved_patch import CurvedPatch
 from prammol.diffraction.dataset import Diffraction, Shard
+from prammol.diffraction.response import Extent, holds_intensity
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.phasing.hio_er import MeasuredPatch
-from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.problem import Problem, responding
 
 # chosen: 600 atoms at 1e18; same atoms from 0.4 to 1.6
 _FILLED = 0.8  # part of the period of the coarser grid that the support may fill
@@ -83,7 +84,8 @@ def spare(problem: Problem) -> list[Steps] | None:
     """
     data, x = problem.declared, problem.support.centres()
     distance = problem.cluster.potential.neighbour_distance
-    steps = [_steps(patch, x, distance) for patch in data.patches]
+    extent = None if data.response is None else problem.extent
+    steps = [_steps(patch, x, distance, extent) for patch in data.patches]
     if all(step == (1, 1, 1) for step in steps):
         return None
     photons = sum(
@@ -93,14 +95,21 @@ def spare(problem: Problem) -> list[Steps] | None:
     return steps if photons >= _ABOUND * room else None
 
 
-def _steps(patch: BraggPatch, x: NDArray[np.float64], distance: float) -> Steps:
-    """Return of how many points one suffices for an object that fills some positions [Å]."""
+def _steps(
+    patch: BraggPatch, x: NDArray[np.float64], distance: float, extent: Extent | None
+) -> Steps:
+    """Return of how many points one suffices for an object that fills some positions [Å].
+
+    Or for the intensity of one of an extent, which a response of the detector is computed from.
+    """
     if isinstance(patch, CurvedPatch):
         return 1, 1, 1
     turns = patch.step / (2 * np.pi)
     filled = _MOST * np.ptp(x @ turns.T, axis=0)
     around = _MOST * _AROUND * distance * np.linalg.norm(turns, axis=1)
     enough = (filled <= _FILLED) & (filled + around <= 1.0)
+    if extent is not None:
+        enough &= holds_intensity(_MOST * extent.filled(patch))
     return _three(np.where(enough, _MOST, 1))
 
 
@@ -162,7 +171,7 @@ def _thinned_shard(problem: Problem, steps: list[Steps], offset: Steps) -> Shard
             points.append(start + numbers.reshape(planes, *patch.shape[1:])[part].ravel())
         start += len(numbers)
     kept = np.concatenate(points)
-    return replace(
+    fewer = replace(
         whole,
         patches=patches,
         patch_index=whole.patch_index[kept],
@@ -172,3 +181,4 @@ def _thinned_shard(problem: Problem, steps: list[Steps], offset: Steps) -> Shard
         background=None if whole.background is None else whole.background[kept],
         amplitude=None if whole.amplitude is None else whole.amplitude[kept],
     )
+    return responding(fewer, data, problem.extent)

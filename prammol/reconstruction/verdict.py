@@ -73,8 +73,8 @@ def judge(
         this many standard deviations.
     """
     shard, valid = problem.shard, problem.shard.valid
-    background = shard.background_at(valid)
-    scale = poisson_scale(shard.counts[valid], omega[valid], problem.comm, background)
+    background, seen = shard.background_at(valid), shard.seen(omega)
+    scale = poisson_scale(shard.counts[valid], seen[valid], problem.comm, background)
     excess, wrong, sigma = PoissonMisfit(shard, problem.factor).excess(omega, scale)
     explained = excess < significance
     converged = explained and significance * sigma < _HALF_AN_ATOM

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from prammol.core.defaults import DYNAMICS, FORM_FACTORS, MEASUREMENT
@@ -16,12 +17,14 @@ from prammol.diffraction.bragg_patch import BraggPatch, paper_patches
 from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.dataset import Background, Diffraction, background_arrays
 from prammol.diffraction.photon_flux import PAPER_WAVELENGTH, known_gain, scale_from_flux
+from prammol.diffraction.response import Extent, Response, detected, widened
 from prammol.diffraction.structure_factor import StructureFactor, squared
 from prammol.potentials.potential import Potential
 from prammol.simulation.averages import MeanAmplitude, mean_structure_factor
 from prammol.structure.atoms import Atoms
 
 _ACCURACY = 1e-12  # derived: far below the counting noise of any flux
+_MARGIN = 12  # derived: points; further ones have no part in an interval of 4 steps
 # derived: physics
 _OVERLAP = 0.1  # Å; no two atoms of any crystal are so close
 
@@ -43,6 +46,7 @@ def simulate(
     background: Background = 0.0,
     diffuse: bool = False,
     form_factor: str = MEASUREMENT["form_factor"],
+    response: Response | None = None,
 ) -> Diffraction:
     """Draw photon counts, each from Poisson(C^2 g abs(Omega)^2 + background) (paper Eqs. 1 and 2).
 
@@ -84,6 +88,9 @@ def simulate(
         ``"q"``: the gain g has f(q) within the patches and their solid angles,
         :func:`prammol.diffraction.known_gain`, and is declared. ``"constant"``: the paper's
         single f, g = 1.
+    response : Response, optional
+        What pixels, rocking steps and partial coherence make of the intensity. It is declared,
+        too.
 
     Returns
     -------
@@ -105,18 +112,19 @@ def simulate(
     """
     patches = list(patches) if patches is not None else paper_patches()
     _check(atoms, seed)
+    wide = patches if response is None else [widened(p, _MARGIN) for p in patches]
     if temperature is None:
         if diffuse:
             msg = "diffuse scattering needs a temperature, atoms at rest have none"
             raise InputError(msg)
-        omega = StructureFactor(patches, _ACCURACY).forward(atoms.positions)
-        mean = MeanAmplitude(omega, patches, atoms.element)
+        omega = StructureFactor(wide, _ACCURACY).forward(atoms.positions)
+        mean = MeanAmplitude(omega, wide, atoms.element)
     else:
         mean = mean_structure_factor(
             atoms,
             temperature,
             seed,
-            patches,
+            wide,
             potential,
             comm,
             equilibrate,
@@ -125,7 +133,32 @@ def simulate(
             timestep,
             remove_rigid_motion,
         )
-    return draw_counts(mean, flux, seed, wavelength, background, diffuse, form_factor)
+    if response is not None:
+        gain = [
+            known_gain(p, atoms.element, wavelength) if form_factor == "q" else [1.0]
+            for p in (wide, patches)
+        ]
+        mean = _detected(mean, response, patches, Extent(atoms.positions), gain)
+    data = draw_counts(mean, flux, seed, wavelength, background, diffuse, form_factor)
+    return data if response is None else replace(data, response=response)
+
+
+def _detected(
+    mean: MeanAmplitude,
+    response: Response,
+    patches: Sequence[BraggPatch],
+    extent: Extent,
+    gain: Sequence[Sequence[ArrayLike]],
+) -> MeanAmplitude:
+    """Return what a detector sees of amplitudes known beyond the edges, but for the gain."""
+    around, own = (np.concatenate([np.ravel(g) for g in gains]) for gains in gain)
+
+    def seen(power: NDArray[np.float64]) -> NDArray[np.float64]:
+        return detected(response, patches, power * around, _MARGIN, extent) / own
+
+    omega = np.sqrt(seen(squared(mean.omega))).astype(complex)
+    whole = None if mean.intensity is None else seen(mean.intensity)
+    return replace(mean, omega=omega, patches=patches, intensity=whole)
 
 
 def draw_counts(

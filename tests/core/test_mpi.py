@@ -80,6 +80,33 @@ GRADIENT = """
         print("points", comm.sum(len(shard.counts)) if comm.size == 1 else shard.total_points)
 """
 
+RESPONSE = """
+    import numpy as np
+    from prammol.core.parallel import Communicator, world
+    from prammol.diffraction.bragg_patch import cubic_patch
+    from prammol.diffraction.dataset import Diffraction, local_shard
+    from prammol.diffraction.response import Extent, Response
+    from prammol.reconstruction.problem import responding
+    comm = world()
+    rng = np.random.default_rng(5)
+    patches = [cubic_patch(h, 0.3, n, 4.05) for h, n in (((-1, 1, 1), 9), ((1, -1, 1), 7))]
+    counts = [rng.poisson(1e6, p.shape).astype(float) for p in patches]
+    data = Diffraction(patches, counts, response=Response.of(2, (3, 1, 0), 0.5))
+    extent = Extent(rng.uniform(-7, 7, (20, 3)))
+    shard = responding(local_shard(data, comm), data, extent)
+    alone = responding(local_shard(data, Communicator()), data, extent)
+    assert 0.2 < alone.valid.mean() < 1.0
+    values = rng.normal(size=(2, alone.size))
+    here = shard.global_index
+    np.testing.assert_array_equal(shard.valid, alone.valid[here])
+    for name in ("apply", "adjoint"):
+        mine = getattr(shard.response, name)(values[:, here])
+        every = getattr(alone.response, name)(values)[:, here]
+        np.testing.assert_allclose(mine, every, rtol=0, atol=1e-12)
+    if comm.is_root:
+        print("response", comm.size)
+"""
+
 ENERGY = """
     import numpy as np
     from prammol.core.parallel import world
@@ -133,6 +160,12 @@ def test_gradient_likelihood_and_scale_are_those_of_one_process(script, ranks, p
     result = script(ranks, GRADIENT.replace("PLANES", str(planes)))
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["points", str(216 + 60 + 9 * planes)]
+
+
+def test_the_response_is_that_of_one_process(script):
+    result = script(3, RESPONSE)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["response", "3"]
 
 
 def test_energy_and_forces_are_those_of_one_process(script):

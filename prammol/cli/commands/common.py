@@ -34,6 +34,29 @@ def positive(text: str) -> float:
     return value
 
 
+def widths(text: str) -> tuple[float, ...]:
+    """Convert the text of one number of at least 0, or of one for each of three axes."""
+    values = tuple(not_negative(part) for part in text.split(","))
+    if len(values) not in (1, 3):
+        msg = f"{text!r} isn't one number or three, such as 1,1,0.5"
+        raise argparse.ArgumentTypeError(msg)
+    return values
+
+
+def add_response(group: argparse._ActionsContainer) -> None:
+    """Add the widths of the detector's response."""
+    for name, what in (
+        ("pixel-box", "width of the box that pixel and rocking step integrate over"),
+        ("blur", "standard deviation of the Gaussian of point-spread function and coherence"),
+    ):
+        group.add_argument(
+            f"--{name}",
+            type=widths,
+            metavar="W",
+            help=f"{what}, in steps of the grid: one number, or one for each axis",
+        )
+
+
 def not_negative(text: str) -> float:
     """Convert the text of a finite number, at least zero."""
     try:

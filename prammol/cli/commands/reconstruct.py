@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from prammol.cli.commands.common import (
     add_output,
     add_potential,
+    add_response,
     command_line,
     count,
     not_negative,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from prammol.core.parallel import Communicator
     from prammol.diffraction.calibration import GeometryUncertainty
     from prammol.diffraction.dataset import Diffraction
+    from prammol.diffraction.response import Response
     from prammol.diffraction.support import Support
     from prammol.io.checkpoint import Checkpoint
     from prammol.potentials.potential import Potential
@@ -127,6 +129,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="standard deviation of its rotation about each axis [degrees] [that of the file, "
         f"else {math.degrees(GEOMETRY['rotation']):.2g}]",
     )
+    detector = parser.add_argument_group(
+        "response of the detector", "Where given, instead of that of the file."
+    )
+    add_response(detector)
     parser.add_argument("--threads", type=count, default=1, help="threads of each process [1]")
     add_potential(parser)
 
@@ -241,7 +247,11 @@ def _inputs(
         # What an interrupted run left of its progress is no result to protect.
         require_absent(path, may_replace or kind in {"jsonl", "checkpoint"})
     data = read_diffraction(options.diffraction)
-    data = replace(data, geometry=_geometry(options, data.geometry))
+    data = replace(
+        data,
+        geometry=_geometry(options, data.geometry),
+        response=_response(options, len(data.patches), data.response),
+    )
     data.require_three_dimensions()
     support = read_support(options.support)
     element = data.meta.get("element")
@@ -263,6 +273,16 @@ def _geometry(options: argparse.Namespace, known: GeometryUncertainty) -> Geomet
         known.offset if offset is None else offset,
         known.rotation if rotation is None else math.radians(rotation),
     )
+
+
+def _response(options: argparse.Namespace, patches: int, known: Response | None) -> Response | None:
+    """Return the response of the detector: by the options, else that of the file."""
+    from prammol.diffraction.response import Response
+
+    box, blur = options.pixel_box, options.blur
+    if known is not None:
+        box, blur = known.box if box is None else box, known.blur if blur is None else blur
+    return Response.of(patches, 0.0 if box is None else box, 0.0 if blur is None else blur)
 
 
 def _trajectory(

@@ -19,6 +19,7 @@ from prammol.cli.commands.common import (
     add_dynamics,
     add_output,
     add_potential,
+    add_response,
     command_line,
     count,
     on_root,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 _HALF_WIDTH = 0.6  # derived: the paper's cubes of 1.2 reciprocal lattice units
 # What --amplitude already says.
-_OF_THE_AMPLITUDE = ("points", "peak", "half_width", "temperature")
+_OF_THE_AMPLITUDE = ("points", "peak", "half_width", "temperature", "pixel_box", "blur")
 
 EXAMPLES = """\
 examples:
@@ -110,6 +111,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="photons per point that the crystal didn't scatter: a number or a .npy file with an "
         "array; once for all patches or once for each [0]",
     )
+    add_response(parser)
     dynamics = parser.add_argument_group("dynamics")
     dynamics.add_argument("--temperature", type=positive, metavar="K", help="temperature [K]")
     add_dynamics(dynamics)
@@ -129,6 +131,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Simulate on all ranks, write on the first."""
     from prammol.core.errors import InputError
+    from prammol.diffraction.response import Response
     from prammol.io import require_absent
     from prammol.io.arrays import read_background
     from prammol.simulation.counts import simulate
@@ -174,6 +177,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
         background=on_root(comm, lambda: read_background(options.background, patches)),
         diffuse=options.diffuse,
         form_factor=options.form_factor,
+        response=Response.of(len(patches), options.pixel_box or 0.0, options.blur or 0.0),
     )
     on_root(comm, lambda: _write(options, data, potential))
     return 0

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, diags_array
 from scipy.spatial import cKDTree
 
 from prammol.core.parallel import Communicator
@@ -129,6 +129,7 @@ class CandidateSites:
         self._bond = bond_energy
         omega = misfit.factor.forward(positions[taken])
         self._sharpness = misfit.sharpness(omega, misfit.scale(omega))
+        self._visible = misfit.visibility_at(positions)
         self._known = np.zeros(len(positions), dtype=bool)
         self._overlaps = csr_matrix((0, 0))
         self._close = _pairwise(positions, TOO_CLOSE * self.distance)
@@ -221,7 +222,7 @@ class CandidateSites:
         """
         difference = difference_map(self.misfit, self.positions[taken])
         map_ = difference(self.positions)
-        bonds = self.without_data(taken, np.abs(map_) > depth)
+        bonds = self.without_data(taken, np.abs(map_ / self._visible) > depth)
         free = bonds.free
         return replace(
             bonds,
@@ -285,7 +286,11 @@ class CandidateSites:
             self._known[free if not self._known.any() else slice(None)] = True
             sites = self.positions[self._known]
             rough, far = self.misfit.factor.with_accuracy(_OVERLAP_ACCURACY), _FAR * self.distance
-            self._overlaps = overlaps(rough, self._sharpness, sites, far, self.misfit.comm)
+            found = overlaps(rough, self._sharpness, sites, far, self.misfit.comm)
+            if not isinstance(self._visible, float):
+                seen = diags_array(np.sqrt(self._visible[self._known]))
+                found = csr_matrix(seen @ found @ seen)
+            self._overlaps = found
         place = np.cumsum(self._known) - 1
         return self._overlaps[place[free]][:, place[free]]
 

@@ -116,7 +116,8 @@ def single_changes(problem: Problem, model: Model) -> SingleChanges:
     number = len(sites.positions) + len(pairs)
     score = -float(ndtri(FALSE_ALARMS / max(number, 1)))
     least = float(np.log(max(number, 1) / FALSE_ALARMS))
-    flips, gains = _beyond_noise(found, sites, slope, pairs, score)
+    visible = np.broadcast_to(misfit.visibility_at(sites.positions), len(slope))
+    flips, gains = _beyond_noise(found, sites, slope, visible, pairs, score)
     order = np.argsort(-gains, kind="stable")[:_EXAMINED]
     moves = [flips[k] for k in order]
     suspects = [
@@ -148,6 +149,7 @@ def _beyond_noise(
     found: DifferenceMap,
     sites: CandidateSites,
     slope: NDArray[np.float64],
+    visible: NDArray[np.float64],
     pairs: NDArray[np.intp],
     score: float,
 ) -> tuple[list[NDArray[np.intp]], NDArray[np.float64]]:
@@ -159,20 +161,22 @@ def _beyond_noise(
     sites : CandidateSites
     slope : (n,) ndarray
         Of the misfit by flipping each site, in units of a whole atom.
+    visible : (n,) ndarray
+        Of a whole atom there against the mean, :meth:`PoissonMisfit.visibility_at`.
     pairs : (p, 2) int ndarray
         An atom and a vacant site, in either order.
     score : float
         The largest one that noise gives.
     """
     height = found.height
-    singles = np.flatnonzero(-slope * np.sqrt(height) > score)
+    singles = np.flatnonzero(-slope * np.sqrt(height) > score * np.sqrt(visible))
     flips = [*singles[:, None]]
-    gains = -height * (slope[singles] + 0.5)
+    gains = -height * (slope[singles] + 0.5 * visible[singles])
     pairs = pairs[slope[pairs].sum(axis=1) < 0]
     both = slope[pairs].sum(axis=1)
     overlap = found.overlap(sites.positions[pairs[:, 0]] - sites.positions[pairs[:, 1]])
     # The variance of the difference of two slopes that overlap, in units of that of one.
-    apart = np.maximum(2.0 * (1.0 - overlap), _SAME)
+    apart = np.maximum(2.0 * (1.0 - overlap), _SAME) * visible[pairs].mean(axis=1)
     seen = -both * np.sqrt(height / apart) > score
     flips += [*pairs[seen]]
     return flips, np.concatenate([gains, -height * (both + 0.5 * apart)[seen]])

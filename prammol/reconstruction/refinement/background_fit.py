@@ -25,7 +25,6 @@ from scipy.special import chdtri
 
 from prammol.diffraction.bragg_patch import shard
 from prammol.diffraction.calibration import Calibration
-from prammol.diffraction.structure_factor import squared
 from prammol.likelihood.deviance import deviance, noise_level
 from prammol.likelihood.holdout_blocks import hold_out_blocks
 from prammol.likelihood.quasi_likelihood import extra_photons
@@ -100,7 +99,7 @@ def fitted_background(
     components : sequence of Component
         What else may be there.
     """
-    power = squared(problem.factor.forward(x))
+    power = problem.shard.detected(problem.factor.forward(x))
     had, size = problem.calibration, float(np.ptp(x, axis=0).max())
     if not components and not BackgroundFit(problem, power, every=_EVERY).promising():
         return _without_model(problem)
@@ -155,7 +154,7 @@ class BackgroundFit:
     problem : Problem
         On all points of the patches.
     power : (m,) ndarray
-        abs(Omega)^2 on this rank's points, times their gain.
+        What the detector sees of abs(Omega)^2 on this rank's points, times their gain.
     components : sequence of Component
     every : int
         Only every so many-th point; without smooth functions then.

@@ -262,21 +262,17 @@ class CalibratedPose:
         n, g = self.patches, len(generators)
         size = 7 * n + g + 1
         system, right = np.zeros((size, size)), np.zeros(size)
-        index, q = self.problem.shard.patch_index, self.problem.factor.q
+        index = self.problem.shard.patch_index
+        response = self.problem.shard.response
+        power = self.problem.shard.detected(self._omega)
+        rows = None if response is None else response.apply(self._derivatives(generators))
         for k in range(n):
             first, stop = np.searchsorted(index, [k, k + 1])
             if first == stop:
                 continue
             part = slice(int(first), int(stop))
-            m, here = self._moments[:, part], q[part]
-            turns = np.cross(here.T, m, axis=0)  # (t x q).m = t.(q x m)
-            own = [2.0 * squared(self._omega[part])[None], 2.0 * m, 2.0 * turns]
-            maps = np.zeros((g, stop - first))
-            for j, a, b in np.argwhere(generators):
-                maps[j] += 2.0 * generators[j, a, b] * here[:, a] * m[b]
-            a, b = self._misfit.normal_equations(
-                self._omega, self.scale, np.vstack([*own, maps]), part
-            )
+            own = self._derivatives(generators, part) if rows is None else rows[:, part]
+            a, b = self._misfit.normal_equations(power, self.scale, own, part)
             place = np.concatenate(
                 [
                     [k],
@@ -289,6 +285,17 @@ class CalibratedPose:
             right[place] += b
         comm = self.problem.comm
         return comm.allreduce(system), comm.allreduce(right)
+
+    def _derivatives(
+        self, generators: NDArray[np.float64], part: slice = slice(None)
+    ) -> NDArray[np.float64]:
+        """Return those of abs(Omega)^2 by scale, offset and rotation of a patch, and by maps."""
+        m, here = self._moments[:, part], self.problem.factor.q[part]
+        turns = np.cross(here.T, m, axis=0)  # (t x q).m = t.(q x m)
+        maps = np.zeros((len(generators), len(here)))
+        for j, a, b in np.argwhere(generators):
+            maps[j] += 2.0 * generators[j, a, b] * here[:, a] * m[b]
+        return np.vstack([2.0 * squared(self._omega[part])[None], 2.0 * m, 2.0 * turns, maps])
 
     def step(self, generators: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         """Return the Gauss-Newton step of calibration and maps, and the decrease it promises."""

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.diffraction.calibration import Calibration
-from prammol.diffraction.structure_factor import StructureFactor, squared
-from prammol.likelihood.quasi_likelihood import PoissonMisfit, peak_window
+from prammol.diffraction.structure_factor import StructureFactor
+from prammol.likelihood.holdout_blocks import peak_window
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.occupancy.continuous import fit_occupancies
@@ -145,7 +146,7 @@ def rough_scales(problem: Problem, atoms: NDArray[np.float64]) -> Calibration | 
         A first guess at the object [Å].
     """
     shard, patches = problem.shard, len(problem.data.patches)
-    power = squared(problem.factor.forward(atoms)) * shard.valid
+    power = shard.detected(problem.factor.forward(atoms)) * shard.valid
     sums = np.array(
         [
             np.bincount(shard.patch_index, weights=values, minlength=patches)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.core.parallel import Communicator
+from prammol.diffraction.deconvolution import deconvolved
 from prammol.phasing.fourier_synthesis import Waves, synthesise
 from prammol.phasing.hio_er import (
     PhasedPatch,
@@ -120,7 +121,8 @@ class PhasePatches(Checked):
         chosen = independent_patches(peaks, [float(c.max()) for c in data.counts])
         centre = problem.support.centre
         steps = spare(problem)
-        grids = {k: trimmed(thinned_grid(data, k, steps)) for k in chosen}
+        sharp = deconvolved(data, problem.extent, chosen)
+        grids = {k: trimmed(thinned_grid(sharp, k, steps)) for k in chosen}
         masks = {k: support_mask(grids[k].patch, problem.support, centre) for k in chosen}
 
         def run(
