@@ -25,8 +25,8 @@ from prammol.potentials.lammps import Cluster
 Floats = NDArray[np.float64]
 
 _DISTANCE = 0.02  # chosen: largest way of an atom in a finite difference [Å]; not varied
-_DEGREE = 8  # chosen: 800 atoms, stiffnesses of 100 modes 5 to 10 % too large after two steps
-_STEPS = 2  # chosen: of LOBPCG, see the degree
+_DEGREE = 8  # chosen: 800 atoms; 100 modes are 2 to 20 % too stiff then, which a factor mends
+_STEPS = 2  # chosen: 800 atoms; of LOBPCG, halves what the polynomials are off
 _INDEPENDENT = 1e-6  # derived: rounding, relative to the largest singular value
 _INNERMOST = 64  # chosen: atoms compared for the most regular surroundings; not varied
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from prammol.reconstruction.refinement.bfgs import bfgs
 from prammol.reconstruction.refinement.curvature import curvature_of_data, curvature_of_energy
+from prammol.reconstruction.refinement.diffuse_fit import with_diffuse_scattering
 from prammol.reconstruction.refinement.restrained_fit import restrained_fit
 from prammol.reconstruction.refinement.rotation_strain import align_strained
 from prammol.reconstruction.refinement.score_test import misplaced
@@ -25,4 +26,5 @@ __all__ = [
     "misplaced",
     "prefers",
     "restrained_fit",
+    "with_diffuse_scattering",
 ]

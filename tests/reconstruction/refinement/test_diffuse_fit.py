@@ -1,0 +1,87 @@
+"""Diffuse scattering of a warm crystal: against all modes of its Hessian, by direct sums."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_crystal import make_problem, relaxed_ball
+
+from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.dataset import Diffraction
+from prammol.reconstruction.refinement.diffuse_fit import with_diffuse_scattering
+from prammol.reconstruction.state import State
+from prammol.reconstruction.verdict import judge
+
+POINTS, RADIUS, SCALE = 12, 9.5, 4.0
+HEAT = 8.617333e-5 * 200  # k_B T [eV]
+MOTION = 0.01  # Å^2; that of dynamics is larger than the harmonic one
+
+
+def counts(expected, seed):
+    patches = paper_patches(POINTS)
+    drawn = np.random.default_rng(seed).poisson(expected).astype(float)
+    parts = np.split(drawn, len(patches))
+    arrays = [part.reshape(p.shape) for part, p in zip(parts, patches, strict=True)]
+    return Diffraction(patches, arrays, meta={"element": "Al", "scale": SCALE})
+
+
+@pytest.fixture(scope="module")
+def scattering():
+    """abs(Omega)^2 at rest, and one-phonon scattering of all modes times k_B T."""
+    x = relaxed_ball(RADIUS)
+    cluster = make_problem(counts(np.ones(3 * POINTS**3), 0), x=x, cluster=True).cluster
+    hessian = np.empty((x.size, x.size))
+    for i in range(x.size):
+        move = np.zeros(x.size)
+        move[i] = 1e-3
+        move = move.reshape(x.shape)
+        up, down = (cluster.energy_forces(x + s * move)[1] for s in (1, -1))
+        hessian[i] = (down - up).ravel() / 2e-3
+    cluster.close()
+    values, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
+    modes = (vectors[:, 6:] * np.sqrt(HEAT / values[6:])).reshape(len(x), 3, -1)
+    coherent, diffuse = [], []
+    for q in np.array_split(np.concatenate([p.q() for p in paper_patches(POINTS)]), 20):
+        waves = np.exp(-1j * q @ x.T)
+        one = sum(q[:, a, None] * (waves @ modes[:, a]) for a in range(3))
+        coherent.append(np.abs(waves.sum(axis=1)) ** 2)
+        diffuse.append(np.sum(np.abs(one) ** 2, axis=1))
+    return np.concatenate(coherent), np.concatenate(diffuse)
+
+
+def warm(scattering, part=1.0):
+    coherent, diffuse = scattering
+    square = np.concatenate([np.sum(p.q() ** 2, axis=1) for p in paper_patches(POINTS)])
+    return SCALE**2 * np.exp(-MOTION * square) * (coherent + part * diffuse)
+
+
+def judged(problem, x):
+    model, verdict = judge(problem, State.of(x, 1.0).model, problem.factor.forward(x), 5.0)
+    return State(model, verdict)
+
+
+def test_what_the_potential_predicts_is_found(scattering):
+    x = relaxed_ball(RADIUS)
+    data = counts(warm(scattering), 1)
+    problem = make_problem(data, x=x, cluster=True)
+    found = with_diffuse_scattering(problem, x)
+    true = warm(scattering) - warm(scattering, 0.0)
+    background = np.concatenate([b.ravel() for b in found.background])
+    assert np.abs(background - true).sum() < 0.1 * true.sum()
+    assert np.corrcoef(background, true)[0, 1] > 0.99
+    square = np.concatenate([np.sum(p.q() ** 2, axis=1) for p in data.patches])
+    damping = np.concatenate([g.ravel() for g in found.gain])
+    np.testing.assert_allclose(-np.log(damping) / square, MOTION, rtol=0.2)
+    before, after = judged(problem, x), judged(make_problem(found, x=x), x)
+    assert after.verdict.excess < 0.1 * before.verdict.excess
+    assert after.model.scale == pytest.approx(SCALE, rel=0.06)  # u and C hardly differ
+    problem.cluster.close()
+
+
+def test_without_diffuse_scattering_nothing_changes(scattering):
+    """Whether the crystal is warm or some of its atoms are missing."""
+    x = relaxed_ball(RADIUS)
+    problem = make_problem(counts(warm(scattering, 0.0), 2), x=x, cluster=True)
+    for atoms in (x, x[:-12]):
+        assert with_diffuse_scattering(problem, atoms) is None
+    problem.cluster.close()
