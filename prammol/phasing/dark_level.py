@@ -26,7 +26,7 @@ _WIDTHS = 24  # chosen: uniform distributions, steps of a factor 1.5; not varied
 _NARROWEST = 0.02  # derived: of the noise of a point, nothing is seen of less
 _WIDEST = 100.0  # derived: of the median, beyond it a density is flat
 _ROUNDS = 150  # chosen: likelihoods within 1 of the largest; not varied
-# chosen: ideal crystals of 300 to 4679 atoms, 1e16 to 1e20 gain at most 48, 1 photon at 1e17 1100
+# chosen: 300 to 4679 atoms, 1e16 to 1e20; ideal ones gain at most 48, 1 photon at 1e17 1100
 _INSISTS = 100.0  # gain in log-likelihood of a patch
 _FIRST = 0.25  # derived: photons; less is hardly seen at the fluxes at which it would matter
 _NEXT = 4.0  # derived: of the true level, far below the edge it is

@@ -40,7 +40,7 @@ _CHANCE = 5.7e-7  # derived: five standard deviations, two-sided
 _CLEAR = 3.0  # derived: standard deviations of noise
 # derived: more than a half is most
 _MOST = 0.5  # of the misfit beyond noise
-# chosen: 4679 atoms, 1e17 to 1e20: of the misfit of ideal counts and wrong atoms up to 0.05
+# chosen: 4679 atoms, 1e17 to 1e20; of the misfit of ideal counts and wrong atoms up to 0.05
 _WORTHWHILE = 0.1  # of the misfit beyond noise by constants, to try more
 # chosen: speed; what isn't seen then, is 0.3 standard deviations of the misfit of 375 000 points
 _EVERY = 8  # point is enough to see whether constants explain anything

@@ -123,7 +123,7 @@ class Acceptance:
 
     def _is_new(self, keep: NDArray[np.bool_]) -> bool:
         key = keep.tobytes()
-        if key in self._tried:
+        if key in self._tried or not keep.any():
             return False
         self._tried.add(key)
         return True
