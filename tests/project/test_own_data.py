@@ -110,5 +110,6 @@ def test_every_block_of_the_page(tmp_path, monkeypatch, capsys):
     metrics = evaluate(result.atoms, sample, with_resolution=False)
     assert (metrics.n_missing, metrics.n_extra) == (0, 0)
     assert metrics.max_error_pm < 0.5  # the page doesn't say that the geometry is known
-    assert result.scale == pytest.approx(1.9, rel=1e-3)
+    # C is that at the peaks, where the form factor is taken: known to a part of a point.
+    assert result.scale == pytest.approx(1.9, rel=1e-2)
     assert Path("p.png").stat().st_size > 10_000

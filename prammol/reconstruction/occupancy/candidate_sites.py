@@ -196,7 +196,7 @@ class CandidateSites:
                 found = best_flips(taken[free], near.slope, every, LEAST_GAIN, most)
                 new = taken.copy()
                 new[free] = found.taken
-                value = self.misfit(self.positions[new]).value
+                value = self.misfit(self.positions[new]).value if new.any() else np.inf
                 gain = before - value - self._energy(new, near.prior)
                 if found.steps == 0 or gain > _PART * found.gain or found.steps == 1:
                     break
