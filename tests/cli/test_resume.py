@@ -254,7 +254,8 @@ def test_a_run_with_scales_and_offsets_resumed_is_the_unbroken_run(tmp_path):
     nominal, counts = paper_patches(22), []
     for k, (patch, size) in enumerate(zip(nominal, (1.0, 0.7, 1.6), strict=True)):
         there = patch.moved(np.eye(3), 0.004 * np.roll([1.0, -1.0, 0.5], k))
-        one = simulate(truth, flux=size * 2e18, seed=k, patches=[there, *nominal[:k]])
+        grids = [there, *nominal[:k]]
+        one = simulate(truth, size * 2e18, k, grids, form_factor="constant")
         counts.append(one.counts[0])
     data = Diffraction(nominal, counts, meta={"element": "Al", "form_factor": "constant"})
     support = support_from_truth(truth)

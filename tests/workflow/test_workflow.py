@@ -18,6 +18,7 @@ from processes import ROOT
 
 from prammol.cli.main import build_parser
 from prammol.cli.settings import parse_settings
+from prammol.core.defaults import MEASUREMENT
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.support import support_from_truth
 from prammol.reconstruction.presets import PRESETS
@@ -271,8 +272,7 @@ def test_what_is_not_configured_is_the_default_of_the_command_line(tmp_path):
     ran = snakemake(tmp_path, "-n", "-p", *targets, *arguments)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     parser = build_parser()
-    simulate = parser.parse_args(["simulate", "s", "--flux", "1", "-o", "d"])
-    assert f" --wavelength {simulate.wavelength} " in ran.stdout + ran.stderr
+    assert f" --wavelength {MEASUREMENT['wavelength']} " in ran.stdout + ran.stderr
     dynamics = parser.parse_args(["dynamics", "s", "--temperature", "300", "-o", "a"])
     for name in ("points", "equilibrate", "steps", "every", "timestep"):
         assert f" --{name} {getattr(dynamics, name)} " in ran.stdout + ran.stderr, name

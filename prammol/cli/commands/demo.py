@@ -51,11 +51,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the commands; return the exit code of the first that fails."""
     from prammol.cli.main import run as run_command
+    from prammol.io.atomic_write import unwritable
 
     extra = ["--preset", options.preset] if options.preset else []
     extra += [word for setting in options.set for word in ("--set", setting)]
     extra += ["--threads", str(options.threads)] if options.threads else []
-    Path(options.folder).mkdir(parents=True, exist_ok=True)
+    try:
+        Path(options.folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(options.folder, error) from None
     worst = 0
     for command in COMMANDS.splitlines():
         words = [w.format(options.folder) for w in command.split()]
