@@ -24,6 +24,7 @@ ARRAYS = {
     "reconstruction": "entry_1/result_1/positions",
     "checkpoint": "entry_1/checkpoint/positions",
     "object": "entry_1/image_1/data",
+    "scans": "entry_1/instrument_1/detector_1/data",
 }
 
 

@@ -138,9 +138,8 @@ def test_progress_and_trajectory_on_a_full_disk(disk, capsys):
 def test_a_read_only_disk_is_noticed_before_anything_is_computed(disk):
     (disk / "s.xyz").write_text("precious")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    for name in ("s.xyz", "new/s.xyz"):
-        with pytest.raises(InputError, match=r"s\.xyz: its directory can't be"):
-            require_absent(disk / name, force=True)
+    with pytest.raises(InputError, match=r"s\.xyz: its directory can't be"):
+        require_absent(disk / "s.xyz", force=True)
     with (
         pytest.raises(InputError, match=r"p\.jsonl: can't be written \(Read-only"),
         Progress(disk / "p.jsonl"),
@@ -171,7 +170,7 @@ def test_a_folder_without_permission_to_write(tmp_path):
 
 def test_a_limit_on_the_size_of_files_through_the_command_line(tmp_path):
     """As a quota; needs no root. HDF5 itself would bring the process down."""
-    write_atoms(tmp_path / "s.xyz", ATOMS)
+    write_atoms(tmp_path / "s.xyz", Atoms(100 * ATOMS.positions, "Al"))
     write_diffraction(tmp_path / "d.h5", Diffraction(PATCHES, COUNTS))
     (tmp_path / "u.h5").write_text("precious")
     done = subprocess.run(
