@@ -43,10 +43,24 @@ def test_every_atom_in_spite_of_background_gaps_and_patches_of_different_size(cr
     assert result.scale == pytest.approx(data.meta["scale"], rel=1e-3)
 
 
-def test_a_background_that_is_not_declared_is_not_called_converged(crystal):
+def test_a_flat_background_that_is_not_declared_is_found(crystal):
     data = simulate(crystal, 1e19, 1, paper_patches(24), background=5.0)
-    undeclared = replace(data, background=())
     support = support_from_truth(crystal, 5.0)
-    result = reconstruct(undeclared, support, seed=1, settings={"max_iterations": 1})
+    result = reconstruct(replace(data, background=()), support, seed=1)
+    metrics = evaluate(result.atoms, crystal, with_resolution=False)
+    assert (metrics.n_missing, metrics.n_extra) == (0, 0)
+    assert metrics.max_error_pm < 0.5
+    assert result.converged
+    # 13 824 points of some 5 photons more than signal in a part of them
+    np.testing.assert_allclose([b.mean() for b in result.calibration.background], 5.0, atol=0.3)
+
+
+def test_a_background_that_is_neither_flat_nor_smooth_is_not_called_converged(crystal):
+    patches = paper_patches(24)
+    stripes = [np.where(np.indices(p.shape)[0] % 2, 10.0, 0.0) for p in patches]
+    data = simulate(crystal, 1e19, 1, patches, background=stripes)
+    support = support_from_truth(crystal, 5.0)
+    settings = {"max_iterations": 1}
+    result = reconstruct(replace(data, background=()), support, seed=1, settings=settings)
     assert not result.converged
     assert result.history[-1]["excess"] > 50
