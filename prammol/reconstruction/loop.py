@@ -221,7 +221,6 @@ class _Run:
             status = LoopStatus(
                 state.status.start, state.status.iteration, stalling=is_stalling(plan, history)
             )
-            self._mask_outliers(state)
             state, seconds = self._applied(plan.loop, replace(state, status=status))
             status = replace(state.status, iteration=state.status.iteration + 1)
             state = self._reported(replace(state, status=status, handed=()), seconds)
@@ -231,9 +230,9 @@ class _Run:
     def _mask_outliers(self, state: State) -> None:
         """Make the problem of a model, without the points that only a detector can explain.
 
-        All from what a checkpoint holds: a resumed run masks the same points.
+        Anew for each stage: what a wrong model blames on the detector is the crystal's later.
         """
-        if not self._plan.control.mask_flaws:
+        if not (self._plan.control.mask_flaws and len(state.positions)):
             self.problem = self.problem.calibrated(state.model.calibration)
             return
         whole = self._whole.calibrated(state.model.calibration)
@@ -269,6 +268,7 @@ class _Run:
         plan, tried = self._plan, list[State]()
         total: dict[str, float] = {}
         for number in range(plan.control.starts):
+            self.problem = self._whole
             state, seconds = self._applied(plan.start, State.empty(number), self._observer)
             tried.append(replace(state, handed=()))
             total = {name: total.get(name, 0.0) + value for name, value in seconds.items()}
@@ -283,7 +283,7 @@ class _Run:
         seconds: dict[str, float] = {}
         for stage in stages:
             begin = time.perf_counter()
-            self.problem = self.problem.calibrated(state.model.calibration)
+            self._mask_outliers(state)
             state = stage(self.problem, state)
             name = name_of(type(stage))
             seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begin

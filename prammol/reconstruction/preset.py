@@ -71,7 +71,7 @@ class Loop(Checked):
         skipped. 0 for never.
     mask_flaws : bool
         Whether zingers, hot pixels and saturated points are masked
-        (:mod:`prammol.diffraction.detector_flaws`), and before each iteration single points that
+        (:mod:`prammol.diffraction.detector_flaws`), and before each stage single points that
         contradict the model while those beside them don't.
     error_bars : bool
         Whether error bars are written beside the atoms, see
