@@ -102,19 +102,26 @@ def masked_flaws(data: Diffraction) -> Diffraction:
 
 def flaws_text(data: Diffraction) -> str:
     """Return a clause that names the flaws with patches, numbers and counts, "" for none."""
-    single = [
-        f"{int(z.sum())} points of patch {k + 1} (up to {data.counts[k][z].max():.10g} counts)"
-        for k, z in enumerate(zingers(data))
+    limits = saturated(data)
+    single = [z & ~s.points for z, s in zip(zingers(data), limits, strict=True)]
+    outshining = [
+        f"{_number_of(z)} of patch {k} (up to {c[z].max():.10g} counts)"
+        for k, (z, c) in enumerate(zip(single, data.counts, strict=True), start=1)
         if z.any()
     ]
     full = [
-        f"{int(s.points.sum())} points of patch {k + 1} ({s.value:.10g} counts)"
-        for k, s in enumerate(saturated(data))
+        f"{_number_of(s.points)} of patch {k} ({s.value:.10g} counts)"
+        for k, s in enumerate(limits, start=1)
         if s.points.any()
     ]
-    said = [f"{', '.join(single)} far outshine those around them"] if single else []
-    said += [f"{', '.join(full)} share the largest count"] if full else []
-    return ", and ".join(said)
+    said = [f"far brighter than all around: {', '.join(outshining)}"] if outshining else []
+    said += [f"at one largest count: {', '.join(full)}"] if full else []
+    return "; ".join(said)
+
+
+def _number_of(points: Points) -> str:
+    number = int(points.sum())
+    return f"{number} point{'' if number == 1 else 's'}"
 
 
 def brightest(counts: Floats, valid: Points, signal: Floats) -> tuple[int, Floats]:
