@@ -14,6 +14,7 @@ __all__ = [
     "choose_potential",
     "evaluate",
     "make_crystal",
+    "masked_flaws",
     "orientation_from_peaks",
     "paper_patches",
     "plot_reconstruction",
@@ -38,6 +39,7 @@ from .core.parallel import world as world
 from .diffraction.bragg_patch import BraggPatch as BraggPatch
 from .diffraction.bragg_patch import paper_patches as paper_patches
 from .diffraction.dataset import Diffraction as Diffraction
+from .diffraction.detector_flaws import masked_flaws as masked_flaws
 from .diffraction.diffractometer import Diffractometer as Diffractometer
 from .diffraction.diffractometer import orientation_from_peaks as orientation_from_peaks
 from .diffraction.support import Support as Support

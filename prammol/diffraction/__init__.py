@@ -11,6 +11,7 @@ from prammol.diffraction.bragg_patch import BraggPatch, cubic_patch, paper_patch
 from prammol.diffraction.curved_patch import CurvedPatch, patch_of_points
 from prammol.diffraction.dataset import Diffraction, Shard, local_shard
 from prammol.diffraction.debye_waller import ThermalStructureFactor, thermal_structure_factor
+from prammol.diffraction.detector_flaws import masked_flaws, saturated, zingers
 from prammol.diffraction.diffractometer import Diffractometer, orientation_from_peaks
 from prammol.diffraction.diffuse_scattering import scattered_by_modes, scattered_by_waves
 from prammol.diffraction.photon_flux import (
@@ -40,9 +41,11 @@ __all__ = [
     "form_factor",
     "known_gain",
     "local_shard",
+    "masked_flaws",
     "orientation_from_peaks",
     "paper_patches",
     "patch_of_points",
+    "saturated",
     "scale_from_flux",
     "scattered_by_modes",
     "scattered_by_waves",
@@ -50,4 +53,5 @@ __all__ = [
     "support_above",
     "support_from_truth",
     "thermal_structure_factor",
+    "zingers",
 ]

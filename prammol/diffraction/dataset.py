@@ -14,6 +14,7 @@ from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch, require_independent, shard
 from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.curved_patch import CurvedPatch
+from prammol.diffraction.detector_flaws import brightest
 from prammol.diffraction.response import Convolution, Response
 from prammol.diffraction.structure_factor import squared
 
@@ -196,12 +197,12 @@ class Diffraction:
     def peaks(self) -> NDArray[np.float64]:
         """Return the scattering vector of each Bragg peak, (patches, 3) [1/Å].
 
-        The centre of mass of the counts within two points of the brightest one.
+        The centre of mass of the counts within two points of the brightest one that isn't a zinger.
         """
         out = np.empty((len(self.patches), 3))
         for k, (p, v) in enumerate(zip(self.patches, self.valid, strict=True)):
-            seen = np.where(v, self.signal(k), 0.0)
-            top = np.unravel_index(int(seen.argmax()), p.shape)
+            number, seen = brightest(self.counts[k], v, np.where(v, self.signal(k), 0.0))
+            top = np.unravel_index(number, p.shape)
             box = tuple(
                 slice(max(t - 2, 0), min(t + 3, n)) for t, n in zip(top, p.shape, strict=True)
             )

@@ -183,16 +183,45 @@ def _at_limit(rest: Unexplained) -> NDArray[np.bool_]:
 
 
 def _outstanding(rest: Unexplained) -> NDArray[np.bool_]:
-    """Tell which points contradict the model while those beside them don't."""
+    """Tell which of this rank's points are :func:`outstanding`."""
+    every = np.concatenate([points.ravel() for points in outstanding(rest)])
+    return np.asarray(every[rest.problem.shard.global_index])
+
+
+def outstanding(rest: Unexplained) -> list[NDArray[np.bool_]]:
+    """Tell which points contradict a model while those beside them don't.
+
+    Called together by all ranks. Where most of the others are explained, it is the detector.
+
+    Parameters
+    ----------
+    rest : Unexplained
+        What the model leaves.
+
+    Returns
+    -------
+    list of bool ndarray
+        One array with the patch's shape per patch, the same on all ranks.
+    """
     shard = rest.problem.shard
-    deviation = rest.valid * np.abs(shard.counts - rest.expected) / np.sqrt(rest.expected + 1.0)
+    own = rest.valid * np.abs(shard.counts - rest.expected) / np.sqrt(rest.expected + 1.0)
+    # Ranks own consecutive points, in their order.
+    deviation = np.concatenate(rest.comm.gather(own))
     cross = np.zeros((3, 3, 3), dtype=bool)
     cross[1, 1, ::2] = cross[1, ::2, 1] = cross[::2, 1, 1] = True
-    points = np.zeros(len(deviation), dtype=bool)
-    for (_, part), patch in zip(rest.parts, shard.patches, strict=True):
-        own = deviation[part].reshape(patch.shape)
-        beside = rank_filter(own, -2, footprint=cross, mode="constant")
-        points[part] = ((own > _OUTSTANDING) & (own > _ALONE * beside)).ravel()
+    points, first = [], 0
+    for patch in rest.problem.data.patches:
+        own = deviation[first : first + patch.size].reshape(patch.shape)
+        found = np.zeros(patch.shape, dtype=bool)
+        while True:  # one hides another beside it
+            beside = rank_filter(own, -2, footprint=cross, mode="constant")
+            more = (own > _OUTSTANDING) & (own > _ALONE * beside)
+            if not more.any():
+                break
+            found |= more
+            own[more] = 0.0
+        points.append(found)
+        first += patch.size
     return points
 
 

@@ -37,7 +37,8 @@ def record_of(problem: Problem, state: State, stages: dict[str, float], seconds:
         atoms), ``bond`` (what a bond is worth as a log-likelihood, once it is learnt);
         ``seconds``, ``stages``; ``memory_mib`` and ``memory_peak_mib`` (resident memory of the
         largest rank, now and at most so far [MiB]; 0 where the system doesn't say). The loop
-        adds ``stalled`` where two iterations hardly lowered the misfit.
+        adds ``stalled`` where two iterations hardly lowered the misfit, and with ``mask_flaws``
+        ``outliers``, the points masked since they contradict the model.
     """
     model, verdict, status = state.model, state.verdict, state.status
     valid = problem.shard.valid

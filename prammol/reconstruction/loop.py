@@ -14,12 +14,14 @@ from prammol.core.errors import InputError
 from prammol.core.memory import keep_freed_memory
 from prammol.core.parallel import Communicator
 from prammol.diffraction.dataset import Diffraction, local_shard
+from prammol.diffraction.detector_flaws import masked_flaws
 from prammol.diffraction.photon_flux import with_form_factor
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.diffraction.support import Support
 from prammol.potentials.lammps import Cluster
 from prammol.potentials.potential import Potential, aluminium
-from prammol.reconstruction.diagnosis import diagnose
+from prammol.reconstruction.diagnosis import diagnose, outstanding
+from prammol.reconstruction.effects import Unexplained
 from prammol.reconstruction.history import Record, record_of, require_finite
 from prammol.reconstruction.observer import Observer
 from prammol.reconstruction.preset import Preset
@@ -116,11 +118,13 @@ def reconstruct(
     comm = comm or Communicator()
     potential = potential or aluminium()
     clock = _Clock()
+    if plan.control.mask_flaws:
+        data = masked_flaws(data)
     problem = make_problem(data, support, potential, seed, comm, threads, epsilon)
     try:
         run = _Run(problem, plan, observer or Observer(), clock)
         state, history, reason = run.from_start() if resume is None else run.resumed(*resume)
-        problem = problem.calibrated(state.model.calibration)
+        problem = run.problem
         columns, info, density = _described(problem, plan, state)
         wrong = plan.judges and not state.verdict.right
         diagnosis = diagnose(problem, state.model) if wrong else ()
@@ -195,9 +199,10 @@ class _Run:
     """One reconstruction from its start, or from where it was interrupted, to its end."""
 
     def __init__(self, problem: Problem, plan: Preset, observer: Observer, clock: _Clock) -> None:
-        self._problem, self._plan = problem, plan
+        self.problem, self._whole, self._plan = problem, problem, plan
         self._observer, self._clock = observer, clock
         self._history: list[Record] = []
+        self._outliers = 0
 
     def from_start(self) -> tuple[State, list[Record], str]:
         """Start and iterate; return the last state, all records and why it ended."""
@@ -219,7 +224,21 @@ class _Run:
             state, seconds = self._applied(plan.loop, replace(state, status=status))
             status = replace(state.status, iteration=state.status.iteration + 1)
             state = self._reported(replace(state, status=status, handed=()), seconds)
+        self._mask_outliers(state)
         return state, history, reason
+
+    def _mask_outliers(self, state: State) -> None:
+        """Make the problem of a model, without the points that only a detector can explain.
+
+        Anew for each stage: what a wrong model blames on the detector is the crystal's later.
+        """
+        if not (self._plan.control.mask_flaws and len(state.positions)):
+            self.problem = self.problem.calibrated(state.model.calibration)
+            return
+        whole = self._whole.calibrated(state.model.calibration)
+        points = outstanding(Unexplained(whole, state.model))
+        self.problem = whole.without(points)
+        self._outliers = sum(int(p.sum()) for p in points)
 
     def _reason(self, state: State) -> str:
         idle = iterations_without_selection(self._history)
@@ -234,8 +253,10 @@ class _Run:
         if reason_to_stop(plan, state, idle, stalled):
             state, more = self._applied(plan.finish, state)
             seconds = {**seconds, **more}
-        problem = self._problem
+        problem = self.problem
         record = record_of(problem, state, seconds, self._clock.lap())
+        if plan.control.mask_flaws:
+            record["outliers"] = self._outliers
         history.append({**record, "stalled": True} if stalled else record)
         require_finite(state, history[-1])
         problem.cluster.forget()  # so that a resumed run has the same bits
@@ -247,6 +268,7 @@ class _Run:
         plan, tried = self._plan, list[State]()
         total: dict[str, float] = {}
         for number in range(plan.control.starts):
+            self.problem = self._whole
             state, seconds = self._applied(plan.start, State.empty(number), self._observer)
             tried.append(replace(state, handed=()))
             total = {name: total.get(name, 0.0) + value for name, value in seconds.items()}
@@ -261,13 +283,13 @@ class _Run:
         seconds: dict[str, float] = {}
         for stage in stages:
             begin = time.perf_counter()
-            self._problem = self._problem.calibrated(state.model.calibration)
-            state = stage(self._problem, state)
+            self._mask_outliers(state)
+            state = stage(self.problem, state)
             name = name_of(type(stage))
             seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begin
             if observer is not None and stage is not stages[-1]:
                 observer.started(name, state)
-        self._problem = self._problem.calibrated(state.model.calibration)
+        self.problem = self.problem.calibrated(state.model.calibration)
         return replace(state, model=state.model.contiguous()), seconds
 
 

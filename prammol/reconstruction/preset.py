@@ -1,6 +1,6 @@
 """What a preset is, and how its settings are named, listed and changed.
 
-The ten settings of :data:`USER_SETTINGS` are those a user may want to change. All others are
+The eleven settings of :data:`USER_SETTINGS` are those a user may want to change. All others are
 expert settings, the constants of one stage each, named ``stage.field``.
 """
 
@@ -38,6 +38,7 @@ USER_SETTINGS: dict[str, tuple[str, ...]] = {
     "debye_waller": ("restrained_refinement.debye_waller",),
     "occupancies": ("restrained_refinement.occupancies",),
     "sublattice": ("phase_patches.sublattice",),
+    "mask_flaws": ("loop.mask_flaws",),
     "error_bars": ("loop.error_bars",),
     "lattice_constant": ("fill_lattice.lattice_constant",),
     "orientation": ("fill_lattice.orientation",),
@@ -68,6 +69,10 @@ class Loop(Checked):
         than this part and it is worth less than a twentieth of all atoms: what is left then
         isn't a matter of which atoms exist. After one such iteration, costly proposals are
         skipped. 0 for never.
+    mask_flaws : bool
+        Whether zingers, hot pixels and saturated points are masked
+        (:mod:`prammol.diffraction.detector_flaws`), and before each stage single points that
+        contradict the model while those beside them don't.
     error_bars : bool
         Whether error bars are written beside the atoms, see
         :func:`prammol.reconstruction.uncertainty.per_atom.error_bars`.
@@ -83,6 +88,7 @@ class Loop(Checked):
     same_start: NonNegative = 0.02
     # derived: never, as many wrong atoms from 0.01 to 0.04 (600 atoms at 300 K)
     least_progress: NonNegative = 0.0
+    mask_flaws: bool = False
     error_bars: bool = False
 
 

@@ -79,7 +79,19 @@ class Problem:
         """
         if calibration is self.calibration:
             return self
-        calibration = calibration or Calibration.nominal(len(self.data.patches))
+        return self._made_with(calibration or Calibration.nominal(len(self.data.patches)))
+
+    def without(self, points: Sequence[NDArray[np.bool_]]) -> Problem:
+        """Return the problem with some points masked, one array with the patch's shape per patch.
+
+        The same for all ranks.
+        """
+        valid = [v & ~p for v, p in zip(self.data.valid, points, strict=True)]
+        fewer = replace(self, data=replace(self.data, valid=valid))
+        nominal = Calibration.nominal(len(valid))
+        return replace(fewer._made_with(self.calibration or nominal), calibration=self.calibration)
+
+    def _made_with(self, calibration: Calibration) -> Problem:
         declared = replace(self, calibration=calibration).declared
         nominal = responding(local_shard(declared, self.comm), self.data, self.extent)
         index = [int(nominal.patch_index[k]) for k in first_points(nominal.patches)]

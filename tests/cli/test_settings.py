@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+
+import numpy as np
 import pytest
 
+from prammol.cli.commands.common import warn_of_counts
+from prammol.cli.commands.reconstruct import add_options
 from prammol.cli.settings import parse_settings
 from prammol.core.errors import InputError
+from prammol.diffraction.bragg_patch import paper_patches
+from prammol.diffraction.dataset import Diffraction
 from prammol.reconstruction.preset import USER_SETTINGS
 from prammol.reconstruction.presets import PRESETS, get_preset
 
@@ -84,3 +91,30 @@ def test_a_users_setting_stands_for_the_same_in_all_stages():
     preset = get_preset("default").with_settings(parse_settings("default", ["significance=4"]))
     found = [s.significance for s in preset.stages if hasattr(s, "significance")]
     assert found == [4.0] * 4  # relax_and_align runs at the start and in the loop
+
+
+def test_mask_flaws_is_short_for_a_setting():
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    files = ["d.h5", "--support", "u.h5", "-o", "r.h5"]
+    options = parser.parse_args([*files, "--set", "patience=2", "--mask-flaws"])
+    assert parse_settings("default", options.set) == {"patience": 2, "mask_flaws": True}
+    assert parser.parse_args(files).set == []
+
+
+def test_flaws_are_told_in_one_sentence_before_anything_is_computed(capsys):
+    patches = paper_patches(7)
+    counts = [np.full(p.shape, 9.0) for p in patches]
+    counts[1][3, 3, 3], counts[2][2, 2, :5] = 5e5, 65535.0
+    data = Diffraction(patches, counts)
+    warn_of_counts("d.h5", data, False)
+    said = capsys.readouterr().err
+    assert said == (
+        "prammol: warning: d.h5: far brighter than all around: 1 point of patch 2 (up to 500000 "
+        "counts); at one largest count: 5 points of patch 3 (65535 counts); --mask-flaws masks "
+        "them\n"
+    )
+    warn_of_counts("d.h5", data, True)
+    assert capsys.readouterr().err.endswith("they are masked\n")
+    warn_of_counts("d.h5", data)
+    assert capsys.readouterr().err == ""

@@ -272,8 +272,16 @@ def warn(text: str) -> None:
     print(f"prammol: warning: {text}", file=sys.stderr)
 
 
-def warn_of_counts(name: object, data: Diffraction) -> None:
-    """Say so if masks hide most points, or counts aren't photons."""
+def warn_of_counts(name: object, data: Diffraction, flaws_masked: bool | None = None) -> None:
+    """Say so if masks hide most points, or counts aren't photons.
+
+    Also of zingers, hot pixels and saturation, if it is known whether they will be masked.
+    """
+    from prammol.diffraction.detector_flaws import flaws_text
+
+    flaws = "" if flaws_masked is None else flaws_text(data)
+    if flaws:
+        warn(f"{name}: {flaws}; {'they are masked' if flaws_masked else '--mask-flaws masks them'}")
     masked = data.mostly_masked()
     if masked:
         listed = ", ".join(f"{100 * part:.0f} % of patch {k + 1}" for k, part in masked)
@@ -286,6 +294,18 @@ def warn_of_counts(name: object, data: Diffraction) -> None:
             "interpolated or had a background subtracted, their noise isn't that of photons and "
             "neither misfit nor convergence can be trusted (docs/tutorials/own-data.md)"
         )
+
+
+def add_mask_flaws(group: argparse._ActionsContainer) -> None:
+    """Add ``--mask-flaws``, a short form of a setting."""
+    group.add_argument(
+        "--mask-flaws",
+        action="append_const",
+        dest="set",
+        const="mask_flaws=true",
+        help="mask zingers, hot pixels and saturated points: those that far outshine the points "
+        "around them, share the largest count, or alone contradict the atoms",
+    )
 
 
 def command_line() -> str:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prammol.cli.commands.common import (
+    add_mask_flaws,
     add_output,
     add_potential,
     add_response,
@@ -133,6 +134,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "response of the detector", "Where given, instead of that of the file."
     )
     add_response(detector)
+    add_mask_flaws(parser)
     parser.add_argument("--threads", type=count, default=1, help="threads of each process [1]")
     add_potential(parser)
 
@@ -154,7 +156,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     _warn_of_oversubscription(comm, options.threads)
     warn_of_tasks(comm)
     if comm.is_root:
-        warn_of_counts(options.diffraction, data)
+        warn_of_counts(options.diffraction, data, settings.get("mask_flaws", False))
     note = _lattice_note(data, potential, options.preset, settings)
     needs = estimate(data, support, potential, comm, options.preset, options.threads)
     if comm.is_root:
