@@ -14,7 +14,7 @@ from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch, require_independent, shard
 from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.curved_patch import CurvedPatch
-from prammol.diffraction.detector_flaws import brightest
+from prammol.diffraction.outshining import brightest
 from prammol.diffraction.response import Convolution, Response
 from prammol.diffraction.structure_factor import squared
 
