@@ -32,7 +32,8 @@ rule trajectory:
         "Trajectory on {resources.tasks} ranks: {wildcards.study} {wildcards.condition},"
         " trial {wildcards.trial}"
     shell:
-        'export OMP_NUM_THREADS=1 PRAMMOL_RANKS={resources.tasks}; launch="{resources.mpi}";'
+        "mkdir -p {output.others};"
+        ' export OMP_NUM_THREADS=1 PRAMMOL_RANKS={resources.tasks}; launch="{resources.mpi}";'
         " ${{launch:+$launch -n {resources.tasks}}} python -m prammol reconstruct {input.diffraction}"
         " --support {input.support} --preset {params.preset} {params.settings}"
         " {params.potential}"
