@@ -170,7 +170,9 @@ def test_a_run_killed_while_writing_can_be_resumed(small, whole, tmp_path, flush
 def test_a_run_killed_at_random_moments_can_be_resumed(small, whole, tmp_path, kills):
     command = [sys.executable, script(tmp_path, DIE_ANYTIME), 7, kills]
     # --force: one may be killed when its result is there and its checkpoint removed.
-    done = run([*command, *arguments(small, "r.h5", "--resume", "--force")], cwd=tmp_path)
+    # The limit only ends what hangs: up to twenty starts, beside other tests.
+    again = [*command, *arguments(small, "r.h5", "--resume", "--force")]
+    done = run(again, timeout=600, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1] == f"{kills}"
     assert "resuming after iteration" in done.stderr
