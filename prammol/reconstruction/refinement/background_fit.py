@@ -38,7 +38,8 @@ _SMOOTH = (4, 6)  # chosen: functions along each axis, up to humps of a quarter;
 _HELD_OUT = 0.25  # chosen: part of the blocks; not varied
 _CHANCE = 5.7e-7  # derived: five standard deviations, two-sided
 _CLEAR = 3.0  # derived: standard deviations of noise
-# chosen: 300 and 4679 atoms, 1e17 to 1e20; 0.67 of atoms 0.5 Å off, above 0.9 of backgrounds
+# chosen: 300 and 4679 atoms, 1e17 to 1e20; 0.67 of atoms 0.5 Å off, 0.76 and 0.95 of backgrounds
+# with 60 atoms missing
 _MOST = 0.8  # of the misfit beyond noise
 # chosen: 4679 atoms, 1e17 to 1e20; of the misfit of ideal counts and wrong atoms up to 0.05
 _WORTHWHILE = 0.1  # of the misfit beyond noise by constants, to try more
