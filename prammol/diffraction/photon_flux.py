@@ -191,10 +191,13 @@ def known_gain(
     centres = np.array([patch_centre(p) for p in patches])
     mean = float(np.mean(_of_peaks(patches, element, wavelength, centres)))
     return [
-        (form_factors(element, np.linalg.norm(p.q(), axis=1)) ** 2).reshape(p.shape)
-        * (solid_angle(p, wavelength) / mean)
-        for p in patches
+        _squared_form_factors(p, element) * (solid_angle(p, wavelength) / mean) for p in patches
     ]
+
+
+def _squared_form_factors(patch: BraggPatch, element: str) -> NDArray[np.float64]:
+    """Return f(q)^2 of the points of a patch, with its shape."""
+    return (form_factors(element, np.linalg.norm(patch.q(), axis=1)) ** 2).reshape(patch.shape)
 
 
 def with_form_factor(data: Diffraction, element: str) -> Diffraction:
@@ -220,7 +223,7 @@ def with_form_factor(data: Diffraction, element: str) -> Diffraction:
     mean = float(np.mean(form_factors(element, peaks) ** 2))
     known = data.gain or [np.ones(p.shape) for p in data.patches]
     gain = [
-        g * (form_factors(element, np.linalg.norm(p.q(), axis=1)) ** 2 / mean).reshape(p.shape)
+        g * (_squared_form_factors(p, element) / mean)
         for g, p in zip(known, data.patches, strict=True)
     ]
     return replace(data, gain=gain, meta={**data.meta, "form_factor": "q"})

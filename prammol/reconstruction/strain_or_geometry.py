@@ -20,7 +20,12 @@ from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.calibration_fit import CalibratedPose, fitted
-from prammol.reconstruction.refinement.rotation_strain import LINEAR_MAPS, ROTATIONS, even_map
+from prammol.reconstruction.refinement.rotation_strain import (
+    LINEAR_MAPS,
+    ROTATIONS,
+    even_map,
+    strain_of,
+)
 from prammol.reconstruction.result import Cause
 
 # Why a run ends whose atoms explain the counts, but as well where they may not be.
@@ -81,8 +86,7 @@ def strain_taken(problem: Problem, model: Model) -> StrainTaken | None:
     even = even_map(y, x)
     if even is None:
         return None
-    axes, stretched, _ = np.linalg.svd(even.T)
-    strain = (axes * (stretched - 1.0)) @ axes.T
+    strain = strain_of(even.T)
     pose = CalibratedPose(problem, x)
     covariance = _covariance(pose)
     if not _significant(strain, covariance, _SYMMETRIC):

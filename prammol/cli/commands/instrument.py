@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prammol.cli.commands.common import command_line, on_root, potential_of, require_element
+from prammol.cli.commands.common import (
+    command_line,
+    on_root,
+    potential_of,
+    read_crystal,
+    require_element,
+)
 from prammol.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,9 +39,7 @@ def run_instrument(options: argparse.Namespace, comm: Communicator) -> int:
     outputs = [output, *(stem.with_name(f"{stem.name}.truth.{end}") for end in ("h5", "xyz"))]
 
     def inputs() -> tuple[Atoms, Instrument, Potential | None]:
-        from prammol.io import naming, read_atoms
         from prammol.io.instrument import read_instrument
-        from prammol.simulation.counts import require_apart
 
         for name in _OF_THE_INSTRUMENT:
             if getattr(options, name):
@@ -44,9 +48,7 @@ def run_instrument(options: argparse.Namespace, comm: Communicator) -> int:
         instrument = read_instrument(options.instrument)
         for path in outputs[: 2 if instrument.sample.temperature is None else 3]:
             require_absent(path, options.force)
-        atoms = read_atoms(options.crystal)
-        with naming(options.crystal):
-            require_apart(atoms)
+        atoms = read_crystal(options.crystal)
         potential = None
         if instrument.sample.temperature is not None or options.potential or options.pair_style:
             potential = potential_of(options, atoms.element)

@@ -42,6 +42,7 @@ from prammol.reconstruction.refinement.rotation_strain import (
     even_map,
     is_plausible,
     least_gain_of_strain,
+    strain_of,
 )
 
 _STEPS = 8  # chosen: Gauss-Newton is done after two to four; not varied
@@ -195,8 +196,7 @@ class CalibratedPose:
     @cached_property
     def _strain(self) -> NDArray[np.float64]:
         """What the map does besides turning, (3, 3)."""
-        axes, stretched, _ = np.linalg.svd(self._map)
-        return np.asarray((axes * (stretched - 1.0)) @ axes.T)
+        return strain_of(self._map)
 
     @property
     def beyond_noise(self) -> float:

@@ -102,6 +102,12 @@ def even_map(x: NDArray[np.float64], data: NDArray[np.float64]) -> NDArray[np.fl
     return np.asarray(np.linalg.lstsq(arm, data - data.mean(axis=0), rcond=None)[0])
 
 
+def strain_of(linear: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what a linear map x -> M x, (3, 3), does besides turning: symmetric, (3, 3)."""
+    axes, stretched, _ = np.linalg.svd(linear)
+    return np.asarray((axes * (stretched - 1.0)) @ axes.T)
+
+
 def is_plausible(even: NDArray[np.float64]) -> bool:
     """Tell whether a map, (3, 3), strains a crystal by more than rounding and less than a tenth."""
     strain = np.abs(np.linalg.svd(even, compute_uv=False) - 1.0).max()
