@@ -68,6 +68,9 @@ def test_a_warm_crystal_has_a_mean(prammol_here, files, tmp_path):
     [
         (("--instrument", "i.yaml", "--flux", "1e20"), "--flux: is the instrument's"),
         (("--instrument", "i.yaml", "--background", "1"), "--background: is the instrument's"),
+        (("--instrument", "i.yaml", "--pixel-box", "1"), "--pixel-box: is the instrument's"),
+        (("--instrument", "i.yaml", "--blur", "0.3"), "--blur: is the instrument's"),
+        (("--instrument", "i.yaml", "--diffuse"), "--diffuse: is the instrument's"),
         (("--instrument", "i.yaml", "--wavelength", "1"), "--wavelength: is the instrument's"),
         (("--instrument", "none.yaml"), "none.yaml: no such file, expected an instrument"),
         (("--instrument", "s.xyz"), "s.xyz: the whole is"),

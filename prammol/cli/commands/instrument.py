@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # What the file says.
 _OF_THE_INSTRUMENT = (
     "flux", "points", "peak", "half_width", "wavelength", "background", "temperature", "amplitude",
+    "pixel_box", "blur", "diffuse",
 )  # fmt: skip
 
 
@@ -42,7 +43,7 @@ def run_instrument(options: argparse.Namespace, comm: Communicator) -> int:
         from prammol.io.instrument import read_instrument
 
         for name in _OF_THE_INSTRUMENT:
-            if getattr(options, name):
+            if getattr(options, name):  # not given: None, False or []
                 msg = f"--{name.replace('_', '-')}: is the instrument's, say it in its file"
                 raise InputError(msg)
         instrument = read_instrument(options.instrument)
