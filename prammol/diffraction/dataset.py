@@ -14,7 +14,7 @@ from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch, require_independent, shard
 from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.curved_patch import CurvedPatch
-from prammol.diffraction.outshining import brightest
+from prammol.diffraction.peak_position import peak_points
 from prammol.diffraction.response import Convolution, Response
 from prammol.diffraction.structure_factor import squared
 
@@ -197,19 +197,11 @@ class Diffraction:
     def peaks(self) -> NDArray[np.float64]:
         """Return the scattering vector of each Bragg peak, (patches, 3) [1/Å].
 
-        The centre of mass of the counts within two points of the brightest one that isn't a zinger.
+        See :func:`prammol.diffraction.peak_position.peak_points`.
         """
         out = np.empty((len(self.patches), 3))
         for k, (p, v) in enumerate(zip(self.patches, self.valid, strict=True)):
-            number, seen = brightest(self.counts[k], v, np.where(v, self.signal(k), 0.0))
-            top = np.unravel_index(number, p.shape)
-            box = tuple(
-                slice(max(t - 2, 0), min(t + 3, n)) for t, n in zip(top, p.shape, strict=True)
-            )
-            index = np.asarray(np.mgrid[box]).reshape(3, -1).T
-            weight = seen[box].ravel()
-            if weight.sum() == 0:
-                weight = (index == np.array(top)).all(axis=1).astype(float)
+            index, weight = peak_points(self.counts[k], v, np.where(v, self.signal(k), 0.0))
             out[k] = weight @ p.at(index) / weight.sum()
         return out
 
