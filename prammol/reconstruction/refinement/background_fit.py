@@ -70,8 +70,11 @@ def dark_background(problem: Problem) -> Calibration | None:
     """Return the flat backgrounds that the darkest points insist on; None if they don't.
 
     Without a model. Where a background that varies is declared there is nothing to compare with.
+    Neither is there where the detector blurs: it fills the zeros of the intensity.
     """
     data, levels = problem.data, []
+    if data.response is not None:
+        return None
     for k, (counts, valid) in enumerate(zip(data.counts, data.valid, strict=True)):
         known = data.background[k][valid] if data.background else np.zeros(1)
         varies = np.ptp(known) > 0 if known.size else True
