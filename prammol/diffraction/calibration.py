@@ -9,7 +9,7 @@ that is declared is a parameter, too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,9 @@ class Calibration:
         shape per patch; empty if none is fitted. Whole patches, the same on all ranks.
     terms : mapping of str to (patches,) ndarray
         What that background consists of: photons of each term in a mean point of each patch.
+    blur : (3,) ndarray
+        Standard deviations of a Gaussian along the axes of the grids, beyond the declared response
+        [steps]; 0 if none is fitted.
     """
 
     amplitude: NDArray[np.float64]
@@ -81,6 +84,7 @@ class Calibration:
     rotation: NDArray[np.float64]
     background: tuple[NDArray[np.float64], ...] = ()
     terms: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    blur: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
 
     @classmethod
     def nominal(cls, patches: int) -> Calibration:
@@ -90,7 +94,13 @@ class Calibration:
     @property
     def is_nominal(self) -> bool:
         """Whether nothing differs from the file."""
-        return not self.background and self.has_nominal_patches
+        return not (self.background or self.blur.any()) and self.has_nominal_patches
+
+    def with_patches_of(self, other: Calibration) -> Calibration:
+        """Return scales and geometry of another, all else of this one."""
+        return replace(
+            self, amplitude=other.amplitude, offset=other.offset, rotation=other.rotation
+        )
 
     @property
     def has_nominal_patches(self) -> bool:

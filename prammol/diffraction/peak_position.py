@@ -9,6 +9,8 @@ the centre is where the amplitudes a and those on the other side are most alike,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
@@ -53,13 +55,13 @@ def peak_points(counts: Floats, valid: Points, signal: Floats) -> tuple[NDArray[
     centre = corner + _symmetric(
         np.sqrt(seen[places]).reshape(shape), valid[places].astype(float).reshape(shape)
     )
-    index = _box(tuple(np.floor(centre).astype(int)), 1, counts.shape)
+    index = _box(np.floor(centre).astype(np.intp), 1, counts.shape)
     linear = np.prod(np.maximum(1.0 - np.abs(index - centre), 0.0), axis=1)
     return index, linear
 
 
 def _box(
-    middle: tuple[np.intp, ...] | tuple[int, ...], reach: int, shape: tuple[int, ...]
+    middle: Sequence[np.intp] | NDArray[np.intp], reach: int, shape: Sequence[int]
 ) -> NDArray[np.int_]:
     """Return the indices of the points around one, (m, 3)."""
     part = tuple(

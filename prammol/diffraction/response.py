@@ -16,7 +16,7 @@ row misses more than their photons would notice aren't used.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -37,8 +37,6 @@ _SPARE = 0.1  # derived: so far below the accuracy asked for is what the regular
 _LEAST_ERROR, _MOST_ERROR = 1e-5, 1e-3
 _UNNOTICED = 1e-3  # derived: of the variance of a point's photons, far below the misfit's noise
 _SAMPLE = 256  # derived: points of the object whose mean is good to two digits
-
-
 _OTHERS = ((1, 2), (0, 2), (0, 1))  # derived: axes of a plane
 
 
@@ -52,6 +50,9 @@ class Response:
         Width of the box that pixel and rocking step integrate over; 0 where it is a point.
     blur : (patches, 3) ndarray
         Standard deviation of the Gaussian of point-spread function and partial coherence.
+    uncertainty : float
+        How much wider the Gaussians may be along each axis, in all patches alike: standard
+        deviation of the half-normal prior of what adds in quadrature; 0 where they are known.
 
     Raises
     ------
@@ -61,6 +62,7 @@ class Response:
 
     box: Floats
     blur: Floats
+    uncertainty: float = 0.0
 
     def __post_init__(self) -> None:
         if self.box.shape != self.blur.shape or self.box.shape[1:] != (3,):
@@ -69,7 +71,8 @@ class Response:
                 f"{self.blur.shape}, expected (patches, 3)"
             )
             raise InputError(msg)
-        for name, values in (("box", self.box), ("blur", self.blur)):
+        ranges = {"box": self.box, "blur": self.blur, "uncertainty": np.array(self.uncertainty)}
+        for name, values in ranges.items():
             wrong = ~((values >= 0) & (values <= _WIDEST))
             if wrong.any():
                 msg = (
@@ -79,12 +82,19 @@ class Response:
                 raise InputError(msg)
 
     @classmethod
-    def of(cls, patches: int, box: ArrayLike = 0.0, blur: ArrayLike = 0.0) -> Response | None:
+    def of(
+        cls, patches: int, box: ArrayLike = 0.0, blur: ArrayLike = 0.0, uncertainty: float = 0.0
+    ) -> Response | None:
         """Return that of widths for all patches and axes, each axis, or all; None for none."""
-        wide = [
+        wide, blurred = (
             np.array(np.broadcast_to(np.asarray(w, dtype=float), (patches, 3))) for w in (box, blur)
-        ]
-        return cls(*wide) if any(w.any() for w in wide) else None
+        )
+        known = not (uncertainty or wide.any() or blurred.any())
+        return None if known else cls(wide, blurred, uncertainty)
+
+    def blurred(self, more: Floats) -> Response:
+        """Return that with Gaussians that are wider by some widths in quadrature, (3,)."""
+        return replace(self, blur=np.minimum(np.hypot(self.blur, more), _WIDEST))
 
 
 def transfer(u: Floats, box: Floats | float, blur: Floats | float) -> Floats:
@@ -125,7 +135,7 @@ class _Piece:
     stop: int
     shape: tuple[int, int, int]
     part: slice
-    matrices: tuple[Floats, Floats, Floats]
+    matrices: tuple[Floats | None, ...]
 
 
 class Convolution:
@@ -199,7 +209,9 @@ class Convolution:
             ]
             part = slice(first, first + patch.size)
             first += patch.size
-            stop, rows = start + patch.shape[0], (made[0][0], made[1][0], made[2][0])
+            stop = start + patch.shape[0]
+            blurs = (response.box[k] > 0) | (response.blur[k] > 0)
+            rows = tuple(m if b else None for (m, _), b in zip(made, blurs, strict=True))
             self._pieces.append(_Piece(k, start, stop, shape, part, rows))
             misses.append((made[0][1][start:stop], made[1][1], made[2][1]))
         self.reached = self._unnoticed(misses, len(nominal), counts, valid)
@@ -261,9 +273,10 @@ class Convolution:
         rows = values.reshape(-1, values.shape[-1])
         planes = []
         for piece in self._pieces:
-            _, b, c = (m.T if transposed else m for m in piece.matrices)
+            _, b, c = (m.T if transposed and m is not None else m for m in piece.matrices)
             grid = rows[:, piece.part].reshape(len(rows), -1, *piece.shape[1:])
-            planes.append(b @ (grid @ c.T))
+            grid = grid if c is None else grid @ c.T
+            planes.append(grid if b is None else b @ grid)
         # Planes of a patch that other ranks own.
         if self._comm.size > 1:
             sent = [(p.patch, g) for p, g in zip(self._pieces, planes, strict=True)]
@@ -274,9 +287,13 @@ class Convolution:
             ]
         out = np.empty_like(rows)
         for piece, grid in zip(self._pieces, planes, strict=True):
-            a = piece.matrices[0].T if transposed else piece.matrices[0]
+            a, own = piece.matrices[0], slice(piece.start, piece.stop)
             flat = grid.reshape(*grid.shape[:2], -1)
-            out[:, piece.part] = (a[piece.start : piece.stop] @ flat).reshape(len(rows), -1)
+            if a is None:
+                out[:, piece.part] = flat[:, own].reshape(len(rows), -1)
+            else:
+                turned = a.T if transposed else a
+                out[:, piece.part] = (turned[own] @ flat).reshape(len(rows), -1)
         return out.reshape(values.shape)
 
 

@@ -41,7 +41,7 @@ from prammol.reconstruction.preset import Preset
 from prammol.reconstruction.state import LoopStatus, State
 from prammol.reconstruction.verdict import Verdict
 
-FORMAT = 10  # derived: format, counted up with each change
+FORMAT = 11  # derived: format, counted up with each change
 _GROUP = "entry_1/checkpoint"
 # derived: shapes
 _ARRAYS: dict[str, tuple[int | None, ...]] = {
@@ -53,6 +53,7 @@ _ARRAYS: dict[str, tuple[int | None, ...]] = {
     "patch_rotation": (None, 3),
     "patch_shape": (None, 3),
     "background": (None,),
+    "blur": (3,),
 }
 _NUMBERS = ("scale", "stiffness", "bond_energy")
 # What stages hand to each other is of use within an iteration only.
@@ -139,7 +140,7 @@ def identity(
     points += [np.where(v, g, 0.0) for g, v in zip(data.gain, data.valid, strict=False)]
     points.append(np.array([data.geometry.offset, data.geometry.rotation]))
     if data.response is not None:
-        points += [data.response.box, data.response.blur]
+        points += [data.response.box, data.response.blur, np.array(data.response.uncertainty)]
     commands = (
         f"{potential.element} {potential.pair_style} {potential.pair_coeff} {potential.mass!r} "
         f"{potential.structure} {potential.lattice_constant!r} {potential.checksum}"
@@ -205,6 +206,7 @@ def write_checkpoint(path: PathLike, saved: Checkpoint, force: bool = False) -> 
         store(made, "patch_shape", np.array([b.shape for b in background]).reshape(-1, 3))
         flat = np.concatenate([np.empty(0), *(b.ravel() for b in background)])
         store(made, "background", flat, "photons")
+        store(made, "blur", calibration.blur)
         made["background_terms"] = to_json({k: list(v) for k, v in calibration.terms.items()})
         store(made, "scale", float(model.scale), "sqrt(photons)")
         store(made, "stiffness", float(model.stiffness), "1/eV")
@@ -309,7 +311,7 @@ def _calibration_of(
     split = np.split(arrays["background"], ends[:-1]) if len(shapes) else []
     background = tuple(b.reshape(shape) for b, shape in zip(split, shapes, strict=True))
     photons = {name: np.array(values, dtype=float) for name, values in terms.items()}
-    return Calibration(parts[0], parts[1], parts[2], background, photons)
+    return Calibration(parts[0], parts[1], parts[2], background, photons, arrays["blur"])
 
 
 def _fields_of(made: h5py.Group, name: str, kind: type[Any]) -> dict[str, Any]:

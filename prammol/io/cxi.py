@@ -101,6 +101,7 @@ def write_diffraction(
                 made = group(image, "response", "NXcollection", unit="steps of the grid")
                 store(made, "box", data.response.box[k - 1])
                 store(made, "blur", data.response.blur[k - 1])
+                store(made, "uncertainty", np.full(3, data.response.uncertainty))
             store(image, "image_size", patch.shape, "pixel")
             if isinstance(patch, CurvedPatch):
                 store(image, "reciprocal_coordinates", patch.points, "1/angstrom")
@@ -150,7 +151,9 @@ def read_diffraction(path: PathLike) -> Diffraction:
             raise InputError(msg)
         patches, counts, valid, background, gain = [], [], [], [], []
         geometry = GeometryUncertainty()
-        widths: dict[str, list[NDArray[np.float64]]] = {"box": [], "blur": []}
+        widths: dict[str, list[NDArray[np.float64]]] = {
+            name: [] for name in ("box", "blur", "uncertainty")
+        }
         total = 0
         for entry in entries:
             image = find(entry, "image_1")
@@ -168,7 +171,10 @@ def read_diffraction(path: PathLike) -> Diffraction:
             for name, found in widths.items():
                 found.append(_one_or_all(image, f"response/{name}", (3,), 0.0))
         with naming(Path(path)):
-            response = Response.of(len(patches), np.array(widths["box"]), np.array(widths["blur"]))
+            uncertainty = float(np.max(widths["uncertainty"]))
+            response = Response.of(
+                len(patches), np.array(widths["box"]), np.array(widths["blur"]), uncertainty
+            )
         meta: dict[str, Any] = {}
         process = find(entries[0], "process_1")
         if isinstance(process, h5py.Group):

@@ -60,12 +60,17 @@ class Problem:
 
     @cached_property
     def declared(self) -> Diffraction:
-        """All counts, with the fitted background declared besides that of the file."""
-        more = self.calibration.background if self.calibration else ()
+        """All counts, with fitted background and blur declared besides those of the file."""
+        data, fitted = self.data, self.calibration
+        if fitted is None:
+            return data
+        if fitted.blur.any() and data.response is not None:
+            data = replace(data, response=data.response.blurred(fitted.blur))
+        more = fitted.background
         if not more:
-            return self.data
-        known = self.data.background or [np.zeros(1)] * len(more)
-        return replace(self.data, background=[b + m for b, m in zip(known, more, strict=True)])
+            return data
+        known = data.background or [np.zeros(1)] * len(more)
+        return replace(data, background=[b + m for b, m in zip(known, more, strict=True)])
 
     @property
     def extent(self) -> Extent:
@@ -93,7 +98,7 @@ class Problem:
 
     def _made_with(self, calibration: Calibration) -> Problem:
         declared = replace(self, calibration=calibration).declared
-        nominal = responding(local_shard(declared, self.comm), self.data, self.extent)
+        nominal = responding(local_shard(declared, self.comm), declared, self.extent)
         index = [int(nominal.patch_index[k]) for k in first_points(nominal.patches)]
         shard = replace(
             nominal,

@@ -181,4 +181,4 @@ def _thinned_shard(problem: Problem, steps: list[Steps], offset: Steps) -> Shard
         background=None if whole.background is None else whole.background[kept],
         amplitude=None if whole.amplitude is None else whole.amplitude[kept],
     )
-    return responding(fewer, data, problem.extent)
+    return responding(fewer, problem.declared, problem.extent)

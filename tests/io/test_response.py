@@ -24,7 +24,7 @@ from prammol.structure.atoms import Atoms
 @pytest.fixture
 def response(data, rng):
     n = len(data.patches)
-    return Response(rng.uniform(0, 3, (n, 3)), rng.uniform(0, 1, (n, 3)))
+    return Response(rng.uniform(0, 3, (n, 3)), rng.uniform(0, 1, (n, 3)), 0.7)
 
 
 def test_files_keep_the_response(tmp_path, data, response):
@@ -32,6 +32,7 @@ def test_files_keep_the_response(tmp_path, data, response):
     found = read_diffraction(tmp_path / "d.h5").response
     assert_array_equal(found.box, response.box)
     assert_array_equal(found.blur, response.blur)
+    assert found.uncertainty == response.uncertainty
     with h5py.File(tmp_path / "d.h5", "r+") as file:
         for k in range(1, len(data.patches) + 1):
             del file[f"entry_{k}/image_1/response/box"]

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from prammol.core.defaults import FIT_BLUR
 from prammol.core.errors import InputError, PrammolError
 
 if TYPE_CHECKING:
     from prammol.core.parallel import Communicator
     from prammol.diffraction.dataset import Diffraction
+    from prammol.diffraction.response import Response
     from prammol.io.atomic_write import PathLike
     from prammol.potentials.potential import Potential
     from prammol.structure.atoms import Atoms
@@ -55,6 +57,37 @@ def add_response(group: argparse._ActionsContainer) -> None:
             metavar="W",
             help=f"{what}, in steps of the grid: one number, or one for each axis",
         )
+
+
+def add_fit_blur(group: argparse._ActionsContainer) -> None:
+    """Add the option to fit the blur."""
+    group.add_argument(
+        "--fit-blur",
+        type=not_negative,
+        nargs="?",
+        const=FIT_BLUR,
+        metavar="W",
+        help="fit a Gaussian for each axis beyond the declared blur; W is the standard deviation "
+        f"of the prior of its width, in steps [{FIT_BLUR:g}]",
+    )
+
+
+def response_of(
+    options: argparse.Namespace, patches: int, known: Response | None
+) -> Response | None:
+    """Return the response of the detector: by the options, else that of the file."""
+    import numpy as np
+
+    from prammol.diffraction.response import Response
+
+    nothing = Response(np.zeros((patches, 3)), np.zeros((patches, 3)))
+    base, (box, blur, fit) = known or nothing, (options.pixel_box, options.blur, options.fit_blur)
+    return Response.of(
+        patches,
+        base.box if box is None else box,
+        base.blur if blur is None else blur,
+        base.uncertainty if fit is None else fit,
+    )
 
 
 def not_negative(text: str) -> float:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prammol.cli.commands.common import (
+    add_fit_blur,
     add_mask_flaws,
     add_output,
     add_potential,
@@ -37,6 +38,7 @@ from prammol.cli.commands.common import (
     potential_of,
     require_element,
     require_inputs,
+    response_of,
     seed,
     warn,
     warn_of_counts,
@@ -51,7 +53,6 @@ if TYPE_CHECKING:
     from prammol.core.parallel import Communicator
     from prammol.diffraction.calibration import GeometryUncertainty
     from prammol.diffraction.dataset import Diffraction
-    from prammol.diffraction.response import Response
     from prammol.diffraction.support import Support
     from prammol.io.checkpoint import Checkpoint
     from prammol.potentials.potential import Potential
@@ -134,6 +135,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "response of the detector", "Where given, instead of that of the file."
     )
     add_response(detector)
+    add_fit_blur(detector)
     add_mask_flaws(parser)
     parser.add_argument("--threads", type=count, default=1, help="threads of each process [1]")
     add_potential(parser)
@@ -252,7 +254,7 @@ def _inputs(
     data = replace(
         data,
         geometry=_geometry(options, data.geometry),
-        response=_response(options, len(data.patches), data.response),
+        response=response_of(options, len(data.patches), data.response),
     )
     data.require_three_dimensions()
     support = read_support(options.support)
@@ -275,16 +277,6 @@ def _geometry(options: argparse.Namespace, known: GeometryUncertainty) -> Geomet
         known.offset if offset is None else offset,
         known.rotation if rotation is None else math.radians(rotation),
     )
-
-
-def _response(options: argparse.Namespace, patches: int, known: Response | None) -> Response | None:
-    """Return the response of the detector: by the options, else that of the file."""
-    from prammol.diffraction.response import Response
-
-    box, blur = options.pixel_box, options.blur
-    if known is not None:
-        box, blur = known.box if box is None else box, known.blur if blur is None else blur
-    return Response.of(patches, 0.0 if box is None else box, 0.0 if blur is None else blur)
 
 
 def _trajectory(
@@ -383,6 +375,8 @@ def _report(outputs: dict[str, Path], result: Reconstruction, peak_mib: float) -
         fitted["offsets"] = ", ".join(f"{d:.2g}" for d in offset) + " 1/Å"
         for name, photons in calibration.terms.items():
             fitted[f"{name} background"] = ", ".join(f"{b:.3g}" for b in photons) + " photons"
+        if calibration.blur.any():
+            fitted["blur"] = ", ".join(f"{s:.3g}" for s in calibration.blur) + " steps"
         fitted["rotations"] = ", ".join(f"{a:.2g}" for a in angle) + " degrees"
     print_table(
         {

@@ -17,7 +17,7 @@ the counts insist.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -35,6 +35,7 @@ from prammol.diffraction.structure_factor import squared
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.background_fit import Component, fitted_background
+from prammol.reconstruction.refinement.blur_fit import fitted_blur
 from prammol.reconstruction.refinement.rotation_strain import (
     LINEAR_MAPS,
     ROTATIONS,
@@ -101,7 +102,8 @@ def align_calibrated(
     """
     laid = _laid(problem, x, data)
     for _ in range(_TURNS):
-        calibration = fitted_background(laid.problem, laid.positions, components)
+        seen = laid.problem.calibrated(fitted_blur(laid.problem, laid.positions))
+        calibration = fitted_background(seen, laid.positions, components)
         if calibration is laid.problem.calibration:
             break
         before = laid.value
@@ -118,11 +120,10 @@ def _laid(problem: Problem, x: NDArray[np.float64], data: NDArray[np.float64]) -
         pose = CalibratedPose(problem, y)
         if not pose.scales_differ():
             had = problem.calibration
-            kept = had if had is not None and had.background else None
+            kept = had
             if had is not None and not had.has_nominal_patches:
-                if kept is not None:
-                    nominal = Calibration.nominal(pose.patches)
-                    kept = replace(nominal, background=kept.background, terms=kept.terms)
+                kept = had.with_patches_of(Calibration.nominal(pose.patches))
+                kept = None if kept.is_nominal else kept
                 problem = problem.calibrated(kept)
                 y, value = align_strained(PoissonMisfit(problem.shard, problem.factor), x, data)
             return Aligned(problem, y, kept, value)
@@ -236,7 +237,7 @@ class CalibratedPose:
             plain = of_vector(
                 np.concatenate([np.zeros(self.patches), self.parameters[self.patches :]])
             )
-            other = CalibratedPose(self.problem.calibrated(self._with_background(plain)), self.x)
+            other = CalibratedPose(self.problem.calibrated(self._with_patches_of(plain)), self.x)
             return other.value - self.value > self._least_of_scales
         system, slope = self._system_of_scales
         keep = [*range(1, self.patches), len(slope) - 1]
@@ -313,7 +314,7 @@ class CalibratedPose:
     def moved(self, change: NDArray[np.float64], generators: NDArray[np.float64]) -> CalibratedPose:
         """Return the pose after a step."""
         own = 7 * self.patches
-        calibration = self._with_background(of_vector(self.parameters + change[:own]))
+        calibration = self._with_patches_of(of_vector(self.parameters + change[:own]))
         turn = expm(np.tensordot(change[own:], generators, axes=1))
         centre = self.x.mean(axis=0)
         y = centre + (self.x - centre) @ turn.T
@@ -321,12 +322,10 @@ class CalibratedPose:
             self.problem.calibrated(calibration), y, strain=np.asarray(turn @ self._map)
         )
 
-    def _with_background(self, calibration: Calibration) -> Calibration:
-        """Return a calibration with the background of this one."""
+    def _with_patches_of(self, calibration: Calibration) -> Calibration:
+        """Return a calibration with the background and blur of this one."""
         had = self.problem.calibration
-        if had is None or not had.background:
-            return calibration
-        return replace(calibration, background=had.background, terms=had.terms)
+        return calibration if had is None else had.with_patches_of(calibration)
 
     def _add_priors(self, system: NDArray[np.float64], generators: NDArray[np.float64]) -> None:
         """Add what the priors of calibration and strain are to a Hessian."""
