@@ -77,6 +77,8 @@ class Calibration:
     blur : (3,) ndarray
         Standard deviations of a Gaussian along the axes of the grids, beyond the declared response
         [steps]; 0 if none is fitted.
+    blur_error : (3,) ndarray
+        Theirs, the atoms held [steps]; nan where there is none.
     """
 
     amplitude: NDArray[np.float64]
@@ -85,6 +87,7 @@ class Calibration:
     background: tuple[NDArray[np.float64], ...] = ()
     terms: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     blur: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    blur_error: NDArray[np.float64] = field(default_factory=lambda: np.full(3, np.nan))
 
     @classmethod
     def nominal(cls, patches: int) -> Calibration:

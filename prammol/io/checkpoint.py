@@ -53,7 +53,7 @@ _ARRAYS: dict[str, tuple[int | None, ...]] = {
     "patch_rotation": (None, 3),
     "patch_shape": (None, 3),
     "background": (None,),
-    "blur": (3,),
+    "blur": (2, 3),
 }
 _NUMBERS = ("scale", "stiffness", "bond_energy")
 # What stages hand to each other is of use within an iteration only.
@@ -206,7 +206,7 @@ def write_checkpoint(path: PathLike, saved: Checkpoint, force: bool = False) -> 
         store(made, "patch_shape", np.array([b.shape for b in background]).reshape(-1, 3))
         flat = np.concatenate([np.empty(0), *(b.ravel() for b in background)])
         store(made, "background", flat, "photons")
-        store(made, "blur", calibration.blur)
+        store(made, "blur", np.array([calibration.blur, calibration.blur_error]))
         made["background_terms"] = to_json({k: list(v) for k, v in calibration.terms.items()})
         store(made, "scale", float(model.scale), "sqrt(photons)")
         store(made, "stiffness", float(model.stiffness), "1/eV")
@@ -311,7 +311,7 @@ def _calibration_of(
     split = np.split(arrays["background"], ends[:-1]) if len(shapes) else []
     background = tuple(b.reshape(shape) for b, shape in zip(split, shapes, strict=True))
     photons = {name: np.array(values, dtype=float) for name, values in terms.items()}
-    return Calibration(parts[0], parts[1], parts[2], background, photons, arrays["blur"])
+    return Calibration(parts[0], parts[1], parts[2], background, photons, *arrays["blur"])
 
 
 def _fields_of(made: h5py.Group, name: str, kind: type[Any]) -> dict[str, Any]:

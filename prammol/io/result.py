@@ -165,6 +165,7 @@ def _write_calibration(results: h5py.Group, calibration: Calibration, scale: flo
     store(made, "offset", calibration.offset, "1/angstrom")
     store(made, "rotation", calibration.rotation, "radian")
     store(made, "blur", calibration.blur)
+    store(made, "blur_error", calibration.blur_error)
     for k, values in enumerate(calibration.background, start=1):
         store(made, f"background_{k}", values, "photons")
     terms = group(made, "background_terms", "NXcollection")
@@ -189,10 +190,10 @@ def _read_calibration(results: h5py.Group) -> Calibration | None:
     made = find(held, "background_terms")
     names = names_in(made) if isinstance(made, h5py.Group) else []
     terms = {name: load_array(made, name, (len(amplitude),)).astype(float) for name in names}
-    blur = np.zeros(3)
+    blur = [np.zeros(3), np.full(3, np.nan)]
     if find(held, "blur") is not None:
-        blur = load_array(held, "blur", (3,)).astype(float)
-    return Calibration(amplitude, offset, rotation, background, terms, blur)
+        blur = [load_array(held, name, (3,)).astype(float) for name in ("blur", "blur_error")]
+    return Calibration(amplitude, offset, rotation, background, terms, *blur)
 
 
 def _write_diagnosis(made: h5py.Group, result: Reconstruction) -> None:

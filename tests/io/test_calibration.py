@@ -36,10 +36,14 @@ def seen(rng):
         rng.normal(size=(3, 3)) / 999,
         tuple(rng.random((4, 3, 2 + k)) for k in range(3)),
         {"flat": np.array([1.0, 0.0, 2.0]), "diffuse": np.array([0.5, 0.25, 0.0])},
+        np.array([0.5, 0.0, 0.25]),
+        np.array([0.01, np.nan, 0.02]),
     )
 
 
 def require_same_background(again, seen):
+    assert_array_equal(again.blur, seen.blur)
+    assert_array_equal(again.blur_error, seen.blur_error)
     assert set(again.terms) == set(seen.terms)
     for name, photons in seen.terms.items():
         assert_array_equal(again.terms[name], photons)

@@ -376,7 +376,8 @@ def _report(outputs: dict[str, Path], result: Reconstruction, peak_mib: float) -
         for name, photons in calibration.terms.items():
             fitted[f"{name} background"] = ", ".join(f"{b:.3g}" for b in photons) + " photons"
         if calibration.blur.any():
-            fitted["blur"] = ", ".join(f"{s:.3g}" for s in calibration.blur) + " steps"
+            widths = zip(calibration.blur, calibration.blur_error, strict=True)
+            fitted["blur"] = ", ".join(f"{s:.3g} ± {e:.1g}" for s, e in widths) + " steps"
         fitted["rotations"] = ", ".join(f"{a:.2g}" for a in angle) + " degrees"
     print_table(
         {

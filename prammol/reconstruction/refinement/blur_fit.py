@@ -45,9 +45,10 @@ def fitted_blur(problem: Problem, x: Floats) -> Calibration | None:
     if response is None or response.uncertainty == 0:
         return had
     nominal = had or Calibration.nominal(len(problem.data.patches))
+    error = np.zeros(3)
     first = best = _Blurred.of(problem, problem.factor.forward(x), nominal.blur**2)
     for _ in range(_STEPS):
-        step, promised = best.step()
+        step, promised, error = best.step()
         if promised < _DONE:
             break
         for halving in range(_HALVINGS):
@@ -57,28 +58,12 @@ def fitted_blur(problem: Problem, x: Floats) -> Calibration | None:
         else:
             break
         best = moved
-    return had if best is first else replace(nominal, blur=np.sqrt(best.variance))
-
-
-def blur_errors(problem: Problem, x: Floats) -> Floats:
-    """Return the standard deviations of the blur of a problem, (3,) [steps]; nan where it is 0.
-
-    The atoms are held.
-
-    Parameters
-    ----------
-    problem : Problem
-        With its calibration.
-    x : (n, 3) ndarray
-        Atoms [Å].
-    """
-    assert problem.calibration is not None
-    variance = problem.calibration.blur**2
-    covariance = _Blurred.of(problem, problem.factor.forward(x), variance).covariance()
+    if best is first:
+        return had
+    widths = np.sqrt(best.variance)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(
-            variance > 0, 0.5 * np.sqrt(np.diag(covariance)[:3] / variance), float("nan")
-        )
+        errors = np.where(widths > 0, 0.5 * error / widths, np.nan)
+    return replace(nominal, blur=widths, blur_error=errors)
 
 
 @dataclass(frozen=True)
@@ -120,18 +105,15 @@ class _Blurred:
         slope[:3] += _slope(self.problem)
         return system, slope
 
-    def step(self) -> tuple[Floats, float]:
-        """Return the step of the variances, (3,), and by how much it promises to gain."""
+    def step(self) -> tuple[Floats, float, Floats]:
+        """Return the step of the variances, (3,), what it promises to gain, and their errors."""
         system, slope = self._system()
         free = np.append((self.variance > 0) | (slope[:3] < 0), True)
         change = np.zeros(4)
         part = system[np.ix_(free, free)]
         change[free] = -np.linalg.lstsq(part, slope[free], rcond=None)[0]
-        return change[:3], -0.5 * float(change @ slope)
-
-    def covariance(self) -> Floats:
-        """Return the covariance of the variances and C, (4, 4)."""
-        return np.asarray(np.linalg.pinv(self._system()[0], hermitian=True))
+        errors = np.sqrt(np.diag(np.linalg.pinv(system, hermitian=True))[:3])
+        return change[:3], -0.5 * float(change @ slope), errors
 
 
 def _slope(problem: Problem) -> float:

@@ -14,7 +14,7 @@ from prammol.diffraction.response import Extent, Response
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.problem import responding
-from prammol.reconstruction.refinement.blur_fit import blur_errors, fitted_blur
+from prammol.reconstruction.refinement.blur_fit import fitted_blur
 from prammol.simulation.counts import simulate
 from prammol.structure.atoms import Atoms
 
@@ -41,7 +41,7 @@ def test_what_is_missing_is_found_within_its_error(declared):
     found = fitted_blur(problem, x)
     problem = problem.calibrated(found)
     off = np.hypot(found.blur, declared) - true
-    errors = blur_errors(problem, x) * found.blur / np.hypot(found.blur, declared)
+    errors = found.blur_error * found.blur / np.hypot(found.blur, declared)
     assert (errors < 0.05).all()
     assert (np.abs(off) < 4.0 * errors).all()
     assert np.abs(problem.declared.response.blur - true).max() == pytest.approx(np.abs(off).max())
