@@ -16,16 +16,80 @@ here return them for k_B T = 1 eV and without the factor exp(-q^2 u).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
 from prammol.diffraction.bragg_patch import BraggPatch
+from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.structure_factor import StructureFactor, squared
 
 Floats = NDArray[np.float64]
+
+# chosen: TODO
+_CREDIBLE = 0.2  # error of the prediction, relative
+
+
+@dataclass(frozen=True, eq=False)
+class DiffuseScattering:
+    """Diffuse scattering that was predicted of some atoms, the same on all ranks.
+
+    Attributes
+    ----------
+    photons : (points,) ndarray
+        Expected at all points of all patches, one after the other.
+    trust : (points,) ndarray
+        Variance of Poisson noise over that with the error of the prediction.
+    displacement : float
+        u, the mean square displacement along an axis of all atoms [Å^2].
+    temperatures : (2,) ndarray
+        That of the softest modes and that of all stiffer waves, as they were fitted [K].
+    error : float
+        Error of the prediction, relative to it.
+    positions : (n, 3) ndarray
+        The atoms [Å].
+    """
+
+    photons: Floats
+    trust: Floats
+    displacement: float
+    temperatures: Floats
+    error: float
+    positions: Floats
+
+    @property
+    def credible(self) -> bool:
+        """Whether the prediction is as good as that of the right atoms."""
+        return self.error < _CREDIBLE
+
+    def declared_in(self, data: Diffraction) -> Diffraction:
+        """Return data with the photons declared as background, exp(-q^2 u) as gain."""
+        damped = []
+        for k, p in enumerate(data.patches):
+            factor = np.exp(-self.displacement * np.sum(p.q() ** 2, axis=1)).reshape(p.shape)
+            damped.append(data.gain[k] * factor if data.gain else factor)
+        return replace(with_background(data, self.on(data.patches)), gain=damped)
+
+    def on(self, patches: Sequence[BraggPatch]) -> list[Floats]:
+        """Return the photons as one array with the patch's shape per patch."""
+        parts = np.split(self.photons, np.cumsum([p.size for p in patches])[:-1])
+        return [v.reshape(p.shape) for v, p in zip(parts, patches, strict=True)]
+
+
+NO_DIFFUSE = DiffuseScattering(
+    np.empty(0), np.empty(0), 0.0, np.zeros(2), 0.0, np.empty((0, 3))
+)  # derived: stands for none in files
+
+
+def with_background(data: Diffraction, more: Sequence[Floats]) -> Diffraction:
+    """Return data with more background declared, one array per patch; itself without any."""
+    if not more:
+        return data
+    known = data.background or [np.zeros(1)] * len(more)
+    return replace(data, background=[b + m for b, m in zip(known, more, strict=True)])
 
 
 def scattered_by_modes(
