@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
+from scipy.fft import irfftn, next_fast_len, rfftn
 
 from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.dataset import Diffraction
@@ -29,6 +29,7 @@ from prammol.diffraction.structure_factor import StructureFactor, squared
 
 Floats = NDArray[np.float64]
 
+_PAIRS = tuple((a, b) for a in range(3) for b in range(a, 3))  # derived: a symmetric matrix
 # chosen: TODO
 _CREDIBLE = 0.2  # error of the prediction, relative
 
@@ -117,27 +118,26 @@ def scattered_by_modes(
     return total
 
 
-def scattered_by_waves(
-    patch: BraggPatch,
-    coherent: Floats,
-    cell: float,
-    curvature: Callable[[Floats], Floats],
-    softest: float,
-) -> Floats:
-    """Return the one-phonon scattering of all waves stiffer than some, (size,) [1/eV].
+def spectrum_of_waves(
+    patch: BraggPatch, cell: float, curvature: Callable[[Floats], Floats], softest: float
+) -> NDArray[np.complex128]:
+    """Return what :func:`scattered_by_waves` convolves with, the same for patches of equal steps.
 
     Parameters
     ----------
     patch : BraggPatch
-        An affine grid that contains a Bragg peak.
-    coherent : (size,) ndarray
-        abs(Omega)^2 of atoms at rest on it.
+        An affine grid.
     cell : float
         Volume of an atom in the crystal [Å^3].
     curvature : callable
         Curvature of the energy of waves, (m, 3) [1/Å] to (m, 3, 3) [eV/Å^2].
     softest : float
         Softer waves are left out [eV/Å^2].
+
+    Returns
+    -------
+    (6, ...) complex ndarray
+        Transforms of the elements of G, those of the upper triangle.
     """
     axes = [np.arange(1 - n, n) for n in patch.shape]
     index = np.array(np.meshgrid(*axes, indexing="ij")).reshape(3, -1).T
@@ -147,13 +147,35 @@ def scattered_by_waves(
     # As many waves in a voxel of the grid as it is a part of the Brillouin zone.
     green *= abs(np.linalg.det(patch.step)) * cell / (2.0 * np.pi) ** 3
     green = green.reshape(*(len(a) for a in axes), 3, 3)
+    return np.array([rfftn(green[..., a, b], _grid(patch)) for a, b in _PAIRS])
+
+
+def scattered_by_waves(
+    patch: BraggPatch, coherent: Floats, spectrum: NDArray[np.complex128]
+) -> Floats:
+    """Return the one-phonon scattering of all waves stiffer than some, (size,) [1/eV].
+
+    Parameters
+    ----------
+    patch : BraggPatch
+        An affine grid that contains a Bragg peak.
+    coherent : (size,) ndarray
+        abs(Omega)^2 of atoms at rest on it.
+    spectrum : (6, ...) complex ndarray
+        See :func:`spectrum_of_waves`.
+    """
     middle = tuple(slice(n - 1, 2 * n - 1) for n in patch.shape)
-    shape, q, total = coherent.reshape(patch.shape), patch.q(), np.zeros(patch.size)
-    for a in range(3):
-        for b in range(a, 3):
-            pair = q[:, a] * q[:, b] * (1.0 if a == b else 2.0)
-            total += pair * fftconvolve(shape, green[..., a, b])[middle].ravel()
+    grid, q, total = _grid(patch), patch.q(), np.zeros(patch.size)
+    shape = rfftn(coherent.reshape(patch.shape), grid)
+    for (a, b), one in zip(_PAIRS, spectrum, strict=True):
+        pair = q[:, a] * q[:, b] * (1.0 if a == b else 2.0)
+        total += pair * irfftn(shape * one, grid)[middle].ravel()
     return np.maximum(total, 0.0)
+
+
+def _grid(patch: BraggPatch) -> tuple[int, ...]:
+    """Return a size whose period spoils nothing in the middle of the convolution."""
+    return tuple(next_fast_len(2 * n - 1, real=True) for n in patch.shape)
 
 
 def _inverse_above(curvature: Floats, softest: float) -> Floats:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from small_crystal import make_problem, relaxed_ball
 
 from prammol.diffraction.bragg_patch import paper_patches
 from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.diffuse_scattering import DiffuseScattering
 from prammol.reconstruction.refinement.diffuse_fit import fitted_diffuse
 from prammol.reconstruction.state import State
 from prammol.reconstruction.verdict import judge
@@ -84,3 +88,59 @@ def test_without_diffuse_scattering_nothing_changes(scattering):
     for atoms in (x, x[:-12]):
         assert fitted_diffuse(problem, atoms) is None
     problem.cluster.close()
+
+
+RANKS = """
+import sys
+
+sys.path[:0] = [TESTS]
+import numpy as np
+from small_crystal import make_problem
+from test_diffuse_fit import counts
+
+from prammol.core.parallel import world
+from prammol.reconstruction.refinement.diffuse_fit import fitted_diffuse
+
+comm, x = world(), np.load("x.npy")
+problem = make_problem(counts(np.load("expected.npy"), 1), x=x, comm=comm, cluster=True)
+found = fitted_diffuse(problem, x)
+if comm.is_root:
+    row = [found.displacement, *found.temperatures, found.error]
+    np.savez(f"{comm.size}.npz", row=row, photons=found.photons, trust=found.trust)
+"""
+
+
+@pytest.mark.mpi
+def test_two_ranks_find_what_one_finds(scattering, parallel, tmp_path):
+    np.save(tmp_path / "x.npy", relaxed_ball(RADIUS))
+    np.save(tmp_path / "expected.npy", warm(scattering))
+    here = Path(__file__).resolve()
+    script = tmp_path / "script.py"
+    script.write_text(RANKS.replace("TESTS", f"{str(here.parents[2])!r}, {str(here.parent)!r}"))
+    for ranks in (1, 2):
+        done = parallel(ranks, script)
+        assert done.returncode == 0, done.stderr
+    one, two = (np.load(tmp_path / f"{n}.npz") for n in (1, 2))
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-5, atol=1e-6)
+
+
+def test_where_a_prediction_is_off_as_it_says_nothing_is_unexplained():
+    """Its errors are a part of the noise, and a missing atom isn't hidden by them."""
+    x, rng = relaxed_ball(RADIUS), np.random.default_rng(5)
+    plain = make_problem(counts(np.ones(3 * POINTS**3), 0), x=x)
+    coherent = SCALE**2 * np.abs(plain.factor.forward(x)) ** 2
+    predicted = np.full(coherent.shape, 0.3 * coherent.mean())
+    off = 1.0 + 0.15 * rng.standard_normal(coherent.shape)
+    problem = make_problem(counts(coherent + off * predicted, 3), x=x)
+    lam = coherent + predicted
+    trust = lam / (lam + (0.15 * predicted) ** 2)
+    diffuse = DiffuseScattering(predicted, trust, 0.0, np.zeros(2), 0.15, x)
+    blind = replace(diffuse, trust=np.ones(lam.shape))
+    excess = [
+        judged(problem.with_diffuse(d), y).verdict.excess
+        for d, y in ((diffuse, x), (blind, x), (diffuse, x[1:]))
+    ]
+    assert abs(excess[0]) < 3
+    assert excess[1] > 30
+    assert excess[2] > excess[0] + 5

@@ -38,7 +38,7 @@ class FitDiffuse(Checked):
     """
 
     diffuse: bool = True
-    changed: SmallerPart = 0.002  # derived: far below the error of the prediction
+    changed: SmallerPart = 0.01  # derived: far below the error of the prediction
     significance: Positive = 5.0  # derived: five standard deviations
 
     def __call__(self, problem: Problem, state: State) -> State:
