@@ -13,6 +13,7 @@ from prammol.diffraction.bragg_patch import paper_patches
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.diffuse_scattering import DiffuseScattering
 from prammol.reconstruction.refinement.diffuse_fit import fitted_diffuse
+from prammol.reconstruction.stages.default.fit_diffuse import FitDiffuse
 from prammol.reconstruction.state import State
 from prammol.reconstruction.verdict import judge
 
@@ -144,3 +145,19 @@ def test_where_a_prediction_is_off_as_it_says_nothing_is_unexplained():
     assert abs(excess[0]) < 3
     assert excess[1] > 30
     assert excess[2] > excess[0] + 5
+
+
+def test_the_stage_predicts_once_for_the_same_atoms(scattering):
+    x = relaxed_ball(RADIUS)
+    problem = make_problem(counts(warm(scattering), 1), x=x, cluster=True)
+    state = judged(problem, x)
+    try:
+        found = FitDiffuse()(problem, state)
+        assert found.model.diffuse.temperatures == pytest.approx([200, 200], rel=0.1)
+        assert found.status.selected
+        assert found.verdict.excess < 0.1 * state.verdict.excess
+        again = problem.with_diffuse(found.model.diffuse)
+        assert FitDiffuse()(again, found) is found
+        assert FitDiffuse(diffuse=False)(problem, state) is state
+    finally:
+        problem.cluster.close()
