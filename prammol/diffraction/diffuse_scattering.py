@@ -30,8 +30,6 @@ from prammol.diffraction.structure_factor import StructureFactor, squared
 Floats = NDArray[np.float64]
 
 _PAIRS = tuple((a, b) for a in range(3) for b in range(a, 3))  # derived: a symmetric matrix
-# chosen: TODO
-_CREDIBLE = 0.2  # error of the prediction, relative
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +58,6 @@ class DiffuseScattering:
     temperatures: Floats
     error: float
     positions: Floats
-
-    @property
-    def credible(self) -> bool:
-        """Whether the prediction is as good as that of the right atoms."""
-        return self.error < _CREDIBLE
 
     def declared_in(self, data: Diffraction) -> Diffraction:
         """Return data with the photons declared as background, exp(-q^2 u) as gain."""

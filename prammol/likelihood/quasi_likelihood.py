@@ -34,7 +34,7 @@ _EXTRA_PART = 0.0075  # of the mean signal of a point
 _EXTRA_LEAST = 1e-6  # derived: keeps logarithms finite
 # Upwards: with few photons the sum isn't monotonic, and a large floor gives them away.
 _CLEAR = 3.0  # derived: three standard deviations, same atoms from 1.5 to 6 (600 atoms at 1e18)
-# chosen: 800 atoms at 100 and 300 K; TODO
+# chosen: 800 atoms at 100 and 300 K, as much as predictions differ; not varied
 _ERROR_OF_ERROR = 0.1  # relative, of the variance of a predicted background
 # chosen: speed only, 375 000 points; 8192 against whole arrays
 _BLOCK = 8192  # points whose intermediate values stay in the cache

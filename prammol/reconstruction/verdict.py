@@ -80,6 +80,6 @@ def judge(
     else:
         scale = misfit.scale(omega)
     excess, wrong, sigma = misfit.excess(omega, scale)
-    explained = excess < significance and (problem.diffuse is None or problem.diffuse.credible)
+    explained = excess < significance
     converged = explained and significance * sigma < _HALF_AN_ATOM
     return replace(model, scale=scale), Verdict(excess, wrong, explained, converged)
