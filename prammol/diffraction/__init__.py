@@ -13,7 +13,11 @@ from prammol.diffraction.dataset import Diffraction, Shard, local_shard
 from prammol.diffraction.debye_waller import ThermalStructureFactor, thermal_structure_factor
 from prammol.diffraction.detector_flaws import masked_flaws, saturated, zingers
 from prammol.diffraction.diffractometer import Diffractometer, orientation_from_peaks
-from prammol.diffraction.diffuse_scattering import scattered_by_modes, scattered_by_waves
+from prammol.diffraction.diffuse_scattering import (
+    scattered_by_modes,
+    scattered_by_waves,
+    spectrum_of_waves,
+)
 from prammol.diffraction.photon_flux import (
     counts_per_flux,
     form_factor,
@@ -50,6 +54,7 @@ __all__ = [
     "scattered_by_modes",
     "scattered_by_waves",
     "solid_angle",
+    "spectrum_of_waves",
     "support_above",
     "support_from_truth",
     "thermal_structure_factor",

@@ -299,6 +299,8 @@ class Shard:
         Root of the gain; None if it is 1 everywhere.
     response : Convolution or None
         What the detector makes of the intensity; None if each point sees its own alone.
+    trust : (m,) ndarray or None
+        Variance of the counts over that with the error of a predicted background; None if 1.
     """
 
     patches: list[BraggPatch]
@@ -311,6 +313,7 @@ class Shard:
     comm: Communicator
     amplitude: NDArray[np.float64] | None = None
     response: Convolution | None = None
+    trust: NDArray[np.float64] | None = None
 
     @property
     def size(self) -> int:
@@ -323,6 +326,11 @@ class Shard:
         if self.background is None:
             return self.counts
         return np.maximum(self.counts - self.background, 0.0)
+
+    @property
+    def weight(self) -> NDArray[np.float64]:
+        """Weight of each point, (m,)."""
+        return self.valid.astype(float) if self.trust is None else self.valid * self.trust
 
     def detected(self, omega: NDArray[np.complex128]) -> NDArray[np.float64]:
         """Return what the detector sees of abs(omega)^2, (m,); all ranks call it together."""
@@ -350,11 +358,10 @@ class Shard:
 
 def local_shard(data: Diffraction, comm: Communicator) -> Shard:
     """Return this rank's share of the points, contiguous slabs of the patches."""
-    slabs = shard(data.patches, comm)
     starts = np.cumsum([0] + [p.size for p in data.patches])
     patches, index, numbers, counts, valid = [], [], [], [], []
     background, amplitude = [], []
-    for s in slabs:
+    for s in shard(data.patches, comm):
         whole = data.patches[s.patch_index]
         part = whole.planes(s.start, s.stop)
         plane = whole.size // whole.shape[0]

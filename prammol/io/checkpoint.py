@@ -21,6 +21,7 @@ from prammol.core.version import __version__
 from prammol.diffraction.calibration import Calibration
 from prammol.diffraction.curved_patch import CurvedPatch
 from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.diffuse_scattering import NO_DIFFUSE, DiffuseScattering
 from prammol.diffraction.support import Support
 from prammol.io.atomic_write import PathLike
 from prammol.io.hdf5 import (
@@ -54,8 +55,21 @@ _ARRAYS: dict[str, tuple[int | None, ...]] = {
     "patch_shape": (None, 3),
     "background": (None,),
     "blur": (2, 3),
+    "diffuse_photons": (None,),
+    "diffuse_trust": (None,),
+    "diffuse_temperatures": (None,),
+    "diffuse_positions": (None, 3),
 }
-_NUMBERS = ("scale", "stiffness", "bond_energy")
+_NUMBERS = ("scale", "stiffness", "bond_energy", "diffuse_displacement", "diffuse_error")
+# Field of the diffuse scattering -> its unit.
+_DIFFUSE = {
+    "photons": "photons",
+    "trust": "",
+    "displacement": "angstrom^2",
+    "temperatures": "K",
+    "error": "",
+    "positions": "angstrom",
+}
 # What stages hand to each other is of use within an iteration only.
 _TEXTS = ("background_terms", "verdict", "status", "history", "identity", "run", "notes")
 # Identity of a run -> how a message names it.
@@ -208,6 +222,9 @@ def write_checkpoint(path: PathLike, saved: Checkpoint, force: bool = False) -> 
         store(made, "background", flat, "photons")
         store(made, "blur", np.array([calibration.blur, calibration.blur_error]))
         made["background_terms"] = to_json({k: list(v) for k, v in calibration.terms.items()})
+        diffuse = model.diffuse or NO_DIFFUSE
+        for name, unit in _DIFFUSE.items():
+            store(made, f"diffuse_{name}", getattr(diffuse, name), unit)
         store(made, "scale", float(model.scale), "sqrt(photons)")
         store(made, "stiffness", float(model.stiffness), "1/eV")
         store(made, "bond_energy", float(model.bond_energy))
@@ -288,6 +305,7 @@ def _read_state(made: h5py.Group) -> State:
             stiffness=load_number(made, "stiffness"),
             bond_energy=load_number(made, "bond_energy"),
             calibration=_calibration_of(arrays, parse_json(load_text(made, "background_terms"))),
+            diffuse=_diffuse_of(made, arrays),
         ),
         Verdict(**_fields_of(made, "verdict", Verdict)),
         LoopStatus(**_fields_of(made, "status", LoopStatus)),
@@ -312,6 +330,15 @@ def _calibration_of(
     background = tuple(b.reshape(shape) for b, shape in zip(split, shapes, strict=True))
     photons = {name: np.array(values, dtype=float) for name, values in terms.items()}
     return Calibration(parts[0], parts[1], parts[2], background, photons, *arrays["blur"])
+
+
+def _diffuse_of(made: h5py.Group, arrays: Mapping[str, Any]) -> DiffuseScattering | None:
+    values = {n: arrays[f"diffuse_{n}"] for n in _DIFFUSE if f"diffuse_{n}" in arrays}
+    values |= {n: load_number(made, f"diffuse_{n}") for n in _DIFFUSE if n not in values}
+    if len(values["photons"]) != len(values["trust"]):
+        msg = "its diffuse scattering has not as many weights as photons"
+        raise ValueError(msg)
+    return DiffuseScattering(**values) if len(values["positions"]) else None
 
 
 def _fields_of(made: h5py.Group, name: str, kind: type[Any]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class Fisher:
         background = 0.0 if shard.background is None else shard.background
         # The misfit adds as many photons, and so gives up what less than that would tell.
         extra = extra_photons(shard)
-        self._weight = (shard.valid if weight is None else weight) / (signal + background + extra)
+        self._weight = (shard.weight if weight is None else weight) / (signal + background + extra)
         self._signal = signal
         self._by_scale = self._comm.sum(float(self._weight @ signal**2))
 

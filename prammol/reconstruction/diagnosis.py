@@ -90,12 +90,22 @@ def _of_shape(rest: Unexplained) -> list[Cause]:
     found = [
         _in_all(rest, "blur", plain, rest.second_differences()),
         _in_all(rest, "thermal motion", plain, [-square * rest.signal]),
-        _in_all(rest, "diffuse scattering", plain, [square]),
+        _diffuse(rest, square),
     ]
     slope = _form_factor(rest.problem)
     if slope is not None:
         found.append(_in_all(rest, "form factor", plain, [2.0 * slope * rest.signal]))
     return [cause for cause in found if cause is not None]
+
+
+def _diffuse(rest: Unexplained, square: Floats) -> Cause | None:
+    """Return what diffuse scattering explains, or where it is predicted what its errors do."""
+    problem = rest.problem
+    if problem.diffuse is None:
+        return _in_all(rest, "diffuse scattering", [rest.signal], [square])
+    ruled = problem.diffuse.photons[problem.shard.global_index] > rest.signal
+    gain = rest.without(ruled)
+    return _cause(rest, "diffuse scattering", "", gain) if gain > _least(2) else None
 
 
 def _form_factor(problem: Problem) -> Floats | None:

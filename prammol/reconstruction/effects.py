@@ -84,7 +84,8 @@ class Unexplained:
         self.signal = self.scale**2 * shard.detected(self._omega)
         self.expected = self.signal + shard.background_at(slice(None))
         self._extra = extra_photons(shard)
-        self.valid = shard.valid.astype(float)
+        self.valid = shard.weight
+        self._noise = 1.0 if shard.trust is None else 1.0 / shard.trust
         self.over, variance = self._excess(self.expected, self.valid)
         self.sigma = float(np.sqrt(max(variance, 1e-300)))
         first = first_points(shard.patches)
@@ -189,7 +190,8 @@ class Unexplained:
     def _excess(self, expected: Floats, weight: Floats) -> tuple[float, float]:
         mean, variance = noise_level(expected, self._extra)
         share = deviance(self.problem.shard.counts, expected, self._extra)
-        sums = self.comm.allreduce(np.array([weight @ (share - mean), weight @ variance]))
+        own = weight * self._noise
+        sums = self.comm.allreduce(np.array([weight @ share - own @ mean, own @ variance]))
         return float(sums[0]), float(sums[1])
 
     def _changed(self, columns: Sequence[Columns], by: Floats) -> Floats:

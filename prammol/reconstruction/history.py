@@ -34,11 +34,12 @@ def record_of(problem: Problem, state: State, stages: dict[str, float], seconds:
         ``iteration``, ``log_likelihood`` (of all valid points), ``atoms, added, removed,
         selected, scale``, ``energy`` and ``energy_per_atom`` [eV]; where known ``excess`` (of
         the misfit over pure noise, in standard deviations) and ``wrong`` (the same in missing
-        atoms), ``bond`` (what a bond is worth as a log-likelihood, once it is learnt);
-        ``seconds``, ``stages``; ``memory_mib`` and ``memory_peak_mib`` (resident memory of the
-        largest rank, now and at most so far [MiB]; 0 where the system doesn't say). The loop
-        adds ``stalled`` where two iterations hardly lowered the misfit, and with ``mask_flaws``
-        ``outliers``, the points masked since they contradict the model.
+        atoms), ``temperature``, ``temperature_of_waves`` [K] and ``diffuse_error`` (of the diffuse
+        scattering, where it is predicted), ``bond`` (what a bond is worth as a log-likelihood,
+        once it is learnt); ``seconds``, ``stages``; ``memory_mib`` and ``memory_peak_mib``
+        (resident memory of the largest rank, now and at most so far [MiB]; 0 where the system
+        doesn't say). The loop adds ``stalled`` where two iterations hardly lowered the misfit,
+        and with ``mask_flaws`` ``outliers``, the points masked since they contradict the model.
     """
     model, verdict, status = state.model, state.verdict, state.status
     valid = problem.shard.valid
@@ -49,6 +50,10 @@ def record_of(problem: Problem, state: State, stages: dict[str, float], seconds:
         known = {"excess": verdict.excess, "wrong": verdict.wrong}
     if model.bond_energy != Model.bond_energy:
         known["bond"] = model.bond_energy
+    if model.diffuse is not None:
+        soft, stiff = model.diffuse.temperatures
+        known |= {"temperature": float(soft), "temperature_of_waves": float(stiff)}
+        known["diffuse_error"] = model.diffuse.error
     memory, peak = (problem.comm.max(value) for value in resident_mib())
     return {
         "iteration": status.iteration,

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from prammol.core.defaults import RECONSTRUCTION
 from prammol.core.errors import InputError
 from prammol.core.memory import keep_freed_memory
 from prammol.core.parallel import Communicator
+from prammol.diffraction.calibration import Calibration
 from prammol.diffraction.dataset import Diffraction, local_shard
 from prammol.diffraction.detector_flaws import masked_flaws
 from prammol.diffraction.photon_flux import with_form_factor
@@ -153,7 +155,7 @@ def reconstruct(
         preset=plan.name,
         settings=plan.settings(),
         density=density,
-        calibration=state.model.calibration,
+        calibration=_described_calibration(problem, state),
         diagnosis=diagnosis,
     )
 
@@ -232,10 +234,11 @@ class _Run:
 
         Anew for each stage: what a wrong model blames on the detector is the crystal's later.
         """
+        model = state.model
         if not (self._plan.control.mask_flaws and len(state.positions)):
-            self.problem = self.problem.calibrated(state.model.calibration)
+            self.problem = self.problem.with_diffuse(model.diffuse).calibrated(model.calibration)
             return
-        whole = self._whole.calibrated(state.model.calibration)
+        whole = self._whole.with_diffuse(model.diffuse).calibrated(model.calibration)
         points = outstanding(Unexplained(whole, state.model))
         self.problem = whole.without(points)
         self._outliers = sum(int(p.sum()) for p in points)
@@ -269,7 +272,10 @@ class _Run:
         total: dict[str, float] = {}
         for number in range(plan.control.starts):
             self.problem = self._whole
-            state, seconds = self._applied(plan.start, State.empty(number), self._observer)
+            empty = State.empty(number)
+            if tried:  # a better start, where the last one has told what scatters diffusely
+                empty = replace(empty, model=replace(empty.model, diffuse=tried[-1].model.diffuse))
+            state, seconds = self._applied(plan.start, empty, self._observer)
             tried.append(replace(state, handed=()))
             total = {name: total.get(name, 0.0) + value for name, value in seconds.items()}
             if good_enough_start(plan, tried):
@@ -289,8 +295,9 @@ class _Run:
             seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begin
             if observer is not None and stage is not stages[-1]:
                 observer.started(name, state)
-        self.problem = self.problem.calibrated(state.model.calibration)
-        return replace(state, model=state.model.contiguous()), seconds
+        model = state.model.contiguous()
+        self.problem = self.problem.with_diffuse(model.diffuse).calibrated(model.calibration)
+        return replace(state, model=model), seconds
 
 
 def _described(
@@ -309,6 +316,19 @@ def _described(
         density = mean_density(problem, model, iteration)
     fields, info = crystal_fields(model.positions, problem.potential.lattice)
     return columns | fields, info, density
+
+
+def _described_calibration(problem: Problem, state: State) -> Calibration | None:
+    """Return the calibration with the diffuse scattering as a term of its background."""
+    calibration, diffuse = state.model.calibration, state.model.diffuse
+    if diffuse is None:
+        return calibration
+    photons = diffuse.on(problem.data.patches)
+    nominal = calibration or Calibration.nominal(len(photons))
+    known = nominal.background or [np.zeros(1)] * len(photons)
+    terms = {**nominal.terms, "diffuse": np.array([p.mean() for p in photons])}
+    background = tuple(b + p for b, p in zip(known, photons, strict=True))
+    return replace(nominal, background=background, terms=terms)
 
 
 class _Clock:

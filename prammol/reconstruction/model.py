@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from prammol.diffraction.calibration import Calibration
 from prammol.diffraction.debye_waller import thermal_structure_factor
+from prammol.diffraction.diffuse_scattering import DiffuseScattering
 from prammol.diffraction.structure_factor import StructureFactor
 
 
@@ -38,6 +39,8 @@ class Model:
         (:mod:`prammol.reconstruction.occupancy.bond_energy`).
     calibration : Calibration, optional
         Scales and geometry of the patches, where the counts contradict those of the file.
+    diffuse : DiffuseScattering, optional
+        Predicted of the atoms, where the counts insist.
     """
 
     positions: NDArray[np.float64]
@@ -47,6 +50,7 @@ class Model:
     stiffness: float = float("inf")
     bond_energy: float = 1.0
     calibration: Calibration | None = None
+    diffuse: DiffuseScattering | None = None
 
     def structure_factor(self, factor: StructureFactor) -> NDArray[np.complex128]:
         """Return Omega on the points of a transform, (m,), averaged over the motion."""

@@ -1,6 +1,6 @@
 """What a preset is, and how its settings are named, listed and changed.
 
-The eleven settings of :data:`USER_SETTINGS` are those a user may want to change. All others are
+The twelve settings of :data:`USER_SETTINGS` are those a user may want to change. All others are
 expert settings, the constants of one stage each, named ``stage.field``.
 """
 
@@ -34,7 +34,9 @@ USER_SETTINGS: dict[str, tuple[str, ...]] = {
         "relax_and_align.significance",
         "choose_sites.significance",
         "restrained_refinement.significance",
+        "fit_diffuse.significance",
     ),
+    "diffuse": ("fit_diffuse.diffuse",),
     "debye_waller": ("restrained_refinement.debye_waller",),
     "occupancies": ("restrained_refinement.occupancies",),
     "sublattice": ("phase_patches.sublattice",),

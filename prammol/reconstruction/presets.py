@@ -17,6 +17,7 @@ from prammol.reconstruction.stages.default.anneal import Anneal
 from prammol.reconstruction.stages.default.check_changes import CheckChanges
 from prammol.reconstruction.stages.default.choose_sites import ChooseSites
 from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
+from prammol.reconstruction.stages.default.fit_diffuse import FitDiffuse
 from prammol.reconstruction.stages.default.phase_patches import PhasePatches
 from prammol.reconstruction.stages.default.reconsider_atoms import ReconsiderAtoms
 from prammol.reconstruction.stages.default.relax_and_align import RelaxAndAlign
@@ -68,8 +69,15 @@ PAPER_RANDOM = replace(
 # varied
 DEFAULT = Preset(
     name="default",
-    start=(PhasePatches(), ChooseSites(), RelaxAndAlign(), CheckChanges()),
-    loop=(Anneal(), CompleteAtoms(), ReconsiderAtoms(), RelaxAndAlign(), CheckChanges()),
+    start=(PhasePatches(), ChooseSites(), RelaxAndAlign(), FitDiffuse(), CheckChanges()),
+    loop=(
+        Anneal(),
+        CompleteAtoms(),
+        ReconsiderAtoms(),
+        RelaxAndAlign(),
+        FitDiffuse(),
+        CheckChanges(),
+    ),
     finish=(RestrainedRefinement(), CheckChanges()),
     judges=True,
     control=Loop(patience=1, max_iterations=50, starts=8, least_progress=0.02, error_bars=True),

@@ -14,6 +14,7 @@ from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.calibration import Calibration
 from prammol.diffraction.dataset import Diffraction, Shard, local_shard
+from prammol.diffraction.diffuse_scattering import DiffuseScattering, with_background
 from prammol.diffraction.response import Convolution, Extent
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.diffraction.support import Support
@@ -42,6 +43,8 @@ class Problem:
     comm : Communicator
     calibration : Calibration, optional
         With which shard and factor were made; that of the file if not given.
+    diffuse : DiffuseScattering, optional
+        What is predicted of it, with which shard and factor were made, too.
     """
 
     data: Diffraction
@@ -52,6 +55,7 @@ class Problem:
     seed: int
     comm: Communicator
     calibration: Calibration | None = None
+    diffuse: DiffuseScattering | None = None
 
     @property
     def potential(self) -> Potential:
@@ -59,18 +63,19 @@ class Problem:
         return self.cluster.potential
 
     @cached_property
+    def measured(self) -> Diffraction:
+        """All counts, with the predicted diffuse scattering declared."""
+        return self.data if self.diffuse is None else self.diffuse.declared_in(self.data)
+
+    @cached_property
     def declared(self) -> Diffraction:
-        """All counts, with fitted background and blur declared besides those of the file."""
-        data, fitted = self.data, self.calibration
+        """The same with the fitted background and blur declared, too."""
+        data, fitted = self.measured, self.calibration
         if fitted is None:
             return data
         if fitted.blur.any() and data.response is not None:
             data = replace(data, response=data.response.blurred(fitted.blur))
-        more = fitted.background
-        if not more:
-            return data
-        known = data.background or [np.zeros(1)] * len(more)
-        return replace(data, background=[b + m for b, m in zip(known, more, strict=True)])
+        return with_background(data, fitted.background)
 
     @property
     def extent(self) -> Extent:
@@ -86,6 +91,14 @@ class Problem:
             return self
         return self._made_with(calibration or Calibration.nominal(len(self.data.patches)))
 
+    def with_diffuse(self, diffuse: DiffuseScattering | None) -> Problem:
+        """Return the problem with other diffuse scattering, or none, and its calibration."""
+        if diffuse is self.diffuse:
+            return self
+        nominal = Calibration.nominal(len(self.data.patches))
+        other = replace(self, diffuse=diffuse)._made_with(self.calibration or nominal)
+        return replace(other, calibration=self.calibration)
+
     def without(self, points: Sequence[NDArray[np.bool_]]) -> Problem:
         """Return the problem with some points masked, one array with the patch's shape per patch.
 
@@ -99,11 +112,13 @@ class Problem:
     def _made_with(self, calibration: Calibration) -> Problem:
         declared = replace(self, calibration=calibration).declared
         nominal = responding(local_shard(declared, self.comm), declared, self.extent)
+        trust = None if self.diffuse is None else self.diffuse.trust[nominal.global_index]
         index = [int(nominal.patch_index[k]) for k in first_points(nominal.patches)]
         shard = replace(
             nominal,
             patches=[calibration.patch(p, k) for p, k in zip(nominal.patches, index, strict=True)],
             amplitude=calibration.amplitudes(nominal.amplitude, nominal.patch_index),
+            trust=trust,
         )
         factor = StructureFactor(
             shard.patches, self.factor.epsilon, self.factor.threads, shard.amplitude

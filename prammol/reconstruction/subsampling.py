@@ -180,5 +180,6 @@ def _thinned_shard(problem: Problem, steps: list[Steps], offset: Steps) -> Shard
         valid=whole.valid[kept],
         background=None if whole.background is None else whole.background[kept],
         amplitude=None if whole.amplitude is None else whole.amplitude[kept],
+        trust=None if whole.trust is None else whole.trust[kept],
     )
     return responding(fewer, problem.declared, problem.extent)

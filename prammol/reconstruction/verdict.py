@@ -73,9 +73,13 @@ def judge(
         this many standard deviations.
     """
     shard, valid = problem.shard, problem.shard.valid
-    background, seen = shard.background_at(valid), shard.seen(omega)
-    scale = poisson_scale(shard.counts[valid], seen[valid], problem.comm, background)
-    excess, wrong, sigma = PoissonMisfit(shard, problem.factor).excess(omega, scale)
+    misfit = PoissonMisfit(shard, problem.factor)
+    if shard.trust is None:
+        background, seen = shard.background_at(valid), shard.seen(omega)
+        scale = poisson_scale(shard.counts[valid], seen[valid], problem.comm, background)
+    else:
+        scale = misfit.scale(omega)
+    excess, wrong, sigma = misfit.excess(omega, scale)
     explained = excess < significance
     converged = explained and significance * sigma < _HALF_AN_ATOM
     return replace(model, scale=scale), Verdict(excess, wrong, explained, converged)

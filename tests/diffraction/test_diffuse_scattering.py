@@ -6,7 +6,11 @@ import numpy as np
 from small_crystal import fcc_ball
 
 from prammol.diffraction.bragg_patch import cubic_patch
-from prammol.diffraction.diffuse_scattering import scattered_by_modes, scattered_by_waves
+from prammol.diffraction.diffuse_scattering import (
+    scattered_by_modes,
+    scattered_by_waves,
+    spectrum_of_waves,
+)
 from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
 
 A = 4.05
@@ -62,11 +66,11 @@ def test_waves_scatter_like_the_correlations_of_an_infinite_crystal():
     between = np.tensordot(wave, green, axes=1)[back.ravel()].reshape(len(x), len(x), 3, 3)
     patch = cubic_patch((1, 1, 1), 0.5, 20, A)
     coherent = np.abs(direct_structure_factor(patch.q(), x)) ** 2
-    found = scattered_by_waves(patch, coherent, A**3 / 4, curvature, 0.0)
+    found = scattered_by_waves(patch, coherent, spectrum_of_waves(patch, A**3 / 4, curvature, 0.0))
     some = np.arange(0, patch.size, 397)
     exact = pair_sum(patch.q()[some], x, between.transpose(0, 2, 1, 3))
     # The patch cuts the tails of the shape's transform.
     assert np.abs(found[some] - exact).sum() < 0.1 * exact.sum()
     assert np.corrcoef(found[some], exact)[0, 1] > 0.95
     # All waves below the limit are left out.
-    assert not scattered_by_waves(patch, coherent, A**3 / 4, curvature, 100.0).any()
+    assert not spectrum_of_waves(patch, A**3 / 4, curvature, 100.0).any()

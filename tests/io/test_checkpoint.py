@@ -13,6 +13,7 @@ from states import altered, state_of
 from prammol.core.errors import InputError
 from prammol.diffraction.bragg_patch import paper_patches
 from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.diffuse_scattering import DiffuseScattering
 from prammol.diffraction.support import Support
 from prammol.io import atomic_write as io_files
 from prammol.io import checkpoint
@@ -58,6 +59,15 @@ def test_reading_gives_back_what_was_written_to_the_bit(saved, tmp_path):
     none = dict.fromkeys(arrays)
     assert altered(found.state, **none) == altered(saved.state, **none)
     assert replace(found, state=None) == replace(saved, state=None)
+
+
+def test_diffuse_scattering_is_given_back_to_the_bit(saved, rng, tmp_path):
+    parts = (rng.random(12), rng.random(12), 0.011, rng.random(2), 0.1, rng.normal(size=(7, 3)))
+    model = replace(saved.state.model, diffuse=DiffuseScattering(*parts))
+    write_checkpoint(tmp_path / "c.h5", replace(saved, state=replace(saved.state, model=model)))
+    found = read_checkpoint(tmp_path / "c.h5").state.model.diffuse
+    for name, value in vars(model.diffuse).items():
+        np.testing.assert_array_equal(getattr(found, name), value)
 
 
 def test_the_name_of_the_checkpoint():
@@ -106,6 +116,7 @@ def test_a_truncated_checkpoint_is_one_sentence(saved, tmp_path, part):
         ("notes", "[1]", "damaged"),
         ("occupancies", None, "occupancies is missing"),
         ("scale", None, "scale is missing"),
+        ("diffuse_trust", np.ones(3), "damaged"),
     ],
 )
 def test_nonsense_in_a_checkpoint_is_one_sentence(saved, tmp_path, name, value, message):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from prammol.reconstruction.refinement.bfgs import bfgs
 from prammol.reconstruction.refinement.curvature import curvature_of_data, curvature_of_energy
-from prammol.reconstruction.refinement.diffuse_fit import with_diffuse_scattering
+from prammol.reconstruction.refinement.diffuse_fit import fitted_diffuse
 from prammol.reconstruction.refinement.restrained_fit import restrained_fit
 from prammol.reconstruction.refinement.rotation_strain import align_strained
 from prammol.reconstruction.refinement.score_test import misplaced
@@ -23,8 +23,8 @@ __all__ = [
     "curvature_of_data",
     "curvature_of_energy",
     "fit_displacements",
+    "fitted_diffuse",
     "misplaced",
     "prefers",
     "restrained_fit",
-    "with_diffuse_scattering",
 ]

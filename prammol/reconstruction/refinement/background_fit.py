@@ -72,7 +72,7 @@ def dark_background(problem: Problem) -> Calibration | None:
     Without a model. Where a background that varies is declared there is nothing to compare with.
     Neither is there where the detector blurs: it fills the zeros of the intensity.
     """
-    data, levels = problem.data, []
+    data, levels = problem.measured, []
     if data.response is not None:
         return None
     for k, (counts, valid) in enumerate(zip(data.counts, data.valid, strict=True)):
@@ -178,8 +178,9 @@ class BackgroundFit:
         self._parts = [slice(int(a), int(b)) for a, b in pairwise(ends)]
         taken = here.global_index % every == 0
         self._index = here.patch_index[taken]
-        self._counts, self._valid = here.counts[taken], here.valid[taken].astype(float)
-        declared = problem.data.background
+        self._counts, self._valid = here.counts[taken], here.weight[taken]
+        self._noise = here.valid[taken].astype(float)
+        declared = problem.measured.background
         known = self._local(declared) if declared else np.zeros(here.size)
         known = np.where(here.valid, known, 0.0)
         self._known = known[taken]
@@ -265,7 +266,7 @@ class BackgroundFit:
         """Return what of a misfit is beyond three standard deviations of noise, at least 0."""
         mean, variance = noise_level(fitted.expected, self._extra)
         share = deviance(self._counts, fitted.expected, self._extra)
-        sums = np.array([self._valid @ (share - mean), self._valid @ variance])
+        sums = np.array([self._valid @ share - self._noise @ mean, self._noise @ variance])
         over, square = self.comm.allreduce(sums)
         return max(0.0, float(over) - _CLEAR * float(np.sqrt(max(square, 0.0))))
 

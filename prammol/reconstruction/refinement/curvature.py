@@ -20,7 +20,7 @@ def curvature_of_data(problem: Problem, scale: float) -> float:
         2.0
         / 3.0
         * scale**2
-        * problem.comm.sum(float(shard.valid @ (square * problem.factor.of_one_atom)))
+        * problem.comm.sum(float(shard.weight @ (square * problem.factor.of_one_atom)))
     )
 
 

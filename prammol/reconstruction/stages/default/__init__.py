@@ -9,6 +9,7 @@ from prammol.reconstruction.stages.default.anneal import Anneal
 from prammol.reconstruction.stages.default.check_changes import CheckChanges
 from prammol.reconstruction.stages.default.choose_sites import ChooseSites
 from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
+from prammol.reconstruction.stages.default.fit_diffuse import FitDiffuse
 from prammol.reconstruction.stages.default.phase_patches import PhasePatches
 from prammol.reconstruction.stages.default.reconsider_atoms import ReconsiderAtoms
 from prammol.reconstruction.stages.default.relax_and_align import RelaxAndAlign
@@ -19,6 +20,7 @@ __all__ = [
     "CheckChanges",
     "ChooseSites",
     "CompleteAtoms",
+    "FitDiffuse",
     "PhasePatches",
     "ReconsiderAtoms",
     "RelaxAndAlign",
