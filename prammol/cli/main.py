@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import time
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
 
+from prammol.cli import messages
 from prammol.core.errors import InputError, PrammolError
 from prammol.core.version import __version__
 
 VERBS = (
+    "init",
+    "run",
     "crystal",
     "simulate",
     "support",
@@ -29,9 +33,12 @@ VERBS = (
     "dynamics",
     "demo",
     "doctor",
+    "completion",
 )
 # Verbs whose work is shared by all ranks of an MPI job; rank 0 alone does the others.
-PARALLEL = ("crystal", "dynamics", "simulate", "reconstruct")
+PARALLEL = ("run", "crystal", "dynamics", "simulate", "reconstruct")
+# Verbs that only print.
+PRINTING = ("presets", "doctor", "completion")
 
 HELP = """\
 Find every atom of a nanocrystal from the coherent diffraction around at least three
@@ -40,6 +47,8 @@ physical (after PRAMMol, Meziere et al., npj Comput. Mater. 2024,
 doi 10.1038/s41524-024-01340-4).
 
 verbs (each has its own --help, with units and examples):
+  init         a commented file with the options of a run              -> run.yaml
+  run          what that file describes, one verb after the other
   crystal      make and relax a sample crystal                         -> s.xyz
   simulate     photon counts of a crystal around its Bragg peaks       -> d.h5
   support      where atoms may be, from a known crystal or the counts  -> u.h5
@@ -52,6 +61,7 @@ verbs (each has its own --help, with units and examples):
   presets      print the ways to reconstruct and all their settings
   demo         all of this for the paper's vacancy crystal
   doctor       check MPI, LAMMPS, the potential and the transforms
+  completion   a script for bash, zsh or tcsh: Tab completes verbs, options and files
 """
 
 EPILOG = """\
@@ -113,12 +123,21 @@ def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
         own = verbs.add_parser(
             name,
             prog=f"prammol {name}",
+            help=(module.__doc__ or "").partition("\n")[0],
             description=module.__doc__,
             epilog=module.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_options(own)
+        if name not in PRINTING:
+            messages.add_messages(own)
     return parser
+
+
+def verb_parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers of the verbs that a parser of :func:`build_parser` knows."""
+    (verbs,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(verbs.choices)
 
 
 def run(arguments: list[str]) -> int:
@@ -129,24 +148,42 @@ def run(arguments: list[str]) -> int:
     arguments : list of str
         What follows ``prammol``.
     """
-    verb = next((a for a in arguments if not a.startswith("-")), None)
-    known = verb in VERBS
     rank = launched_rank()
-    comm: Any = None
-    module: Any = None
-    options = argparse.Namespace()
-    spare: Any = None
     try:
-        if verb is not None and not known:
-            near = get_close_matches(verb, VERBS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the verbs are {', '.join(VERBS)}"
-            msg = f"there is no verb {verb!r}, {hint}"
-            raise InputError(msg)
-        options = build_parser(verb if known else None).parse_args(arguments)
+        options = parsed(arguments)
         if options.verb is None:
             build_parser().print_help()
             return 0
-        module = import_module(f"prammol.cli.commands.{options.verb}")
+        command = shlex.join(["prammol", *arguments])
+        with messages.said(options, command, rank == 0):
+            return _run_verb(options, rank)
+    except PrammolError as error:
+        return end_with(error, rank)
+
+
+def parsed(arguments: list[str]) -> argparse.Namespace:
+    """Return the options of a command line.
+
+    Raises
+    ------
+    InputError
+        If there is no such verb or option, or a value is wrong.
+    """
+    verb = next((a for a in arguments if not a.startswith("-")), None)
+    if verb is not None and verb not in VERBS:
+        near = get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the verbs are {', '.join(VERBS)}"
+        msg = f"there is no verb {verb!r}, {hint}"
+        raise InputError(msg)
+    return build_parser(verb).parse_args(arguments)
+
+
+def _run_verb(options: argparse.Namespace, rank: int) -> int:
+    """Run a verb; say why it ended if it did."""
+    module = import_module(f"prammol.cli.commands.{options.verb}")
+    comm: Any = None
+    spare: Any = None
+    try:
         if options.verb not in PARALLEL:
             return int(module.run(options)) if rank == 0 else 0
         from prammol.core.parallel import abort_on_exception, world
@@ -163,7 +200,7 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         hint = f"; {module.interrupted(options)}" if hasattr(module, "interrupted") else ""
         if rank == 0:
-            print(f"prammol: interrupted{hint}", file=sys.stderr)
+            messages.fail(f"interrupted{hint}")
         if comm is not None and comm.size > 1:
             comm.abort(130)
         return 130
@@ -202,7 +239,7 @@ def end_with(error: PrammolError, rank: int, spare: Any = None, patience: float 
         while not (together := arrived.Test()) and time.monotonic() < deadline:
             time.sleep(0.05)
     if rank == 0 or not together:
-        print(f"prammol: {error}", file=sys.stderr, flush=True)
+        messages.fail(str(error))
     if not together:
         time.sleep(0.5)  # or mpiexec ends the job before it has passed the sentence on
         spare.Abort(error.exit_code)

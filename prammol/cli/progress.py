@@ -6,19 +6,21 @@ import fcntl
 import json
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from prammol.cli import messages
 from prammol.core.errors import InputError
 from prammol.io.atomic_write import unwritable
 from prammol.reconstruction.observer import Observer
 from prammol.reconstruction.state import State
 
+_START = "start"
 HEADER = (
-    f"{'iteration':>9} {'log-likelihood':>16} {'atoms':>7} {'added':>7} {'removed':>7} "
-    f"{'C':>10} {'eV/atom':>9} {'seconds':>8}"
+    f"{'iteration':>9} {'log-likelihood':>15} {'misfit':>9} {'atoms':>7} {'added':>6} "
+    f"{'removed':>7} {'C':>9} {'eV/atom':>8} {'seconds':>8}"
 )
 
 
@@ -28,19 +30,22 @@ def line(record: Mapping[str, Any]) -> str:
     Parameters
     ----------
     record : mapping
-        A record of ``Reconstruction.history``.
+        A record of ``Reconstruction.history``. Without a verdict of the preset there is no misfit.
     """
+    misfit = f"{record['excess']:.1f} σ" if "excess" in record else "-"
     return (
-        f"{record['iteration']:>9d} {record['log_likelihood']:>16.8g} {record['atoms']:>7d} "
-        f"{'+' + str(record['added']):>7} {'-' + str(record['removed']):>7} "
-        f"{record['scale']:>10.5g} {record['energy_per_atom']:>9.4f} {record['seconds']:>8.2f}"
+        f"{record['iteration']:>9d} {record['log_likelihood']:>15.8g} {misfit:>9} "
+        f"{record['atoms']:>7d} {'+' + str(record['added']):>6} "
+        f"{'-' + str(record['removed']):>7} {record['scale']:>9.5g} "
+        f"{record['energy_per_atom']:>8.4f} {record['seconds']:>8.2f}"
     )
 
 
 class Progress(Observer):
-    """A line per iteration on stderr, a spinner below it on a terminal, JSON lines in a file.
+    """A line per iteration, a bar of its stages below it on a terminal, JSON lines in a file.
 
-    Used as a context; does nothing on ranks other than the first.
+    Without a terminal the stages of the start are lines, too. Used as a context; does nothing on
+    ranks other than the first.
 
     Parameters
     ----------
@@ -74,28 +79,45 @@ class Progress(Observer):
         self._file: IO[str] | None = None
         self._bar: Any = None
         self._task: Any = None
+        self._pass, self._starts, self._iterated = _START, 0, False
+        self._said = ExitStack()
 
     def __enter__(self) -> Progress:
         if not self._active:
             return self
         if self._path is not None:
             self._file = _opened(self._path, self._take_over)
-        if self._stream.isatty():
+        if self._stream.isatty() and not messages.is_quiet():
             from rich.console import Console
+            from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as Bar
-            from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
             self._bar = Bar(
-                SpinnerColumn(),
                 TextColumn("{task.description}"),
+                BarColumn(),
                 TimeElapsedColumn(),
                 console=Console(file=self._stream, highlight=False),
                 transient=True,
             )
             self._bar.start()
-            self._task = self._bar.add_task("start", total=None)
-        self._print(HEADER)
+            self._task = self._bar.add_task(self._pass, total=None)
+        self._said.enter_context(messages.written_by(self._write))
+        messages.say(HEADER)
         return self
+
+    def entered(self, stage: str, number: int, total: int) -> None:
+        """Show the stage that begins."""
+        if not self._active:
+            return
+        if number == 1 and not self._iterated:
+            self._starts += 1
+            self._pass = _START if self._starts == 1 else f"{_START} {self._starts}"
+        text = f"{self._pass}: {stage.replace('_', ' ')}, stage {number} of {total}"
+        if self._bar is not None:
+            self._bar.update(self._task, description=text, completed=number - 1, total=total)
+            messages.detail(text)
+        else:
+            (messages.detail if self._iterated else messages.say)(text)
 
     def iterated(self, state: State, history: list[dict[str, Any]]) -> None:
         """Show the last iteration."""
@@ -105,9 +127,11 @@ class Progress(Observer):
         """Show the record of an iteration."""
         if not self._active:
             return
-        self._print(line(record))
-        if self._bar is not None:
-            self._bar.update(self._task, description=f"iteration {record['iteration'] + 1}")
+        self._iterated = True
+        self._pass = f"iteration {record['iteration'] + 1}"
+        messages.say(line(record))
+        stages = ", ".join(f"{name} {taken:.3g} s" for name, taken in record["stages"].items())
+        messages.detail(f"stages: {stages}; {record.get('memory_mib', 0):.0f} MiB")
         if self._file is not None:
             try:
                 self._file.write(json.dumps(dict(record), default=float) + "\n")
@@ -122,6 +146,7 @@ class Progress(Observer):
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._said.close()
         if self._bar is not None:
             self._bar.stop()
         if self._file is not None:
@@ -129,7 +154,7 @@ class Progress(Observer):
             with suppress(OSError):
                 self._file.close()
 
-    def _print(self, text: str) -> None:
+    def _write(self, text: str) -> None:
         if self._bar is not None:
             self._bar.console.print(text, markup=False)
         else:
@@ -155,10 +180,8 @@ def _opened(path: Path, take_over: bool) -> IO[str]:
     return file
 
 
-def print_table(rows: Mapping[str, Any], title: str = "") -> None:
+def print_table(rows: Mapping[str, Any]) -> None:
     """Print names and values on stdout, in two columns."""
-    if title:
-        print(title)
     width = max(len(name) for name in rows)
     for name, value in rows.items():
-        print(f"  {name:<{width}}  {value}")
+        messages.result(f"  {name:<{width}}  {value}")

@@ -15,6 +15,7 @@ from prammol.io.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from prammol.io.cxi import read_diffraction, read_support, write_diffraction, write_support
 from prammol.io.instrument import read_instrument
 from prammol.io.lammps_data import write_lammps_data
+from prammol.io.mapping_files import read_mapping
 from prammol.io.mean_amplitude import read_mean_amplitude, write_mean_amplitude
 from prammol.io.mean_scattering import read_mean_scattering, write_mean_scattering
 from prammol.io.provenance import provenance
@@ -33,6 +34,7 @@ __all__ = [
     "read_checkpoint",
     "read_diffraction",
     "read_instrument",
+    "read_mapping",
     "read_mean_amplitude",
     "read_mean_scattering",
     "read_reconstruction",

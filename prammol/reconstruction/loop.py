@@ -287,11 +287,12 @@ class _Run:
     ) -> tuple[State, dict[str, float]]:
         """Run stages one after the other; return the state and the seconds each took."""
         seconds: dict[str, float] = {}
-        for stage in stages:
+        for number, stage in enumerate(stages, start=1):
             begin = time.perf_counter()
+            name = name_of(type(stage))
+            self._observer.entered(name, number, len(stages))
             self._mask_outliers(state)
             state = stage(self.problem, state)
-            name = name_of(type(stage))
             seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begin
             if observer is not None and stage is not stages[-1]:
                 observer.started(name, state)

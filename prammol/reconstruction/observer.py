@@ -12,6 +12,9 @@ class Observer:
     An exception that a method raises ends the reconstruction.
     """
 
+    def entered(self, stage: str, number: int, total: int) -> None:
+        """Hear that a stage begins: its name, its place among those of this pass, how many."""
+
     def started(self, stage: str, state: State) -> None:
         """Hear of a stage of a start, except the last: the name and the state it returned."""
 
@@ -27,6 +30,11 @@ class Observers(Observer):
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
+
+    def entered(self, stage: str, number: int, total: int) -> None:
+        """Tell all of them."""
+        for observer in self._observers:
+            observer.entered(stage, number, total)
 
     def started(self, stage: str, state: State) -> None:
         """Tell all of them."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import glob
 import secrets
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from prammol.cli import messages
 from prammol.cli.commands.common import on_root
 from prammol.cli.sigterm import Termination
 from prammol.core.errors import InputError, OutputExistsError, StoppedError
@@ -135,10 +135,7 @@ class Checkpointing(Observer):
         on_root(self._comm, self._write)
         if self._comm.is_root:
             note = "" if first.ranks == self._comm.size else f", written by {first.ranks} ranks"
-            print(
-                f"resuming after iteration {self.resumed[-1]} from {self._path}{note}",
-                file=sys.stderr,
-            )
+            messages.say(f"resuming after iteration {self.resumed[-1]} from {self._path}{note}")
 
     def iterated(self, state: State, history: list[dict[str, Any]]) -> None:
         """Write the checkpoint of an iteration.
@@ -210,4 +207,4 @@ def _start_again(error: InputError, force: bool) -> None:
     if not force:
         msg = f"{error}; --force starts again"
         raise InputError(msg)
-    print(f"prammol: {error}; starting again because of --force", file=sys.stderr)
+    messages.note(f"{error}; starting again because of --force")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from prammol.cli.messages import warn
 from prammol.core.defaults import FIT_BLUR
 from prammol.core.errors import InputError, PrammolError
 
@@ -125,6 +126,7 @@ _ENDINGS = {
     "LAMMPS data": (".lammps", ".data"),
     "NPZ": (".npz",),
     "JSON": (".json", ".jsonl"),
+    "HTML": (".html", ".htm"),
     "a picture": (".png", ".pdf", ".svg", ".jpg", ".tif", ".tiff"),
 }
 
@@ -298,11 +300,6 @@ def on_root(comm: Communicator, work: Callable[[], T]) -> T:
     if error is not None:
         raise error
     return value
-
-
-def warn(text: str) -> None:
-    """Print a warning."""
-    print(f"prammol: warning: {text}", file=sys.stderr)
 
 
 def warn_of_counts(name: object, data: Diffraction, flaws_masked: bool | None = None) -> None:

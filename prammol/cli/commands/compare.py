@@ -12,6 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from prammol.cli.commands.common import require_inputs, written_as
+
 EXAMPLES = """\
 examples:
   prammol compare before.h5 after.h5
@@ -31,9 +33,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
     parser.add_argument("first", metavar="FIRST", help="HDF5 file written by reconstruct")
     parser.add_argument("second", metavar="SECOND", help="another one")
-    parser.add_argument("--json", metavar="FILE", help="write the numbers as JSON")
+    parser.add_argument(
+        "--json", type=written_as("JSON"), metavar="FILE", help="write the numbers as JSON"
+    )
     parser.add_argument(
         "--atoms",
+        type=written_as("XYZ"),
         metavar="FILE",
         help="write all atoms, in the frame of the first, as extended XYZ with the columns change "
         "(same, moved, added, removed) and distance_pm",
@@ -47,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     from prammol.evaluation.comparison import compare
     from prammol.io import read_reconstruction, replacing, require_absent, write_atoms
 
+    require_inputs(options.first, options.second)
     for path in filter(None, (options.json, options.atoms)):
         require_absent(path, options.force)
     first = read_reconstruction(options.first).atoms

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from prammol.cli import messages
 from prammol.cli.commands.common import (
     add_output,
     add_potential,
@@ -66,5 +67,5 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     if comm.is_root:
         energy = atoms.info.get("energy")
         relaxed = "" if energy is None else f", {energy / len(atoms):.4f} eV per atom"
-        print(f"{options.output}: {len(atoms)} {atoms.element} atoms{relaxed}")
+        messages.result(f"{options.output}: {len(atoms)} {atoms.element} atoms{relaxed}")
     return 0

@@ -13,6 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from prammol.cli import messages
 from prammol.cli.commands.common import count
 
 COMMANDS = """\
@@ -29,6 +30,7 @@ EXAMPLES = """\
 examples:
   prammol demo
   prammol demo my-demo --threads 2
+  prammol demo small-demo --atoms 600
   prammol demo paper-demo --preset paper --set patience=15
 """
 
@@ -41,6 +43,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="results/demo",
         metavar="FOLDER",
         help="where to leave the files [%(default)s]",
+    )
+    parser.add_argument(
+        "--atoms", type=count, metavar="N", help="of a smaller crystal [4679, the paper's]"
     )
     group = parser.add_argument_group("the reconstruction")
     group.add_argument("--preset", metavar="NAME", help="default or paper")
@@ -65,13 +70,15 @@ def run(options: argparse.Namespace) -> int:
         words = [w.format(options.folder) for w in command.split()]
         if words[0] == "reconstruct":
             words += extra
+        if words[0] == "crystal" and options.atoms:
+            words += ["--atoms", str(options.atoms)]
         sys.argv = ["prammol", *words]  # what the files say they were made by
-        print("\n$ prammol " + " ".join(words), flush=True)
+        messages.result("\n$ prammol " + " ".join(words))
         code = run_command([*words, "--force"])
         if code not in (0, NOT_CONVERGED):
             return code
         worst = max(worst, code)
-    print("\nresults:")
+    messages.result("\nresults:")
     for name in ("reconstruction.h5", "atoms.xyz", "demo.png", "metrics.json"):
-        print(f"  {Path(options.folder) / name}")
+        messages.result(f"  {Path(options.folder) / name}")
     return worst

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from prammol.cli import messages
 from prammol.cli.commands.common import (
     add_dynamics,
     add_output,
@@ -150,8 +151,8 @@ def _write(
         write_atoms(options.mean, placed, force=options.force)
     if spheres is not None:
         write_mean_scattering(options.scattering, spheres.mean(), options.force)
-    print(f"{options.output}: mean of {mean.meta['snapshots']} snapshots")
-    print(
+    messages.result(f"{options.output}: mean of {mean.meta['snapshots']} snapshots")
+    messages.result(
         f"mean square displacement along an axis, median "
         f"{np.median(motion.displacements):.4f} Å^2; {motion.moved().sum()} of {len(atoms)} "
         f"atoms hop or flow; gap between the first two shells {motion.order():.2f}"

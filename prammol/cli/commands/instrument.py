@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prammol.cli import messages
 from prammol.cli.commands.common import (
     command_line,
     on_root,
@@ -121,7 +122,7 @@ def _write(
         mean = Atoms(np.mean(snapshots, axis=0), atoms.element, info=dict(atoms.info))
         write_atoms(outputs[2], mean, force=options.force)
     total = sum(float(s.counts[:, s.mask == 0].sum()) for s in scans)
-    print(
+    messages.result(
         f"{outputs[0]}: {len(scans)} scans, {total:.4g} photons; what they don't tell is in "
         f"{outputs[1]}"
     )

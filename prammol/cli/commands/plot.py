@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 
+from prammol.cli import messages
 from prammol.cli.commands.common import add_output
 
 EXAMPLES = """\
@@ -42,5 +43,5 @@ def run(options: argparse.Namespace) -> int:
         true_scale=true_scale_of(result),
         force=options.force,
     )
-    print(options.output)
+    messages.result(options.output)
     return 0

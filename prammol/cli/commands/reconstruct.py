@@ -20,11 +20,11 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prammol.cli import messages
 from prammol.cli.commands.common import (
     add_fit_blur,
     add_mask_flaws,
@@ -40,7 +40,6 @@ from prammol.cli.commands.common import (
     require_inputs,
     response_of,
     seed,
-    warn,
     warn_of_counts,
     warn_of_tasks,
     written_as,
@@ -148,6 +147,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     from prammol.cli.progress import Progress
     from prammol.cli.settings import parse_settings
     from prammol.cli.sigterm import Termination
+    from prammol.cli.summary import print_summary
     from prammol.core.memory import resident_mib
     from prammol.reconstruction.loop import reconstruct
     from prammol.reconstruction.observer import Observer, Observers
@@ -163,10 +163,12 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     needs = estimate(data, support, potential, comm, options.preset, options.threads)
     if comm.is_root:
         ranks = f"{comm.size} rank{'s' if comm.size > 1 else ''}"
-        print(f"preset {options.preset}, seed {options.seed}, {ranks}", file=sys.stderr)
-        print(needs.text(), file=sys.stderr)
+        messages.say(f"preset {options.preset}, seed {options.seed}, {ranks}")
+        messages.say(needs.text())
+        for name, value in settings.items():
+            messages.detail(f"setting {name} = {value}")
         if note is not None:
-            print(f"prammol: note: {note}", file=sys.stderr)
+            messages.note(note)
     with (
         Termination(comm) as termination,
         Progress(outputs["jsonl"], comm.is_root, take_over=bool(saved.history)) as progress,
@@ -199,16 +201,15 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
         on_root(comm, lambda: _write(options, outputs, result, data, potential, checkpointing))
     peak = comm.max(resident_mib()[1])
     if comm.is_root:
-        _report(outputs, result, peak)
+        print_summary(outputs.values(), result, peak)
     if result.converged:
         return 0
     if comm.is_root:
         excess = result.history[-1].get("excess") if result.history else None
         why = "" if excess is None else f"; their misfit is {excess:.3g} sigma above pure noise"
-        print(
-            f"prammol: not converged ({result.reason}) after {result.iterations} iterations; "
-            f"the atoms so far are in {outputs['h5']}{why}",
-            file=sys.stderr,
+        messages.fail(
+            f"not converged ({result.reason}) after {result.iterations} iterations; "
+            f"the atoms so far are in {outputs['h5']}{why}"
         )
     return NOT_CONVERGED
 
@@ -319,7 +320,7 @@ def _warn_of_oversubscription(comm: Communicator, threads: int) -> None:
 
     cores, ranks = cores_of_this_job(comm)
     if comm.is_root and ranks * threads > cores:
-        warn(
+        messages.warn(
             f"{ranks} ranks x {threads} threads on {cores} cores, "
             "this is slower than one thread per core"
         )
@@ -358,38 +359,3 @@ def _write(
     if len(result.atoms):
         write_lammps_data(outputs["lammps"], result.atoms, potential.mass, force)
     checkpointing.finished()
-
-
-def _report(outputs: dict[str, Path], result: Reconstruction, peak_mib: float) -> None:
-    import numpy as np
-
-    from prammol.cli.progress import print_table
-
-    last = result.history[-1] if result.history else {}
-    calibration = result.calibration
-    fitted = {}
-    if calibration is not None:
-        fitted["scales"] = ", ".join(f"{c:.4g}" for c in calibration.amplitude) + " of C"
-        offset = np.linalg.norm(calibration.offset, axis=1)
-        angle = np.degrees(np.linalg.norm(calibration.rotation, axis=1))
-        fitted["offsets"] = ", ".join(f"{d:.2g}" for d in offset) + " 1/Å"
-        for name, photons in calibration.terms.items():
-            fitted[f"{name} background"] = ", ".join(f"{b:.3g}" for b in photons) + " photons"
-        if calibration.blur.any():
-            widths = zip(calibration.blur, calibration.blur_error, strict=True)
-            fitted["blur"] = ", ".join(f"{s:.3g} ± {e:.1g}" for s, e in widths) + " steps"
-        fitted["rotations"] = ", ".join(f"{a:.2g}" for a in angle) + " degrees"
-    print_table(
-        {
-            "atoms": len(result.atoms),
-            "C": f"{result.scale:.6g} sqrt(photons)",
-            "log-likelihood": f"{last.get('log_likelihood', float('nan')):.8g}",
-            "energy": f"{last.get('energy_per_atom', float('nan')):.4f} eV per atom",
-            "misfit": result.misfit_text(),
-            **fitted,
-            "iterations": f"{result.iterations} (ended: {result.reason})",
-            "time": f"{result.wall_s:.1f} s, {result.core_s:.1f} core-seconds",
-            "memory": f"at most {peak_mib:.0f} MiB per rank",
-            "written": "  ".join(str(p) for p in outputs.values() if p.exists()),
-        }
-    )

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from prammol.cli import messages
 from prammol.cli.commands.common import (
     add_dynamics,
     add_output,
@@ -28,7 +29,6 @@ from prammol.cli.commands.common import (
     read_crystal,
     require_inputs,
     seed,
-    warn,
     warn_of_tasks,
 )
 from prammol.core.defaults import FORM_FACTORS, MEASUREMENT
@@ -193,14 +193,14 @@ def _write(options: argparse.Namespace, data: Diffraction, potential: Potential 
         seeds["dynamics"] = data.meta["dynamics_seed"]
     origin = provenance(command=command_line(), seeds=seeds, potential=potential)
     write_diffraction(options.output, data, origin, options.force)
-    print(
+    messages.result(
         f"{options.output}: {len(data.patches)} patches, {data.total_counts:.4g} photons, "
         f"{data.meta['peak_counts']:.4g} in the brightest point, C = {data.meta['scale']:.4g}"
     )
     try:
         require_independent(data.peaks(), options.output)
     except DataError as error:
-        warn(str(error))
+        messages.warn(str(error))
 
 
 def _from_amplitude(options: argparse.Namespace, atoms: Atoms) -> Diffraction:

@@ -10,11 +10,10 @@ Writes HDF5."""
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from prammol.cli import messages
 from prammol.cli.commands.common import (
     add_output,
     command_line,
@@ -23,7 +22,6 @@ from prammol.cli.commands.common import (
     read_crystal,
     require_inputs,
     seed,
-    warn,
     warn_of_counts,
 )
 from prammol.core.defaults import SUPPORT
@@ -129,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
     origin = provenance(command=command_line())
     write_support(options.output, support, origin, options.force)
     edges = " x ".join(f"{e:.3g}" for e in (support.voxel**2).sum(axis=1) ** 0.5)
-    print(
+    messages.result(
         f"{options.output}: {int(support.inside.sum())} voxels of {edges} Å, "
         f"{support.volume:.0f} Å^3"
     )
@@ -178,11 +176,11 @@ def _foreign(options: argparse.Namespace, data: Diffraction) -> Support:
 
     support = support_from_file(options.from_file, data, **_given(options))
     value = agreement(support, data)
-    print(f"agreement of the shape with the counts around the peaks {value:.4f}")
+    messages.result(f"agreement of the shape with the counts around the peaks {value:.4f}")
     turn, best = best_axis_order(support, data)
     doubt = warning(value, best, turn)
     if doubt:
-        warn(doubt)
+        messages.warn(doubt)
     return support
 
 
@@ -206,11 +204,10 @@ def _coarse(options: argparse.Namespace, data: Diffraction) -> Support:
 def _retrieved(options: argparse.Namespace, data: Diffraction) -> Support:
     from prammol.phasing.support_from_counts import support_from_data
 
-    report = partial(print, file=sys.stderr)
-    found = support_from_data(data, report=report, **_given(options))
+    found = support_from_data(data, report=messages.say, **_given(options))
     pairs = zip(found.errors, found.correlation, strict=True)
     for k, (error, correlation) in enumerate(pairs):
-        print(
+        messages.result(
             f"patch {k + 1}: misfit of the amplitudes {error:.4f}, "
             f"correlation with the best patch {correlation:.4f}"
         )

@@ -9,6 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from prammol.cli import messages
+from prammol.cli.commands.common import require_inputs, written_as
+
 EXAMPLES = """\
 examples:
   prammol view r.h5
@@ -24,7 +27,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--truth", metavar="FILE", help="XYZ file of the true crystal")
     parser.add_argument("--trajectory", metavar="FILE", help="extended XYZ file to play")
     parser.add_argument(
-        "-o", "--output", metavar="FILE", help="HTML file to write [RESULT with .html]"
+        "-o",
+        "--output",
+        type=written_as("HTML"),
+        metavar="FILE",
+        help="HTML file to write [RESULT with .html]",
     )
     parser.add_argument("--force", action="store_true", help="replace outputs that exist")
 
@@ -37,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
     from prammol.io.trajectory import read_trajectory
     from prammol.plotting.view import write_view
 
+    require_inputs(options.result, options.truth, options.trajectory)
     output = options.output or Path(options.result).with_suffix(".html")
     require_absent(output, options.force)
     if Path(options.result).suffix == ".xyz":
@@ -50,5 +58,5 @@ def run(options: argparse.Namespace) -> int:
         metrics = evaluate(atoms, truth, with_resolution=False)
     frames = read_trajectory(options.trajectory) if options.trajectory else ()
     write_view(output, atoms, truth, metrics, frames, options.force)
-    print(output)
+    messages.result(str(output))
     return 0
