@@ -86,6 +86,10 @@ class Response:
         ]
         return cls(*wide) if any(w.any() for w in wide) else None
 
+    def widths(self) -> dict[str, list[list[float]]]:
+        """Return both as :meth:`of` takes them, in lists."""
+        return {"box": self.box.tolist(), "blur": self.blur.tolist()}
+
 
 def transfer(u: Floats, box: Floats | float, blur: Floats | float) -> Floats:
     """Return K at spatial frequencies [cycles per step] of widths that broadcast with them."""

@@ -61,11 +61,7 @@ class Problem:
     @cached_property
     def declared(self) -> Diffraction:
         """All counts, with the fitted background declared besides that of the file."""
-        more = self.calibration.background if self.calibration else ()
-        if not more:
-            return self.data
-        known = self.data.background or [np.zeros(1)] * len(more)
-        return replace(self.data, background=[b + m for b, m in zip(known, more, strict=True)])
+        return with_background(self.data, self.calibration)
 
     @property
     def extent(self) -> Extent:
@@ -93,13 +89,7 @@ class Problem:
 
     def _made_with(self, calibration: Calibration) -> Problem:
         declared = replace(self, calibration=calibration).declared
-        nominal = responding(local_shard(declared, self.comm), self.data, self.extent)
-        index = [int(nominal.patch_index[k]) for k in first_points(nominal.patches)]
-        shard = replace(
-            nominal,
-            patches=[calibration.patch(p, k) for p, k in zip(nominal.patches, index, strict=True)],
-            amplitude=calibration.amplitudes(nominal.amplitude, nominal.patch_index),
-        )
+        shard = calibrated_shard(self.data, declared, calibration, self.extent, self.comm)
         factor = StructureFactor(
             shard.patches, self.factor.epsilon, self.factor.threads, shard.amplitude
         )
@@ -112,6 +102,42 @@ class Problem:
         any number of ranks, and in a resumed run.
         """
         return np.random.default_rng([self.seed, crc32(stage.encode()), iteration])
+
+
+def with_background(data: Diffraction, calibration: Calibration | None) -> Diffraction:
+    """Return the counts with the fitted background declared besides that of the file."""
+    more = calibration.background if calibration else ()
+    if not more:
+        return data
+    known = data.background or [np.zeros(1)] * len(more)
+    return replace(data, background=[b + m for b, m in zip(known, more, strict=True)])
+
+
+def calibrated_shard(
+    data: Diffraction,
+    declared: Diffraction,
+    calibration: Calibration,
+    extent: Extent,
+    comm: Communicator,
+) -> Shard:
+    """Return this rank's points where a calibration has them, with its scales.
+
+    Parameters
+    ----------
+    data, declared : Diffraction
+        Counts as in the file, and with the fitted background, see :func:`with_background`.
+    calibration : Calibration
+    extent : Extent
+        Of the object, which the response of the detector depends on.
+    comm : Communicator
+    """
+    nominal = responding(local_shard(declared, comm), data, extent)
+    index = [int(nominal.patch_index[k]) for k in first_points(nominal.patches)]
+    return replace(
+        nominal,
+        patches=[calibration.patch(p, k) for p, k in zip(nominal.patches, index, strict=True)],
+        amplitude=calibration.amplitudes(nominal.amplitude, nominal.patch_index),
+    )
 
 
 def extent_of(support: Support, potential: Potential) -> Extent:
