@@ -19,16 +19,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
+import matplotlib as mpl
 import numpy as np
 from provenance import provenance, write_rows
 from scipy.spatial import cKDTree
+from scipy.special import logit
 from scipy.stats import norm
 
 from prammol.core.parallel import Communicator
 from prammol.diffraction.support import Support
 from prammol.evaluation.metrics import Metrics, evaluate
 from prammol.io import read_atoms, read_diffraction, read_reconstruction
+from prammol.plotting.style import FOUND, GREY, PAGE, STYLE, letter_panels, new_figure
 from prammol.potentials.potential import aluminium
 from prammol.reconstruction.loop import make_problem
 from prammol.reconstruction.model import Model
@@ -110,29 +112,33 @@ def draw(
     groups: dict[str, np.ndarray], probability: np.ndarray, occupied: np.ndarray, path: str
 ) -> None:
     """Draw both panels."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.4), layout="constrained")
-    k = np.linspace(0, 3, 61)
-    left.plot(k, 2 * norm.cdf(k) - 1, color="grey", ls="--", label="Gaussian")
-    for label, ratios in groups.items():
-        left.plot(k, [np.mean(np.abs(ratios) < v) for v in k], label=label)
-    left.set(xlabel="standard deviations", ylabel="part of all coordinates within", ylim=(0, 1.02))
-    left.legend(fontsize=7)
-    logit = np.log(np.clip(EDGES, 1e-5, 1 - 1e-5) / (1 - np.clip(EDGES, 1e-5, 1 - 1e-5)))
-    right.plot(logit, EDGES, color="grey", ls="--", label="calibrated")
-    for low, high in pairwise(EDGES):
-        here = (probability >= low) & ((probability < high) | (high == 1.0))
-        n = int(here.sum())
-        if n:
-            p, part = probability[here].mean(), occupied[here].mean()
-            bar = np.sqrt((part * n + 1) * (n - part * n + 1) / (n + 2) ** 2 / (n + 3))
-            x = np.log(np.clip(p, 1e-5, 1 - 1e-5) / np.clip(1 - p, 1e-5, 1))
-            right.errorbar(x, part, bar, fmt="o", color="C0", ms=4)
-            right.annotate(f"{n}", (x, part), (4, -9), textcoords="offset points", fontsize=6)
-    ticks = np.array([1e-4, 0.01, 0.1, 0.5, 0.9, 0.99, 0.9999])
-    right.set_xticks(np.log(ticks / (1 - ticks)), [f"{t:g}" for t in ticks], fontsize=7)
-    right.set(xlabel="probability that the site is occupied", ylabel="part that is")
-    right.legend()
-    figure.savefig(path, dpi=160)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(PAGE, 3.2)
+        left, right = figure.subplots(1, 2)
+        k = np.linspace(0, 3, 61)
+        left.plot(k, 2 * norm.cdf(k) - 1, color=GREY, ls="--", label="Gaussian")
+        for label, ratios in groups.items():
+            left.plot(k, [np.mean(np.abs(ratios) < v) for v in k], label=label)
+        left.set(xlabel="error (standard deviations)", ylabel="part of all coordinates within")
+        left.set_ylim(0, 1.02)
+        left.legend()
+        p = 1 / (1 + np.exp(-np.linspace(-np.log(1e5), np.log(1e5), 201)))
+        right.plot(logit(p), p, color=GREY, ls="--", label="as often as said")
+        for low, high in pairwise(EDGES):
+            here = (probability >= low) & ((probability < high) | (high == 1.0))
+            n = int(here.sum())
+            if n:
+                said, part = probability[here].mean(), occupied[here].mean()
+                bar = np.sqrt((part * n + 1) * (n - part * n + 1) / (n + 2) ** 2 / (n + 3))
+                x = logit(np.clip(said, 1e-5, 1 - 1e-5))
+                right.errorbar(x, part, bar, fmt="o", color=FOUND, ms=4)
+                right.annotate(f"{n}", (x, part), (4, -9), textcoords="offset points", fontsize=6)
+        ticks = np.array([1e-4, 0.01, 0.1, 0.5, 0.9, 0.99, 0.9999])
+        right.set_xticks(logit(ticks), [f"{t:g}" for t in ticks])
+        right.set(xlabel="probability that the site is occupied", ylabel="part of sites that are")
+        right.legend(loc="upper left")
+        letter_panels([left, right])
+        figure.savefig(path, dpi=200)
 
 
 def main() -> None:

@@ -22,9 +22,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from provenance import provenance, read_rows, write_rows
 
@@ -38,6 +37,7 @@ from prammol.diffraction.support import support_from_truth
 from prammol.evaluation.metrics import evaluate
 from prammol.likelihood.atom_gains import RANKING_ACCURACY, single_atom_gains
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.plotting.style import FOUND, GREY, GRID, MODEL, PAGE, STYLE, letter_panels, new_figure
 from prammol.reconstruction.loop import reconstruct
 from prammol.simulation.averages import MeanAmplitude
 from prammol.simulation.counts import draw_counts, simulate
@@ -131,30 +131,32 @@ def measured(what: str, atoms: int, ranks: int, seed: int) -> dict[str, Any]:
 
 
 def draw(rows: list[dict[str, str]], path: Path) -> None:
-    """Draw time and memory against atoms, with the exponent of each from 10 000 atoms up."""
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 2)
-    labels = ("core-seconds", "memory of a rank, GiB")
-    series = sorted({(r["what"], int(r["ranks"])) for r in rows}, reverse=True)
-    for axes, name, label in zip(panels, ("core_s", "gib_per_rank"), labels, strict=True):
-        for what, ranks in series:
-            points = sorted(
-                (int(r["atoms"]), float(r[name]))
-                for r in rows
-                if (r["what"], int(r["ranks"])) == (what, ranks)
-            )
-            n, y = np.array(points).T
-            large = n >= 10_000
-            text = f"{what}, {ranks} rank{'s' * (ranks > 1)}"
-            if large.sum() > 2:
-                text += f", ∝ n$^{{{np.polyfit(np.log(n[large]), np.log(y[large]), 1)[0]:.2f}}}$"
-            colour = {"whole": "C0", "kernel": "C1"}[what]
-            axes.loglog(n, y, "o-" if ranks == 1 else "s--", color=colour, label=text)
-        axes.set(xlabel="atoms", ylabel=label)
-        axes.grid(alpha=0.3)
-        axes.legend(loc="lower right")
-    figure.savefig(path, dpi=150)
+    """Draw time and memory against atoms."""
+    with mpl.rc_context(STYLE):
+        figure = new_figure(PAGE, 3.0)
+        panels = figure.subplots(1, 2)
+        labels = ("processor time (s)", "memory of a rank (GiB)")
+        names = {"whole": "reconstruction", "kernel": "one likelihood"}
+        series = sorted({(r["what"], int(r["ranks"])) for r in rows}, reverse=True)
+        for axes, name, label in zip(panels, ("core_s", "gib_per_rank"), labels, strict=True):
+            for what, ranks in series:
+                points = sorted(
+                    (int(r["atoms"]), float(r[name]))
+                    for r in rows
+                    if (r["what"], int(r["ranks"])) == (what, ranks)
+                )
+                text = f"{names[what]}, {ranks} rank{'s' * (ranks > 1)}"
+                colour = {"whole": FOUND, "kernel": MODEL}[what]
+                look = "o-" if ranks == 1 else "s--"
+                axes.loglog(*np.array(points).T, look, color=colour, label=text, ms=3.5, lw=1.2)
+            n = np.array([2e4, 2e5])
+            low = axes.get_ylim()[0]
+            axes.plot(n, 2 * low * n / n[0], color=GREY, lw=1, ls=(0, (1, 1.5)), label="∝ atoms")
+            axes.set(xlabel="atoms", ylabel=label)
+            axes.grid(**GRID)
+        panels[0].legend(loc="lower right")
+        letter_panels(list(panels))
+        figure.savefig(path, dpi=200)
 
 
 def main() -> None:

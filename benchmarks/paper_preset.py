@@ -19,15 +19,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from provenance import provenance, write_rows
 
 from prammol.core.parallel import world
 from prammol.diffraction.support import support_from_truth
 from prammol.evaluation.metrics import evaluate
 from prammol.io import read_atoms
+from prammol.plotting.panels import draw_curve, target
+from prammol.plotting.style import EXTRA, FOUND, MISSING, PAGE, STYLE, letter_panels, new_figure
 from prammol.reconstruction.history import Record
 from prammol.reconstruction.loop import reconstruct
 from prammol.reconstruction.observer import Observer
@@ -107,27 +108,29 @@ def main() -> None:
 
 def draw(path: Path, rows: list[dict[str, Any]], atoms: int, scale: float) -> None:
     """Draw atoms, scale and errors against the iterations."""
-    figure = Figure(figsize=(9, 3), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, middle, right = figure.subplots(1, 3)
-    i = np.array([r["iteration"] for r in rows])
-    left.plot(i, [r["atoms"] for r in rows], color="#0072B2")
-    left.axhline(atoms, color="0.6", lw=0.8, zorder=0)
-    left.set(xlabel="iteration", ylabel="atoms")
-    middle.plot(i, [r["scale"] / scale for r in rows], color="#D55E00")
-    middle.axhline(1, color="0.6", lw=0.8, zorder=0)
-    middle.set(xlabel="iteration", ylabel="scale C / true C")
-    seen = [r for r in rows if r["mae_pm"] != ""]
-    at = [r["iteration"] for r in seen]
-    right.semilogy(at, [r["max_error_pm"] for r in seen], "o-", ms=3, color="#CC79A7", label="max")
-    right.semilogy(at, [r["mae_pm"] for r in seen], "o-", ms=3, color="#009E73", label="mean")
-    right.set(xlabel="iteration", ylabel="position error [pm]")
-    wrong = right.twinx()
-    wrong.plot(at, [r["n_missing"] + r["n_extra"] for r in seen], color="0.5", ls=":")
-    wrong.set_yscale("symlog", linthresh=1)
-    wrong.set_ylabel("missing + extra atoms (dotted)")
-    right.legend(frameon=False)
-    figure.savefig(path, dpi=160)
+    with mpl.rc_context(STYLE):
+        figure = new_figure(PAGE, 4.2)
+        panels = figure.subplots(2, 2).ravel()
+        i = np.array([int(r["iteration"]) for r in rows], dtype=float)
+        seen = [r for r in rows if r["mae_pm"] != ""]
+        at = [int(r["iteration"]) for r in seen]
+        draw_curve(panels[0], i, np.array([float(r["atoms"]) for r in rows]), "atoms")
+        target(panels[0], atoms, f"true: {atoms}")
+        draw_curve(panels[1], i, np.array([float(r["scale"]) for r in rows]) / scale, "C / true C")
+        target(panels[1], 1.0, "true")
+        for name, label, look in (("mae_pm", "mean", "o-"), ("max_error_pm", "largest", "^--")):
+            values = [float(r[name]) for r in seen]
+            panels[2].semilogy(at, values, look, ms=3, lw=1, color=FOUND, label=label)
+        panels[2].set(xlabel="iteration", ylabel="position error (pm)")
+        panels[2].legend()
+        for name, colour in (("n_missing", MISSING), ("n_extra", EXTRA)):
+            values = [float(r[name]) for r in seen]
+            panels[3].plot(at, values, "o-", ms=3, lw=1, color=colour, label=name[2:])
+        panels[3].set_yscale("symlog", linthresh=1)
+        panels[3].set(xlabel="iteration", ylabel="wrong atoms")
+        panels[3].legend()
+        letter_panels(list(panels))
+        figure.savefig(path, dpi=200)
 
 
 if __name__ == "__main__":

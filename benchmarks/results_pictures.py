@@ -2,8 +2,9 @@
 
     python benchmarks/results_pictures.py
 
-This makes flux.png, temperature-2fs.png, growth.png and load.png in docs/results again. The others
-need files of the runs: their scripts are named in docs/results/index.md.
+This makes flux.png, temperature-2fs.png, growth.png, paper-preset-convergence.png and load.png in
+docs/results again. The others need files of the runs: their scripts are named in
+docs/results/index.md.
 """
 
 from __future__ import annotations
@@ -15,17 +16,21 @@ from typing import Any
 
 import growth
 import matplotlib as mpl
+import paper_preset
 from provenance import ROOT, read_rows
 
 sys.path.append(str(ROOT / "workflow" / "scripts"))
 sys.path.append(str(ROOT / "tests" / "slurm"))
-from figure_style import STYLE
 from load_figure import draw as draw_load
 from plot_sweep import SWEEPS, figure
 from table_files import read_table
 
+from prammol.plotting.style import STYLE
+
 RESULTS = ROOT / "docs" / "results"
 TRIALS = 100  # of the temperature study
+# Of the vacancy crystal, and what `prammol simulate` says is C at 1e20 photons/um^2.
+ATOMS, TRUE_SCALE = 4679, 1.8923303269021656
 
 
 def flux(folder: Path) -> None:
@@ -58,6 +63,8 @@ def main() -> None:
     flux(folder)
     temperature(folder)
     growth.draw(read_rows(RESULTS / "growth.csv"), folder / "growth.png")
+    rows = read_rows(RESULTS / "paper-preset-convergence.csv")
+    paper_preset.draw(folder / "paper-preset-convergence.png", rows, ATOMS, TRUE_SCALE)
     draw_load(RESULTS / "load.csv", folder / "load.png")
 
 

@@ -169,6 +169,11 @@ class Diffraction:
                 )
                 raise InputError(msg)
 
+    def described(self) -> dict[str, Any]:
+        """Return what is known of the measurement, for the provenance of a result."""
+        known = {k: v for k, v in self.meta.items() if k != "provenance"}
+        return {**known, "response": None if self.response is None else self.response.widths()}
+
     def signal(self, k: int) -> NDArray[np.float64]:
         """Return the counts of patch k (0 is the first) less its background, at least 0."""
         if not self.background:

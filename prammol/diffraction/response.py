@@ -96,6 +96,10 @@ class Response:
         """Return that with Gaussians that are wider by some widths in quadrature, (3,)."""
         return replace(self, blur=np.minimum(np.hypot(self.blur, more), _WIDEST))
 
+    def widths(self) -> dict[str, list[list[float]]]:
+        """Return both as :meth:`of` takes them, in lists."""
+        return {"box": self.box.tolist(), "blur": self.blur.tolist()}
+
 
 def transfer(u: Floats, box: Floats | float, blur: Floats | float) -> Floats:
     """Return K at spatial frequencies [cycles per step] of widths that broadcast with them."""

@@ -25,7 +25,7 @@ FloatArray = NDArray[np.float64]
 # chosen: as of the resolution; not varied
 _RATIO = 1.02  # of neighbouring shells
 # chosen: half of the 1 Å that is asked of warm crystals; not varied
-_FINEST = 0.5  # pi / q of the last shell [Å]
+FINEST = 0.5  # pi / q of the last shell [Å]
 _DIRECTIONS = 512  # chosen: as of the resolution; not varied
 # chosen: memory, speed only; not varied
 _TOGETHER = 50  # snapshots that go through one transform
@@ -90,7 +90,7 @@ class ScatteringAverage:
     def __post_init__(self) -> None:
         self._centre = self.reference.mean(axis=0)
         extent = 2 * float(np.linalg.norm(self.reference - self._centre, axis=1).max()) + 1.0
-        steps = int(np.log(extent / _FINEST) / np.log(_RATIO)) + 1
+        steps = int(np.log(extent / FINEST) / np.log(_RATIO)) + 1
         self._q = np.asarray(np.pi / extent * _RATIO ** np.arange(steps), dtype=float)
         self._directions = fibonacci_hemisphere(_DIRECTIONS)
         self._points = points_of(self._q, self._directions)

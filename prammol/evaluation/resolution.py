@@ -21,10 +21,11 @@ from prammol.evaluation.registration import register
 FloatArray = NDArray[np.float64]
 
 PHASE_LIMIT = 0.5  # derived: the paper's definition [rad]
+Q_MAX = 1000.0  # chosen: display, pi/q of 0.003 Å; how far is looked [1/Å]
 # derived: the precision of q_c asked for
 _FINE = 1.02  # ratio of neighbouring shells where the scattering has structure
 # derived: narrowed down to 1 % afterwards, so only speed depends on it
-_COARSE = 1.15  # and beyond, where the phase error only grows with q
+COARSE = 1.15  # and beyond, where the phase error only grows with q
 _BLOCK = 24  # chosen: speed only; not varied
 # chosen: speed only; not varied
 _GRID_LIMIT = 3e6  # above this many grid points a direct sum of few terms is cheaper
@@ -67,7 +68,7 @@ def resolution(
     truth: FloatArray,
     *,
     directions: int = 512,  # chosen: not varied
-    q_max: float = 1000.0,  # chosen: display, pi/q of 0.003 Å
+    q_max: float = Q_MAX,
     registered: bool = False,
 ) -> Resolution:
     """Return the resolution of one or several reconstructions of a crystal.
@@ -115,7 +116,7 @@ def resolution(
     q = np.pi / extent
     while q < q_max:
         structured = q < 10 / spacing
-        ratio = _FINE if structured else _COARSE
+        ratio = _FINE if structured else COARSE
         steps = range(_BLOCK if structured else 1)
         block = np.array([q * ratio**k for k in steps if q * ratio**k <= q_max])
         error = _phase_errors(objects, reference, unit, block)

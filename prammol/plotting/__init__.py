@@ -1,12 +1,14 @@
-"""Pictures of a reconstruction: slices, errors, convergence (paper Figs. 5, 6, 8).
+"""Pictures of a reconstruction: layers, errors, convergence, fit (paper Figs. 3, 5, 6, 8).
 
 Drawn with matplotlib's objects alone: no screen is needed and no global state is changed.
 """
 
 from __future__ import annotations
 
+from prammol.plotting.fit import plot_fit
 from prammol.plotting.reconstruction import plot_reconstruction
 
 __all__ = [
+    "plot_fit",
     "plot_reconstruction",
 ]

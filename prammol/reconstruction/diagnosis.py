@@ -12,12 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import rank_filter
 from scipy.special import chdtri
 
 from prammol.core.errors import InputError
 from prammol.diffraction.photon_flux import form_factors
-from prammol.reconstruction.effects import Columns, Unexplained
+from prammol.reconstruction.effects import Columns, Unexplained, outstanding_points
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.occupancy.single_changes import single_changes
 from prammol.reconstruction.problem import Problem
@@ -30,8 +29,6 @@ _CHANCE = 1e-3  # that noise alone makes an effect be named
 _NEARLY_ALL = 0.9  # chosen: of what an effect explains in all patches; display
 _SAME_VALUE = 4  # chosen: points with the largest count that make a limit; display
 _BRIGHT = 100.0  # derived: photons; fewer share their largest count by chance
-_OUTSTANDING = 8.0  # derived: standard deviations, more than noise gives in any number of points
-_ALONE = 4.0  # chosen: times the second largest deviation beside it; not varied
 _HALF = 0.5  # derived: more than a half is most
 _SAMPLES = 64  # derived: a form factor is smooth
 
@@ -216,23 +213,7 @@ def outstanding(rest: Unexplained) -> list[NDArray[np.bool_]]:
     shard = rest.problem.shard
     own = rest.valid * np.abs(shard.counts - rest.expected) / np.sqrt(rest.expected + 1.0)
     # Ranks own consecutive points, in their order.
-    deviation = np.concatenate(rest.comm.gather(own))
-    cross = np.zeros((3, 3, 3), dtype=bool)
-    cross[1, 1, ::2] = cross[1, ::2, 1] = cross[::2, 1, 1] = True
-    points, first = [], 0
-    for patch in rest.problem.data.patches:
-        own = deviation[first : first + patch.size].reshape(patch.shape)
-        found = np.zeros(patch.shape, dtype=bool)
-        while True:  # one hides another beside it
-            beside = rank_filter(own, -2, footprint=cross, mode="constant")
-            more = (own > _OUTSTANDING) & (own > _ALONE * beside)
-            if not more.any():
-                break
-            found |= more
-            own[more] = 0.0
-        points.append(found)
-        first += patch.size
-    return points
+    return outstanding_points(np.concatenate(rest.comm.gather(own)), rest.problem.data.patches)
 
 
 def _of_atoms(rest: Unexplained) -> list[Cause]:

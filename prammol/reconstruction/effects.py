@@ -17,7 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import rank_filter
 
+from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.debye_waller import thermal_structure_factor
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.deviance import deviance, noise_level
@@ -30,6 +32,8 @@ Floats = NDArray[np.float64]
 _STEPS = 12  # chosen: time; the fits of the tests end after 3 to 8
 _HALVINGS = 5  # chosen: not varied
 _DONE = 1e-4  # derived: of the misfit beyond noise, far below the per cent that is printed
+_OUTSTANDING = 8.0  # derived: standard deviations, more than noise gives in any number of points
+_ALONE = 4.0  # chosen: times the second largest deviation beside it; not varied
 _DARKEST = 1e-3  # derived: of lambda, which no effect makes negative
 
 
@@ -226,3 +230,35 @@ class Unexplained:
             -np.linalg.lstsq(self.comm.allreduce(system), right, rcond=None)[0]
             for system in systems
         ]
+
+
+def outstanding_points(deviation: Floats, patches: Sequence[BraggPatch]) -> list[NDArray[np.bool_]]:
+    """Tell which points deviate while those beside them don't.
+
+    Parameters
+    ----------
+    deviation : (m,) ndarray
+        Of all points of all patches, without sign [standard deviations].
+    patches : sequence of BraggPatch
+
+    Returns
+    -------
+    list of bool ndarray
+        One array with the patch's shape per patch.
+    """
+    cross = np.zeros((3, 3, 3), dtype=bool)
+    cross[1, 1, ::2] = cross[1, ::2, 1] = cross[::2, 1, 1] = True
+    points, first = [], 0
+    for patch in patches:
+        own = deviation[first : first + patch.size].reshape(patch.shape)
+        found = np.zeros(patch.shape, dtype=bool)
+        while True:  # one hides another beside it
+            beside = rank_filter(own, -2, footprint=cross, mode="constant")
+            more = (own > _OUTSTANDING) & (own > _ALONE * beside)
+            if not more.any():
+                break
+            found |= more
+            own[more] = 0.0
+        points.append(found)
+        first += patch.size
+    return points

@@ -307,8 +307,13 @@ def _described(
     """Return the columns written beside the atoms, the lattice, the density if it is warm."""
     model, iteration = state.model, state.status.iteration
     columns: dict[str, NDArray[Any]] = {"energy": problem.cluster.atom_energies(model.positions)}
-    if len(model.displacements):
-        columns["mean_square_displacement"] = model.displacements
+    motion = model.displacements
+    if model.diffuse is not None:
+        motion = model.diffuse.displacement + (
+            motion if len(motion) else np.zeros(len(model.positions))
+        )
+    if len(motion):
+        columns["mean_square_displacement"] = motion
     if len(model.occupancies):
         columns["occupancy"] = model.occupancies
     density = None

@@ -70,12 +70,7 @@ class Problem:
     @cached_property
     def declared(self) -> Diffraction:
         """The same with the fitted background and blur declared, too."""
-        data, fitted = self.measured, self.calibration
-        if fitted is None:
-            return data
-        if fitted.blur.any() and data.response is not None:
-            data = replace(data, response=data.response.blurred(fitted.blur))
-        return with_background(data, fitted.background)
+        return declared_with(self.measured, self.calibration)
 
     @property
     def extent(self) -> Extent:
@@ -111,15 +106,9 @@ class Problem:
 
     def _made_with(self, calibration: Calibration) -> Problem:
         declared = replace(self, calibration=calibration).declared
-        nominal = responding(local_shard(declared, self.comm), declared, self.extent)
-        trust = None if self.diffuse is None else self.diffuse.trust[nominal.global_index]
-        index = [int(nominal.patch_index[k]) for k in first_points(nominal.patches)]
-        shard = replace(
-            nominal,
-            patches=[calibration.patch(p, k) for p, k in zip(nominal.patches, index, strict=True)],
-            amplitude=calibration.amplitudes(nominal.amplitude, nominal.patch_index),
-            trust=trust,
-        )
+        shard = calibrated_shard(declared, calibration, self.extent, self.comm)
+        if self.diffuse is not None:
+            shard = replace(shard, trust=self.diffuse.trust[shard.global_index])
         factor = StructureFactor(
             shard.patches, self.factor.epsilon, self.factor.threads, shard.amplitude
         )
@@ -132,6 +121,38 @@ class Problem:
         any number of ranks, and in a resumed run.
         """
         return np.random.default_rng([self.seed, crc32(stage.encode()), iteration])
+
+
+def declared_with(data: Diffraction, calibration: Calibration | None) -> Diffraction:
+    """Return the counts with fitted background and blur declared besides those of the file."""
+    if calibration is None:
+        return data
+    if calibration.blur.any() and data.response is not None:
+        data = replace(data, response=data.response.blurred(calibration.blur))
+    return with_background(data, calibration.background)
+
+
+def calibrated_shard(
+    declared: Diffraction, calibration: Calibration, extent: Extent, comm: Communicator
+) -> Shard:
+    """Return this rank's points where a calibration has them, with its scales.
+
+    Parameters
+    ----------
+    declared : Diffraction
+        Counts with the fitted background and blur, see :func:`declared_with`.
+    calibration : Calibration
+    extent : Extent
+        Of the object, which the response of the detector depends on.
+    comm : Communicator
+    """
+    nominal = responding(local_shard(declared, comm), declared, extent)
+    index = [int(nominal.patch_index[k]) for k in first_points(nominal.patches)]
+    return replace(
+        nominal,
+        patches=[calibration.patch(p, k) for p, k in zip(nominal.patches, index, strict=True)],
+        amplitude=calibration.amplitudes(nominal.amplitude, nominal.patch_index),
+    )
 
 
 def extent_of(support: Support, potential: Potential) -> Extent:

@@ -118,15 +118,37 @@ def lattice_strain(x: FloatArray, fitted: FittedLattice, bonds: Bonds) -> FloatA
 def displacements(x: FloatArray, fitted: FittedLattice, bonds: Bonds) -> FloatArray:
     """Return how far atoms are from their sites of the lattice, (n, 3) [Å].
 
-    Sites are counted along bonds, on the shortest way from the middle, so displacements may
-    exceed the distance of atoms; beyond a dislocation they jump. Atoms that no such way reaches
-    (across a grain boundary or a stacking fault) are taken from the nearest site. The lattice
-    lies where the mean over the others is zero.
+    They may exceed the distance of atoms; beyond a dislocation they jump. The lattice lies where
+    the mean over the atoms that bonds reach is zero, see :func:`lattice_sites`.
 
     Parameters
     ----------
     x, fitted, bonds
         As of :func:`lattice_strain`.
+    """
+    site, origin = lattice_sites(x, fitted, bonds)
+    return np.asarray(x - origin - fitted.place(site))
+
+
+def lattice_sites(
+    x: FloatArray, fitted: FittedLattice, bonds: Bonds
+) -> tuple[FloatArray, FloatArray]:
+    """Return the site of the lattice that each atom is at.
+
+    Sites are counted along bonds, on the shortest way from the middle. Atoms that no such way
+    reaches (across a grain boundary or a stacking fault) are taken to the nearest site.
+
+    Parameters
+    ----------
+    x, fitted, bonds
+        As of :func:`lattice_strain`.
+
+    Returns
+    -------
+    sites : (n, 3) ndarray
+        [edges].
+    origin : (3,) ndarray
+        Where the site (0, 0, 0) lies [Å].
     """
     site, reached = np.zeros_like(x), np.ones(len(x), dtype=bool)
     if len(bonds.first):
@@ -149,7 +171,7 @@ def displacements(x: FloatArray, fitted: FittedLattice, bonds: Bonds) -> FloatAr
             parent = parent[parent]
     origin = (x - fitted.place(site))[reached].mean(axis=0)
     site[~reached] = fitted.nearest_sites(x[~reached] - origin)
-    return np.asarray(x - origin - fitted.place(site))
+    return site, np.asarray(origin)
 
 
 def coordination(x: FloatArray, reach: float) -> NDArray[np.intp]:

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from prammol.core.errors import InputError, OutputExistsError
-from prammol.plotting.reconstruction import plot_reconstruction, slice_centre
+from prammol.plotting.reconstruction import plot_reconstruction
 from prammol.reconstruction.result import Reconstruction
 from prammol.structure.atoms import Atoms
 
@@ -61,20 +61,6 @@ def test_odd_histories_and_objects_are_drawn(tmp_path, truth):
     flat = Atoms(RNG.uniform(-9, 9, (50, 3)) * [1, 1, 0], "Al", {"energy": np.zeros(50)})
     plot_reconstruction(Reconstruction(flat, 1.0), tmp_path / "d.png")
     assert all(drawn(tmp_path / f"{n}.png") for n in "abcd")
-
-
-def test_slices_go_through_the_vacancy():
-    x = ball(19)
-    hole = x[np.linalg.norm(x - [4, 2, 2], axis=1).argmin()].copy()
-    x = x[np.linalg.norm(x - hole, axis=1) > 0.1]
-    np.testing.assert_allclose(slice_centre(x, A / np.sqrt(2)), hole, atol=1e-9)
-
-
-def test_slices_go_through_an_atom_if_there_is_no_vacancy():
-    x = ball(19)
-    centre = slice_centre(x, A / np.sqrt(2))
-    assert np.linalg.norm(x - centre, axis=1).min() < 1e-9
-    assert np.linalg.norm(centre - x.mean(axis=0)) < A / 2
 
 
 def test_wrong_outputs_are_refused(tmp_path, truth):

@@ -29,7 +29,7 @@ RECONSTRUCTION = [
     ["occupancy"],
     ["refinement"],
     ["effects"],
-    ["uncertainty", "diagnosis", "strain_or_geometry"],
+    ["uncertainty", "diagnosis", "strain_or_geometry", "fit"],
     ["stages"],
     ["preset"],
     ["presets", "stopping"],

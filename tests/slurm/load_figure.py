@@ -8,9 +8,19 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
-COLOURS = {"waiting": "#d9dce1", "running": "#e8a33d", "done": "#4c78a8"}
+from prammol.plotting.style import (
+    FOUND,
+    MISSING,
+    MODEL,
+    PAGE,
+    PALE,
+    STYLE,
+    letter_panels,
+    new_figure,
+)
+
+COLOURS = {"waiting": PALE, "running": MODEL, "done": FOUND}
 MARKS = {"scancel": "o", "SIGKILL": "x", "time limit": "s", "node": "^"}
 
 
@@ -26,23 +36,24 @@ def draw(table: Path, picture: Path) -> None:
         np.sort(ended), t, "right"
     )
     waiting = len({r["trial"] for r in rows}) - finished - running
-    with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(7.5, 4.6), layout="constrained")
+    with mpl.rc_context(STYLE):
+        figure = new_figure(PAGE, 4.4)
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.6))
         _draw_kills(above, rows)
         below.stackplot(
             t / 60, finished, running, waiting, labels=("done", "running", "waiting"),
             colors=[COLOURS[n] for n in ("done", "running", "waiting")],
         )  # fmt: skip
-        below.set(xlabel="minutes", ylabel="trials", xlim=(0, t[-1] / 60), ylim=(0, None))
+        below.set(xlabel="time (min)", ylabel="trials", xlim=(0, t[-1] / 60), ylim=(0, None))
         for name, x, y in (("done", 0.75, 0.3), ("waiting", 0.22, 0.75)):
-            below.text(x, y, name, transform=below.transAxes, ha="center", fontsize=10,
+            below.text(x, y, name, transform=below.transAxes, ha="center", fontsize=8,
                        color="white" if name == "done" else "#1f2430")  # fmt: skip
         middle = len(t) // 2
         below.annotate("running", (t[middle] / 60, finished[middle] + running[middle] / 2),
                        xytext=(-70, 34), textcoords="offset points",
                        arrowprops={"arrowstyle": "-", "color": "#1f2430"})  # fmt: skip
-        figure.savefig(picture, dpi=150)
+        letter_panels([above, below])
+        figure.savefig(picture, dpi=200)
 
 
 def _draw_kills(axes: object, rows: list[dict[str, str]]) -> None:
@@ -50,13 +61,12 @@ def _draw_kills(axes: object, rows: list[dict[str, str]]) -> None:
     ways = list(MARKS)
     for y, way in enumerate(ways):
         at = [int(r["ended_s"]) / 60 for r in rows if r["killed_by"] == way]
-        axes.plot(at, [y] * len(at), MARKS[way], color="#c0392b", mfc="none", ms=6)
+        axes.plot(at, [y] * len(at), MARKS[way], color=MISSING, mfc="none", ms=6)
         ways[y] = f"{way} ({len(at)})"
     axes.set(yticks=range(len(ways)), yticklabels=ways, ylim=(len(ways) - 0.4, -0.6))
     axes.set_title(
         f"{len({r['trial'] for r in rows})} trials, {len(rows)} starts: killed by",
         loc="left",
-        fontsize=9,
     )
     axes.grid(axis="y", color="#eceef1")
     axes.set_axisbelow(True)

@@ -32,12 +32,13 @@ rule draw_fig2:
 rule draw_fig3:
     input:
         diffraction=example_diffraction,
+        result=example_result,
     output:
         png=report(
             "results/figures/fig3.png",
             caption="../report/fig3.rst",
             category="Figures",
-            labels={"figure": "3", "shows": "The counts around the Bragg peaks"},
+            labels={"figure": "3", "shows": "Counts and model around the Bragg peaks"},
         ),
         pdf="results/figures/fig3.pdf",
         csv="results/figures/fig3.csv",
@@ -51,7 +52,7 @@ rule draw_fig3:
         mem_mb=1500,
         runtime=15,
     message:
-        "Figure 3: the counts around the Bragg peaks"
+        "Figure 3: counts and model around the Bragg peaks"
     script:
         "../scripts/plot_counts.py"
 
@@ -164,6 +165,7 @@ rule draw_fig6:
         runtime=15,
     params:
         planned=lambda wildcards: len(conditions("defects")),
+        colour="displacement",
     message:
         "Figure 6: reconstructed defects"
     script:
@@ -226,6 +228,7 @@ rule draw_fig8:
         runtime=15,
     params:
         planned=lambda wildcards: len(config["figures"]["temperatures"]),
+        colour="error",
     message:
         "Figure 8: reconstructions at several temperatures"
     script:

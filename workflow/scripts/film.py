@@ -6,33 +6,40 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from figure_style import (
-    BLUE,
-    GREY,
-    PAGE,
-    PLANES,
-    RED,
-    STYLE,
-    draw_slice,
-    frame,
-    log_axis,
-    new_figure,
-    slab,
-)
+from figure_style import log_axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 # matplotlib needs and brings it, too; the writers of matplotlib have one speed for all pictures
 from PIL import Image
-from plot_slices import EXTRA, MISSING
 from table_files import logged, write_table
 
 from prammol.evaluation.registration import match, neighbour_distance, register
 from prammol.io import read_atoms
 from prammol.io.trajectory import read_trajectory
-from prammol.plotting.panels import error_norm, plain_ticks
-from prammol.plotting.reconstruction import slice_centre
+from prammol.plotting.quantities import error_norm
+from prammol.plotting.slices import (
+    cuts_through,
+    draw_discs,
+    draw_marks,
+    frame_alike,
+    legend_of_marks,
+)
+from prammol.plotting.style import (
+    DASHED,
+    EVEN,
+    EXTRA,
+    FOUND,
+    GREY,
+    GRID,
+    MISSING,
+    PAGE,
+    STYLE,
+    TRUTH,
+    new_figure,
+    plain_ticks,
+)
 from prammol.structure.atoms import Atoms
 
 MOST_PICTURES = 150
@@ -123,8 +130,7 @@ class Screen:
     def __init__(self, film: Sequence[Picture], truth: Atoms) -> None:
         self._film, self._truth = film, truth.positions
         self._size = neighbour_distance(truth.positions)
-        self._middle = slice_centre(truth.positions, self._size)
-        self._half = float(np.abs(truth.positions).max()) + 1.5 * self._size
+        self._cut = cuts_through(truth.positions)[0]
         every = np.concatenate([p.errors[np.isfinite(p.errors)] for p in film])
         self._norm = error_norm(every)
         self.figure: Figure = new_figure(PAGE, 3.7)
@@ -158,28 +164,26 @@ class Screen:
         return Image.fromarray(np.ascontiguousarray(pixels))
 
     def _draw_slice(self, picture: Picture) -> Any:
-        axes, plane = self._slice, PLANES[0]
+        axes, cut = self._slice, self._cut
         axes.clear()
-        cut = slab(picture.positions, self._middle, self._size, plane[2])
-        good = np.isfinite(picture.errors)
-        discs = draw_slice(
+        shown = cut.holds(picture.positions) & np.isfinite(picture.errors)
+        discs = draw_discs(
             axes,
-            picture.positions[cut & good],
-            plane,
-            self._size * np.sqrt(picture.occupancy[cut & good]),
-            array=picture.errors[cut & good],
+            cut.flat(picture.positions[shown]),
+            self._size * np.sqrt(picture.occupancy[shown]),
+            array=picture.errors[shown],
             norm=self._norm,
-            cmap="viridis",
+            cmap=EVEN,
         )
-        wrong = picture.positions[cut & ~good & (picture.occupancy > 0.5)]
-        away = picture.missing[slab(picture.missing, self._middle, self._size, plane[2])]
-        axes.plot(*away[:, plane[:2]].T, ls="none", label="missing atom", **MISSING)
-        axes.plot(*wrong[:, plane[:2]].T, ls="none", label="extra atom", **EXTRA)
-        frame(axes, plane, self._half)
-        axes.set_title(picture.name, loc="left", fontweight="bold")
+        wrong = ~np.isfinite(picture.errors) & (picture.occupancy > 0.5)
+        draw_marks(axes, cut, picture.missing, "missing")
+        draw_marks(axes, cut, picture.positions[wrong], "extra")
+        frame_alike([[axes]], [cut], self._truth)
+        axes.set_title(f"{picture.name}: {cut.title}", loc="left")
         axes.legend(
-            loc="lower right",
-            bbox_to_anchor=(1.01, 0.99),
+            handles=legend_of_marks(missing=len(picture.missing), extra=int(wrong.sum())),
+            loc="upper right",
+            bbox_to_anchor=(1.01, -0.08),
             ncols=2,
             borderaxespad=0,
             handletextpad=0.1,
@@ -197,13 +201,13 @@ class Screen:
         ]
         below = np.where(np.array(below) > 0, below, np.nan)
         misfit, number, wrong = self._panels
-        marks = [_curve(misfit, step, below, BLUE)]
-        marks += [_curve(number, step, [r["atoms"] for r in rows], BLUE)]
-        marks += [_curve(wrong, step, [r["missing"] for r in rows], RED, "missing")]
-        marks += [_curve(wrong, step, [r["extra"] for r in rows], EXTRA["mec"], "extra")]
+        marks = [_curve(misfit, step, below, FOUND)]
+        marks += [_curve(number, step, [r["atoms"] for r in rows], FOUND)]
+        marks += [_curve(wrong, step, [r["missing"] for r in rows], MISSING, "missing")]
+        marks += [_curve(wrong, step, [r["extra"] for r in rows], EXTRA, "extra")]
         log_axis(misfit, below)
         misfit.set_ylabel("log-likelihood\nbelow its best")
-        number.axhline(len(self._truth), color=GREY, lw=0.8, ls=(0, (4, 3)), zorder=1)
+        number.axhline(len(self._truth), color=TRUTH, **DASHED)
         number.set_ylabel("atoms\n(dashed: true)")
         number.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         wrong.set_yscale("symlog", linthresh=1, linscale=0.5)
@@ -219,7 +223,7 @@ class Screen:
         )
         for axes in self._panels:
             axes.margins(x=0.04, y=0.15)
-            axes.grid(axis="y", color="#E4E6EA", lw=0.5)
+            axes.grid(axis="y", **GRID)
             axes.tick_params(labelbottom=axes is wrong)
             if step[0] < 0:
                 axes.axvspan(min(step) - 0.5, -0.5, color="#F0F1F4", lw=0, zorder=0)

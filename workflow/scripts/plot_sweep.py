@@ -7,43 +7,45 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from figure_style import (
-    BLUE,
-    COLUMN,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    RED,
-    STYLE,
-    letter,
-    new_figure,
-    planned,
-    save,
-)
+from figure_style import planned, save
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from table_files import logged, read_table
 
+from prammol.evaluation.mean_scattering import FINEST
+from prammol.evaluation.resolution import COARSE, Q_MAX
+from prammol.plotting.style import (
+    COLUMN,
+    EXTRA,
+    FOUND,
+    GREY,
+    GRID,
+    MISSING,
+    STYLE,
+    letter_panels,
+    new_figure,
+)
+
 FloatArray = NDArray[np.float64]
 
+# One colour for what this study found, in three shades; another for each that is beside it.
 ERRORS = (
-    ("mae_pm", "MAE", BLUE, "o"),
-    ("rmse_pm", "RMSE", GREEN, "s"),
-    ("max_error_pm", "largest", ORANGE, "^"),
+    ("mae_pm", "mean", FOUND, "o"),
+    ("rmse_pm", "root mean square", "#56B4E9", "s"),
+    ("max_error_pm", "largest", "#08306B", "^"),
 )
-WRONG = (("n_missing", "missing", RED, "v"), ("n_extra", "extra", BLUE, "D"))
-
-# Other studies in the same picture, in turn
+WRONG = (("n_missing", "missing", MISSING, "v"), ("n_extra", "extra", EXTRA, "D"))
 BESIDE = tuple(
-    {"colour": c, "marker": m} for c, m in ((PURPLE, "s"), ("#7A4E1D", "P"), (GREY, "X"))
+    {"colour": c, "marker": m} for c, m in (("#7A4E1D", "P"), ("#009E73", "s"), ("#E69F00", "X"))
 )
+SCATTERING = "#CC79A7"  # against the mean scattering
+FEWEST = 4  # trials of a condition whose middle half is drawn as a band
 
 # Cramér-Rao bounds of the mean error
 BOUNDS = (
-    ("single_atom_pm", "bound, no potential"),
-    ("with_potential_pm", "bound, potential"),
+    ("single_atom_pm", "bound of the mean, one atom"),
+    ("with_potential_pm", "bound of the mean, known potential"),
 )
 
 
@@ -62,13 +64,13 @@ SWEEPS = {
         label="time-integrated flux (photons/µm²)",
         logarithmic=True,
         threshold=1e18,
-        threshold_text="paper: atomic from 10$^{18}$",
+        threshold_text="atomic from 10$^{18}$\n(Mezière 2024)",
     ),
     "temperature": Sweep(
         label="temperature (K)",
         logarithmic=False,
         threshold=400,
-        threshold_text="paper: below 1 Å up to 400 K",
+        threshold_text="below 1 Å up to 400 K\n(Mezière 2024)",
     ),
 }
 
@@ -101,16 +103,17 @@ def figure(
         for name, label, colour, marker in ERRORS:
             draw_series(top, table, name, sweep, label=label, colour=colour, marker=marker)
         for study, rows in beside.items():
-            draw_series(top, rows, "mae_pm", sweep, label=f"MAE, {study}", **styles[study])
+            named = f"mean, {study}"
+            draw_series(top, rows, "mae_pm", sweep, label=named, **styles[study])
         for (name, label), dashes in zip(BOUNDS, ((4, 2), (1, 1)), strict=True):
             pairs = [(float(r["value"]), float(r[name])) for r in bounds]
             if pairs:
                 style = {"color": GREY, "lw": 1.0, "ls": (0, dashes), "zorder": 1}
                 top.plot(*np.array(sorted(pairs)).T, label=label, **style)
         _log_axis(top, "position error (pm)")
-        _legend(top, 3)
+        _legend(top, 2)
         draw_series(
-            middle, table, "resolution_angstrom", sweep, label="one trial", colour=BLUE, marker="o"
+            middle, table, "resolution_angstrom", sweep, label="one trial", colour=FOUND, marker="o"
         )
         draw_series(
             middle,
@@ -118,22 +121,13 @@ def figure(
             "resolution_of_scattering_angstrom",
             sweep,
             label="against mean scattering",
-            colour=GREEN,
+            colour=SCATTERING,
             marker="s",
         )
         for study, rows in beside.items():
             draw_series(middle, rows, "resolution_angstrom", sweep, label=study, **styles[study])
         _draw_condition(middle, table)
-        middle.axhline(1, color=GREY, lw=0.8, ls=(0, (1, 2)))
-        middle.annotate(
-            "1 Å",
-            (1, 1),
-            (-3, 2),
-            ("axes fraction", "data"),
-            "offset points",
-            ha="right",
-            color=GREY,
-        )
+        _draw_limits(middle, table)
         _log_axis(middle, "resolution π/q$_c$ (Å)")
         _legend(middle, 2)
         for name, label, colour, marker in WRONG:
@@ -146,25 +140,32 @@ def figure(
         bottom.set_ylim(-0.3, 2 * max(5, *numbers))
         bottom.set_ylabel("wrong atoms")
         _legend(bottom, 2)
-        for axes, text in zip((top, middle, bottom), "abc", strict=True):
-            letter(axes, text)
-            axes.axvline(sweep.threshold, color=RED, lw=0.9, ls=(0, (4, 3)), zorder=1)
-            axes.grid(axis="y", color="#E4E6EA", lw=0.5)
-        _name_threshold(top, sweep)
+        for axes in (top, middle, bottom):
+            axes.axvline(sweep.threshold, color=GREY, lw=0.9, ls=(0, (4, 3)), zorder=1)
+            axes.grid(axis="y", **GRID)
+        letter_panels([top, middle, bottom])
+        _name_threshold(bottom, sweep)
         bottom.set_xlabel(sweep.label)
         if remark := planned(table):
-            figure.supxlabel(remark, color=RED, fontsize="medium")
+            figure.supxlabel(remark, fontsize="medium")
     return figure
 
 
 def _by_study(table: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of each study, with the number of atoms that are missing or extra."""
+    """Return the rows of each study, with the number of atoms that are missing or extra.
+
+    They are named by their preset; by the study where that isn't known or two have the same.
+    """
     out: dict[str, list[dict[str, Any]]] = {}
     for row in table:
         pair = row["n_missing"], row["n_extra"]
         wrong = None if None in pair else sum(pair)
         out.setdefault(row["study"], []).append({**row, "wrong": wrong})
-    return out
+    presets = [rows[0].get("preset") for rows in out.values()]
+    return {
+        f"preset {preset}" if preset and presets.count(preset) == 1 else study: rows
+        for (study, rows), preset in zip(out.items(), presets, strict=True)
+    }
 
 
 def draw_series(
@@ -177,7 +178,7 @@ def draw_series(
     colour: str,
     marker: str,
 ) -> None:
-    """Draw every trial, the median of each condition and the middle half of the trials."""
+    """Draw every trial, the median of each condition and, of four or more, their middle half."""
     if sweep.logarithmic:
         axes.set_xscale("log")
     rows = [r for r in table if r.get(name) is not None]
@@ -198,7 +199,9 @@ def draw_series(
         )
     quartiles = np.array([np.percentile(g, [25, 50, 75]) for g in groups])
     axes.plot(values, quartiles[:, 1], color=colour, lw=1.2, marker=marker, ms=2.2, label=label)
-    axes.fill_between(values, quartiles[:, 0], quartiles[:, 2], color=colour, alpha=0.18, lw=0)
+    if min(map(len, groups)) >= FEWEST:
+        low, high = quartiles[:, 0], quartiles[:, 2]
+        axes.fill_between(values, low, high, color=colour, alpha=0.18, lw=0)
 
 
 def _draw_condition(axes: Axes, table: Sequence[Mapping[str, Any]]) -> None:
@@ -206,7 +209,29 @@ def _draw_condition(axes: Axes, table: Sequence[Mapping[str, Any]]) -> None:
     name = "resolution_of_condition_angstrom"
     pairs = sorted({(r["value"], r[name]) for r in table if r[name] is not None})
     if pairs:
-        axes.plot(*np.array(pairs).T, "x", color=RED, ms=5, mew=1.2, label="all trials together")
+        axes.plot(*np.array(pairs).T, "x", color="black", ms=4, mew=1, label="all trials together")
+
+
+def _draw_limits(axes: Axes, table: Sequence[Mapping[str, Any]]) -> None:
+    """Mark below which resolution nothing is looked at, where trials reach it."""
+    for name, limit, what in (
+        ("resolution_angstrom", COARSE * np.pi / Q_MAX, "errors in phase are looked for"),
+        ("resolution_of_scattering_angstrom", FINEST, "mean scattering is compared"),
+    ):
+        known = [r[name] for r in table if r.get(name) is not None]
+        if known and min(known) <= 1.01 * limit:
+            axes.axhline(limit, color=GREY, lw=0.8, ls=(0, (1, 1.5)), zorder=1)
+            axes.annotate(
+                f"{what} up to here",
+                (1, limit),
+                (0, -2),
+                ("axes fraction", "data"),
+                "offset points",
+                ha="right",
+                va="top",
+                fontsize=6,
+                color=GREY,
+            )
 
 
 def _name_threshold(axes: Axes, sweep: Sweep) -> None:
@@ -222,7 +247,7 @@ def _name_threshold(axes: Axes, sweep: Sweep) -> None:
         ha="right" if left else "left",
         va="top",
         fontsize=7,
-        color=RED,
+        color=GREY,
     ).set_in_layout(False)
 
 

@@ -345,8 +345,7 @@ def _write(
     origin: dict[str, Any] = provenance(
         command=command_line(), seeds={"reconstruct": result.seed}, potential=potential
     )
-    known = {k: v for k, v in data.meta.items() if k != "provenance"}
-    origin["diffraction"] = {"file": Path(options.diffraction).name, **known}
+    origin["diffraction"] = {"file": Path(options.diffraction).name, **data.described()}
     origin["resumed"] = checkpointing.resumed
     force = options.force or checkpointing.may_replace
     if not force:  # somebody else's may have appeared
