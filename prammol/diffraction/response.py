@@ -33,8 +33,7 @@ _WIDEST = 20.0  # derived: steps; a crystal has less than two speckles in so man
 _FULLEST = 0.46  # of the period, that the object may fill
 _NODES = 4  # derived: for each point of a line; the integrand has one wave for each
 _SPARE = 0.1  # derived: so far below the accuracy asked for is what the regularisation leaves out
-# derived: 1e10 and 1e6 photons
-_LEAST_ERROR, _MOST_ERROR = 1e-5, 1e-3
+_LEAST_ERROR, _MOST_ERROR = 1e-5, 1e-3  # derived: 1e10 and 1e6 photons
 _UNNOTICED = 1e-3  # derived: of the variance of a point's photons, far below the misfit's noise
 _SAMPLE = 256  # derived: points of the object whose mean is good to two digits
 _OTHERS = ((1, 2), (0, 2), (0, 1))  # derived: axes of a plane
@@ -124,10 +123,8 @@ class Extent:
     def filled(self, patch: BraggPatch) -> Floats:
         """Return which part of the period of a patch's grid is filled along each axis, (3,)."""
         turns = patch.affine.step / (2 * np.pi)
-        return np.asarray(
-            np.ptp(self.points @ turns.T, axis=0)
-            + 2.0 * self.margin * np.linalg.norm(turns, axis=1)
-        )
+        beside = 2.0 * self.margin * np.linalg.norm(turns, axis=1)
+        return np.asarray(np.ptp(self.points @ turns.T, axis=0) + beside)
 
 
 @dataclass(frozen=True)
@@ -220,8 +217,7 @@ class Convolution:
             misses.append((made[0][1][start:stop], made[1][1], made[2][1]))
         self.reached = self._unnoticed(misses, len(nominal), counts, valid)
         self._widths = list(zip(nominal, response.box, response.blur, strict=True))
-        some = np.random.default_rng(0).integers(0, len(extent.points), _SAMPLE)
-        self._object = extent.points[some]
+        self._object = np.random.default_rng(0).choice(extent.points, _SAMPLE)
         self.visibility = self._visible(self._object).mean(axis=1)
 
     def visibility_at(self, x: Floats) -> Floats:
