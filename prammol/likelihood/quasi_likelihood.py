@@ -165,9 +165,8 @@ class PoissonMisfit:
         with what one atom scatters into each point. A response leaves a part of its interference.
         """
         signal = scale**2 * self._detected(omega)
-        return np.asarray(
-            self._weight * self._shard.visibility * signal / (signal + self._background + self._extra)
-        )
+        weight = self._weight * self._shard.visibility
+        return np.asarray(weight * signal / (signal + self._background + self._extra))
 
     def visibility_at(self, x: NDArray[np.float64]) -> NDArray[np.float64] | float:
         """Return how visible atoms at x, (n, 3) [Å], are against the mean, (n,); 1.0 if alike."""
