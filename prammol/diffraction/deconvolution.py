@@ -20,7 +20,8 @@ from scipy.ndimage import correlate1d
 from scipy.optimize import nnls
 
 from prammol.diffraction.dataset import Diffraction
-from prammol.diffraction.response import Extent, Response, transfer
+from prammol.diffraction.response import Extent, Response
+from prammol.diffraction.response_rows import transfer
 
 Floats = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,15 +25,15 @@ from numpy.typing import ArrayLike, NDArray
 from prammol.core.errors import InputError
 from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch
+from prammol.diffraction.response_rows import fitted_rows, transfer
 
 Floats = NDArray[np.float64]
 
 _WIDEST = 20.0  # derived: steps; a crystal has less than two speckles in so many
 # derived: beyond 0.5 the grid doesn't hold the intensity, close to it only far from the edges
 _FULLEST = 0.46  # of the period, that the object may fill
-_NODES = 4  # derived: for each point of a line; the integrand has one wave for each
-_SPARE = 0.1  # derived: so far below the accuracy asked for is what the regularisation leaves out
-_LEAST_ERROR, _MOST_ERROR = 1e-5, 1e-3  # derived: 1e10 and 1e6 photons
+# derived: 1e10 and 1e6 photons
+_LEAST_ERROR, _MOST_ERROR = 1e-5, 1e-3
 _UNNOTICED = 1e-3  # derived: of the variance of a point's photons, far below the misfit's noise
 _SAMPLE = 256  # derived: points of the object whose mean is good to two digits
 _OTHERS = ((1, 2), (0, 2), (0, 1))  # derived: axes of a plane
@@ -98,11 +98,6 @@ class Response:
     def widths(self) -> dict[str, list[list[float]]]:
         """Return both as :meth:`of` takes them, in lists."""
         return {"box": self.box.tolist(), "blur": self.blur.tolist()}
-
-
-def transfer(u: Floats, box: Floats | float, blur: Floats | float) -> Floats:
-    """Return K at spatial frequencies [cycles per step] of widths that broadcast with them."""
-    return np.asarray(np.sinc(box * u) * np.exp(-2.0 * (np.pi * np.asarray(blur) * u) ** 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +198,7 @@ class Convolution:
             filled = np.ceil(100.0 * extent.filled(patch)) / 100.0  # few values, for the cache
             require_sampled(filled, k)
             made = [
-                _rows(n, float(b), float(s), float(f), error)
+                fitted_rows(n, float(b), float(s), float(f), error)
                 for n, b, s, f in zip(
                     shape, response.box[k] * ratio, response.blur[k] * ratio, filled, strict=True
                 )
@@ -217,8 +212,13 @@ class Convolution:
             misses.append((made[0][1][start:stop], made[1][1], made[2][1]))
         self.reached = self._unnoticed(misses, len(nominal), counts, valid)
         self._widths = list(zip(nominal, response.box, response.blur, strict=True))
-        self._object = np.random.default_rng(0).choice(extent.points, _SAMPLE)
-        self.visibility = self._visible(self._object).mean(axis=1)
+        some = np.random.default_rng(0).integers(0, len(extent.points), _SAMPLE)
+        self._object = extent.points[some]
+
+    @cached_property
+    def visibility(self) -> Floats:
+        """See above, (patches,)."""
+        return np.asarray(self._visible(self._object).mean(axis=1))
 
     def visibility_at(self, x: Floats) -> Floats:
         """Return the visibility of atoms at x, (n, 3) [Å], over its mean, (n,)."""
@@ -330,7 +330,7 @@ def detected(
         grid = power[first : first + wide.size].reshape(wide.shape)
         first += wide.size
         for axis, n in enumerate(wide.shape):
-            rows, _ = _rows(
+            rows, _ = fitted_rows(
                 n, response.box[k, axis], response.blur[k, axis], filled[axis], _LEAST_ERROR
             )
             own = rows[margin : n - margin]
@@ -370,31 +370,3 @@ def require_sampled(filled: Floats, k: int) -> None:
         "pixel and blur make of the intensity; measure with finer steps, or leave the response out"
     )
     raise InputError(msg)
-
-
-@lru_cache(maxsize=64)  # chosen: a few patches with three axes, fine and coarse; not varied
-def _rows(n: int, box: float, blur: float, filled: float, error: float) -> tuple[Floats, Floats]:
-    """Return the matrix of one axis, (n, n), and the error of each of its rows, (n,).
-
-    Least squares over the waves abs(u) <= filled, weighted as often as an object has pairs of
-    points so far apart; singular values below the accuracy are damped (Tikhonov).
-    """
-    matrix = np.eye(n)
-    if box == 0 and blur == 0:
-        return matrix, np.zeros(n)
-    if n == 1:
-        return matrix, np.full(n, np.inf)
-    z, w = np.polynomial.legendre.leggauss(_NODES * n)
-    u = 0.5 * filled * (z + 1.0)
-    w = w * (1.0 - u / filled)
-    w = np.sqrt(w / w.sum())[:, None]
-    phase = 2.0 * np.pi * np.outer(u, np.arange(n) - 0.5 * (n - 1))
-    waves = np.concatenate([w * np.cos(phase), w * np.sin(phase)])
-    wanted = waves * np.tile(transfer(u, box, blur), 2)[:, None]
-    left, singular, right = np.linalg.svd(waves, full_matrices=False)
-    damped = singular / (singular**2 + (_SPARE * error) ** 2)
-    columns = right.T @ (damped[:, None] * (left.T @ wanted))
-    misses = np.linalg.norm(waves @ columns - wanted, axis=0)
-    matrix = np.ascontiguousarray(columns.T)
-    matrix.flags.writeable = misses.flags.writeable = False
-    return matrix, misses

@@ -117,7 +117,7 @@ class PoissonMisfit:
         self._background = shard.background_at(slice(None))
         self._signal = shard.signal
         self._response, self._detected = shard.response, shard.detected
-        self._visible = shard.visibility
+        self._shard = shard  # its visibility is computed when asked for
         # S^2 / I, less two standard deviations: a weight that went with the noise of few
         # photons would bias the fit.
         power = np.maximum(shard.counts - 2.0 * np.sqrt(shard.counts), 0.0)
@@ -170,9 +170,8 @@ class PoissonMisfit:
         with what one atom scatters into each point. A response leaves a part of its interference.
         """
         signal = scale**2 * self._detected(omega)
-        return np.asarray(
-            self._weight * self._visible * signal / (signal + self._background + self._extra)
-        )
+        weight = self._weight * self._shard.visibility
+        return np.asarray(weight * signal / (signal + self._background + self._extra))
 
     def visibility_at(self, x: NDArray[np.float64]) -> NDArray[np.float64] | float:
         """Return how visible atoms at x, (n, 3) [Å], are against the mean, (n,); 1.0 if alike."""

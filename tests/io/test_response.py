@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from dataclasses import replace
 
 import h5py
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from prammol.cli.commands.common import response_of
 from prammol.cli.main import run
 from prammol.core.errors import InputError
 from prammol.diffraction.response import Response
@@ -76,6 +78,25 @@ def test_the_paper_knows_no_response(data, response):
     box = Support(np.zeros(3), np.eye(3), np.ones((2, 2, 2), dtype=bool))
     with pytest.raises(InputError, match="preset paper knows no response"):
         reconstruct(replace(data, response=response), box, preset="paper")
+
+
+def test_options_go_before_the_file(response):
+    def given(known, box=None, blur=None, fit=None):
+        options = Namespace(pixel_box=box, blur=blur, fit_blur=fit)
+        return response_of(options, len(response.box), known)
+
+    assert given(None) is None
+    fitted = given(None, fit=2.0)
+    assert fitted.uncertainty == 2.0
+    assert not fitted.box.any()
+    assert not fitted.blur.any()
+    kept = given(response, box=(1.0,))
+    assert (kept.box == 1.0).all()
+    assert_array_equal(kept.blur, response.blur)
+    assert kept.uncertainty == response.uncertainty
+    known = given(response, blur=(0.5, 0.0, 0.2), fit=0.0)
+    assert (known.blur == [0.5, 0.0, 0.2]).all()
+    assert known.uncertainty == 0
 
 
 def test_options_write_the_response_and_bad_ones_are_refused(tmp_path, capsys):

@@ -14,6 +14,7 @@ from prammol.diffraction.response import Extent, Response
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.problem import responding
+from prammol.reconstruction.refinement.background_fit import dark_background
 from prammol.reconstruction.refinement.blur_fit import fitted_blur
 from prammol.simulation.counts import simulate
 from prammol.structure.atoms import Atoms
@@ -50,6 +51,13 @@ def test_what_is_missing_is_found_within_its_error(declared):
     assert misfit.excess(omega, misfit.scale(omega))[0] < 4.0
     again = fitted_blur(problem, x)
     assert (np.abs(again.blur - found.blur) < errors).all()
+
+
+def test_zeros_that_a_detector_fills_are_no_background():
+    _, problem = problem_of(0.7, 0.7)
+    assert dark_background(problem) is None
+    ideal = replace(problem, data=replace(problem.data, response=None))
+    assert max(dark_background(ideal).terms["flat"]) > 1.0
 
 
 def test_no_width_is_negative():
