@@ -48,8 +48,10 @@ class DiffuseScattering:
         That of the softest modes and that of all stiffer waves, as they were fitted [K].
     error : float
         Error of the prediction, relative to it.
+    columns : (2, points) ndarray
+        One-phonon scattering of modes and waves, without their temperatures [1/eV].
     positions : (n, 3) ndarray
-        The atoms [Å].
+        The atoms of which these were computed [Å].
     """
 
     photons: Floats
@@ -57,6 +59,7 @@ class DiffuseScattering:
     displacement: float
     temperatures: Floats
     error: float
+    columns: Floats
     positions: Floats
 
     def declared_in(self, data: Diffraction) -> Diffraction:
@@ -74,7 +77,7 @@ class DiffuseScattering:
 
 
 NO_DIFFUSE = DiffuseScattering(
-    np.empty(0), np.empty(0), 0.0, np.zeros(2), 0.0, np.empty((0, 3))
+    np.empty(0), np.empty(0), 0.0, np.zeros(2), 0.0, np.empty((2, 0)), np.empty((0, 3))
 )  # derived: stands for none in files
 
 

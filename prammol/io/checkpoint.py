@@ -58,6 +58,7 @@ _ARRAYS: dict[str, tuple[int | None, ...]] = {
     "diffuse_photons": (None,),
     "diffuse_trust": (None,),
     "diffuse_temperatures": (None,),
+    "diffuse_columns": (2, None),
     "diffuse_positions": (None, 3),
 }
 _NUMBERS = ("scale", "stiffness", "bond_energy", "diffuse_displacement", "diffuse_error")
@@ -68,6 +69,7 @@ _DIFFUSE = {
     "displacement": "angstrom^2",
     "temperatures": "K",
     "error": "",
+    "columns": "1/eV",
     "positions": "angstrom",
 }
 # What stages hand to each other is of use within an iteration only.
@@ -335,7 +337,7 @@ def _calibration_of(
 def _diffuse_of(made: h5py.Group, arrays: Mapping[str, Any]) -> DiffuseScattering | None:
     values = {n: arrays[f"diffuse_{n}"] for n in _DIFFUSE if f"diffuse_{n}" in arrays}
     values |= {n: load_number(made, f"diffuse_{n}") for n in _DIFFUSE if n not in values}
-    if len(values["photons"]) != len(values["trust"]):
+    if not len(values["photons"]) == len(values["trust"]) == values["columns"].shape[1]:
         msg = "its diffuse scattering has not as many weights as photons"
         raise ValueError(msg)
     return DiffuseScattering(**values) if len(values["positions"]) else None

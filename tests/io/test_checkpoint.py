@@ -62,7 +62,15 @@ def test_reading_gives_back_what_was_written_to_the_bit(saved, tmp_path):
 
 
 def test_diffuse_scattering_is_given_back_to_the_bit(saved, rng, tmp_path):
-    parts = (rng.random(12), rng.random(12), 0.011, rng.random(2), 0.1, rng.normal(size=(7, 3)))
+    parts = (
+        rng.random(12),
+        rng.random(12),
+        0.011,
+        rng.random(2),
+        0.1,
+        rng.random((2, 12)),
+        saved.state.positions,
+    )
     model = replace(saved.state.model, diffuse=DiffuseScattering(*parts))
     write_checkpoint(tmp_path / "c.h5", replace(saved, state=replace(saved.state, model=model)))
     found = read_checkpoint(tmp_path / "c.h5").state.model.diffuse

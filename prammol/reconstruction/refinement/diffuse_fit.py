@@ -252,7 +252,9 @@ class DiffuseFit:
         return self._comm.sum(float(weight @ share)), expected, slopes
 
 
-def fitted_diffuse(problem: Problem, x: Floats) -> DiffuseScattering | None:
+def fitted_diffuse(
+    problem: Problem, x: Floats, known: DiffuseScattering | None = None
+) -> DiffuseScattering | None:
     """Return the diffuse scattering of atoms as the counts have it; None if they don't ask for it.
 
     Called together by all ranks.
@@ -263,6 +265,8 @@ def fitted_diffuse(problem: Problem, x: Floats) -> DiffuseScattering | None:
         With its calibration; its own diffuse scattering and fitted background don't count.
     x : (n, 3) ndarray
         Atoms near a minimum of the energy [Å].
+    known : DiffuseScattering, optional
+        Of nearly the same atoms: its columns are used.
     """
     problem = problem.with_diffuse(None)
     calibration = problem.calibration
@@ -277,9 +281,10 @@ def fitted_diffuse(problem: Problem, x: Floats) -> DiffuseScattering | None:
     if plain.value - rough.fitted().value < _HINT * rough.beyond_noise(plain):
         return None
     try:
-        fit = DiffuseFit(problem, omega, diffuse_columns(problem, x))
+        columns = diffuse_columns(problem, x) if known is None else known.columns
     except SimulationError:  # atoms that far from a minimum are wrong ones
         return None
+    fit = DiffuseFit(problem, omega, [*columns])
     found = fit.fitted()
     if not fit.insists(plain, found):
         return None
@@ -291,7 +296,10 @@ def fitted_diffuse(problem: Problem, x: Floats) -> DiffuseScattering | None:
     # Ranks own consecutive points, in their order.
     whole = [np.concatenate(comm.gather(own)) for own in (photons, trust)]
     heat = found.factors / max(found.square, 1e-300)
-    return DiffuseScattering(whole[0], whole[1], found.displacement, heat / _KELVIN, error, x)
+    of = x if known is None else known.positions
+    return DiffuseScattering(
+        whole[0], whole[1], found.displacement, heat / _KELVIN, error, np.array(columns), of
+    )
 
 
 def _interpolated(grid: BraggPatch, values: Floats, patch: BraggPatch) -> Floats:

@@ -31,8 +31,8 @@ class FitDiffuse(Checked):
     diffuse : bool
         Whether it is done.
     changed : float
-        The prediction is renewed when more than this part of the atoms came, went or moved to
-        another site.
+        Modes and waves are computed anew when more than this part of the atoms came, went or moved
+        to another site; only their temperatures are fitted when fewer did.
     significance : float
         As in :class:`~prammol.reconstruction.stages.default.relax_and_align.RelaxAndAlign`.
     """
@@ -47,11 +47,12 @@ class FitDiffuse(Checked):
         x = model.positions
         if not self.diffuse or (had is None and state.verdict.explained):
             return state
-        if had is not None:
-            most = self.changed * len(x)
-            if _changes(had.positions, x, problem.potential.neighbour_distance) <= most:
-                return state
-        found = fitted_diffuse(problem, x)
+        if had is not None and not (state.status.selected or state.status.iteration == 0):
+            return state
+        most = self.changed * len(x)
+        distance = problem.potential.neighbour_distance
+        same = had is not None and _changes(had.positions, x, distance) <= most
+        found = fitted_diffuse(problem, x, had if same else None)
         if found is None and had is None:
             return state
         calibration = model.calibration
@@ -63,7 +64,7 @@ class FitDiffuse(Checked):
         problem = problem.with_diffuse(found).calibrated(calibration)
         omega = model.structure_factor(problem.factor)
         model, verdict = judge(problem, model, omega, self.significance)
-        status = replace(state.status, selected=True)
+        status = state.status if same else replace(state.status, selected=True)
         return replace(state, model=model, verdict=verdict, status=status)
 
 
