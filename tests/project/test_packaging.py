@@ -98,6 +98,7 @@ def test_the_wheel_is_the_package_alone(wheel):
         "prammol/__init__.pyi",
         "prammol/py.typed",
         "prammol/data/settings.schema.json",
+        "prammol/data/instrument.yaml",
         f"prammol/data/{Path(aluminium().file).name}",
     }
 
