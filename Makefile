@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_RUN := $(VENV)/.ready-run
 READY_DEV := $(VENV)/.ready-dev
 READY_BENCH := $(VENV)/.ready-bench
 READY_DOCS := $(VENV)/.ready-docs
@@ -29,12 +30,12 @@ LIBRARY_TESTS := $(addprefix tests/,cli/test_main.py cli/test_settings.py core/t
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-mpi test-slow test-slurm test-load test-oldest test-newest \
-  test-libraries fuzz smoke check format bench results-index docs docs-links clean
+  test-libraries fuzz smoke check format bench results-index package docs docs-links clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-demo: $(READY)  ## simulate and reconstruct the paper's vacancy crystal, 4679 atoms
+demo: $(READY_RUN)  ## simulate and reconstruct the paper's vacancy crystal, 4679 atoms
 	$(BIN)/prammol demo results/demo
 
 test: $(READY)  ## the test-suite, some 7 minutes on two cores
@@ -97,6 +98,13 @@ bench: $(READY_BENCH)  ## time, error and memory beside dynasor, LAMMPS, ducc0 a
 results-index: $(READY)  ## the list of tables and pictures, docs/results/index.md
 	$(BIN)/python benchmarks/results_index.py
 
+package: | $(BIN)/python  ## sdist and wheel, checked, installed elsewhere, every verb tried there
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'build>=1.2,<2' 'twine>=6.1,<8'
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tests/installed.py dist/*.whl
+
 docs: $(READY_DOCS)  ## the documentation, examples run, in docs/_build/html; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
@@ -113,6 +121,10 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "prammol needs Python >= 3.11; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+
+$(READY_RUN): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e .
+	@touch $@
 
 $(READY): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'

@@ -32,6 +32,7 @@ VERBS = (
     "presets",
     "dynamics",
     "demo",
+    "example",
     "doctor",
     "completion",
 )
@@ -60,6 +61,7 @@ verbs (each has its own --help, with units and examples):
   dynamics     scattering averaged over molecular dynamics              -> a.npz
   presets      print the ways to reconstruct and all their settings
   demo         all of this for the paper's vacancy crystal
+  example      the files that the tutorials start from
   doctor       check MPI, LAMMPS, the potential and the transforms
   completion   a script for bash, zsh or tcsh: Tab completes verbs, options and files
 """

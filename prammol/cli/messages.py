@@ -10,7 +10,7 @@ import argparse
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -96,7 +96,8 @@ def said(options: argparse.Namespace, command: str, active: bool = True) -> Iter
     finally:
         _channel = before
         if log is not None:
-            log.close()
+            with suppress(OSError):  # what couldn't be written has been told
+                log.close()
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from prammol.core.errors import InputError
 from prammol.io import _tiff
 from prammol.io.arrays import PACKED, opened_npz, read_npy
-from prammol.io.atomic_write import PathLike, first_line
+from prammol.io.atomic_write import PathLike, first_line, replacing
 from prammol.io.hdf5 import UNQUESTIONED, find, load_array, load_text, names_in, opened
 
 # derived: units
@@ -270,3 +270,27 @@ def _made(
         phased_shape=phased_shape or amplitude.shape,
         source=source,
     )
+
+
+def write_object(path: PathLike, wave: NDArray[np.complex128], force: bool = False) -> None:
+    """Write an object on the detector's grid in the layout of PyNX.
+
+    Parameters
+    ----------
+    path : path
+    wave : (n1, n2, n3) ndarray
+        See :func:`prammol.simulation.phased_object.phased_object`.
+    force : bool
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    InputError
+        If the file exists or can't be written.
+    """
+    with replacing(path, force) as place, h5py.File(place, "w") as file:
+        image = file.create_group("entry_1/image_1")
+        image["data"] = wave[None].astype(np.complex64)
+        image["data_space"] = "real"
+        image["process_1/configuration/iobs_shape"] = wave.shape
+        file["entry_last"] = h5py.SoftLink("/entry_1")

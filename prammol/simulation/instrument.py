@@ -1,6 +1,6 @@
 """The instrument of a simulated experiment: beam, scans, sample and detector.
 
-``config/instrument.yaml`` in the repository has all keys with an example. Numbers that the
+``data/instrument.yaml`` of the package has all keys with an example. Numbers that the
 reader of an experiment knows go into the file of scans; what a reader can't know goes into the
 truth beside it.
 """

@@ -208,7 +208,7 @@ def test_other_verbs_replace_no_output(refused, small, tmp_path):
 
 
 def test_a_missing_input_comes_before_an_output_that_exists(refused, small, tmp_path):
-    for name in ("o.xyz", "o.h5", "o.json", "o.png", "o.npz"):
+    for name in ("o.xyz", "o.h5", "o.json", "o.png", "o.npz", "o.html"):
         (tmp_path / name).write_text("precious")
     d, r, x = small / "d.h5", small / "r.h5", "nowhere"
     text = "nowhere: no such file"
@@ -224,6 +224,9 @@ def test_a_missing_input_comes_before_an_output_that_exists(refused, small, tmp_
     refused(["evaluate", r, "--truth", x, "--json", "o.json"], text)
     refused(["plot", x, "-o", "o.png"], text)
     refused(["plot", r, "--truth", x, "-o", "o.png"], text)
+    refused(["compare", r, x, "--json", "o.json"], text)
+    refused(["view", x, "-o", "o.html"], text)
+    refused(["view", r, "--trajectory", x, "-o", "o.html"], text)
     crystal = ["crystal", "bulk", "--potential", "x.eam.alloy", "-o", "o.xyz"]
     refused(crystal, "x.eam.alloy: no such potential file")
 
@@ -241,6 +244,9 @@ def test_a_name_that_promises_another_kind_of_file_is_refused(refused, small):
     refused(["evaluate", r, "--truth", s, "--json", "m.xyz"], "ends with .xyz, but JSON")
     refused(["evaluate", r, "--truth", s, "--atoms", "m.json"], "ends with .json, but XYZ")
     refused(["plot", r, "-o", "p.h5"], "ends with .h5, but a picture is written")
+    refused(["compare", r, r, "--json", "c.h5"], "ends with .h5, but JSON")
+    refused(["compare", r, r, "--atoms", "c.json"], "ends with .json, but XYZ")
+    refused(["view", r, "-o", "v.png"], "ends with .png, but HTML")
 
 
 def test_a_folder_that_is_not_there_is_not_made(refused, small, tmp_path):
@@ -252,6 +258,8 @@ def test_a_folder_that_is_not_there_is_not_made(refused, small, tmp_path):
     start = ["reconstruct", small / "d.h5", "--support", small / "u.h5", "-o"]
     refused([*start, "nowhere/r.h5"], text)
     refused(["evaluate", small / "r.h5", "--truth", s, "--json", "nowhere/m.json"], text)
+    refused(["view", small / "r.h5", "-o", "nowhere/v.html"], text)
+    refused(["init", "nowhere/run.yaml"], text)
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -373,7 +381,7 @@ def test_peaks_of_an_unknown_lattice_are_refused(refused, small, tmp_path):
     ("arguments", "text"),
     [
         (["reconstrct"], "did you mean 'reconstruct'"),
-        (["xyzzy"], "the verbs are crystal"),
+        (["xyzzy"], "the verbs are init, run, crystal"),
         (["crystal", "vacncy", "-o", "s.xyz"], "did you mean 'vacancy'"),
         (["crystal", "vacancy", "--atoms", "5", "-o", "s.xyz"], "atoms"),
         (["crystal", "bulk"], "-o"),

@@ -13,7 +13,7 @@ from prammol.core.errors import InputError
 from prammol.io.instrument import read_instrument
 from prammol.simulation.instrument import keys_of
 
-EXAMPLE = ROOT / "config" / "instrument.yaml"
+EXAMPLE = ROOT / "prammol" / "data" / "instrument.yaml"
 LEAST = """\
 beam: {flux: 1e18}
 scans: {step: 0.8}

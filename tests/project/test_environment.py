@@ -51,6 +51,18 @@ def test_conda_and_pip_have_the_same_packages_and_ranges(project, conda):
     assert conda == pip
 
 
+def test_the_recipe_for_conda_forge_has_them_too(project, conda):
+    recipe = yaml.safe_load((ROOT / "packaging/conda/recipe.yaml").read_text())
+    found = dict(parse(r) for r in recipe["requirements"]["run"])
+    names = {parse(r)[0] for r in project["dependencies"]}
+    own = {CONDA_NAMES.get(name, name) for name in names} | {"python"}
+    assert found == {name: bounds for name, bounds in conda.items() if name in own}
+    assert set(found) == own
+    assert recipe["context"]["version"] == prammol.__version__
+    (script,) = project["scripts"].items()
+    assert recipe["build"]["python"]["entry_points"] == [" = ".join(script)]
+
+
 def test_every_dependency_has_a_lower_and_an_upper_bound(project):
     extras = project["optional-dependencies"].values()
     for requirement in [*project["dependencies"], *(r for extra in extras for r in extra)]:

@@ -7,12 +7,12 @@ import subprocess
 import sys
 import tarfile
 import tomllib
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
+from installed import try_out
 from processes import ROOT
 
 import prammol
@@ -20,8 +20,8 @@ from prammol.potentials import aluminium
 
 # What `make` needs, and what the tests read besides the package.
 SHIPPED = (
-    "benchmarks", "config", "docs", "prammol", "profiles", "tests", "workflow", ".ci", ".github",
-    ".snakemake-workflow-catalog.yml", "CHANGELOG.md", "CITATION.cff", "environment.yml",
+    "benchmarks", "config", "docs", "packaging", "prammol", "profiles", "tests", "workflow", ".ci", ".github",
+    ".snakemake-workflow-catalog.yml", ".dockerignore", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "environment.yml",
     "LICENSE", "Makefile", "pyproject.toml", "README.md", "Snakefile",
 )  # fmt: skip
 
@@ -98,6 +98,7 @@ def test_the_wheel_is_the_package_alone(wheel):
         "prammol/__init__.pyi",
         "prammol/py.typed",
         "prammol/data/settings.schema.json",
+        "prammol/data/instrument.yaml",
         f"prammol/data/{Path(aluminium().file).name}",
     }
 
@@ -125,29 +126,4 @@ def test_the_pythons_named_are_those_tested():
 
 @pytest.mark.slow
 def test_an_installed_wheel_works_by_itself(wheel, tmp_path):
-    """Nothing of the checkout is in reach: packages, program and data are those installed."""
-    venv.create(tmp_path / "venv", with_pip=True)
-    programs = tmp_path / "venv" / "bin"
-    hidden = {"PYTHONPATH", "VIRTUAL_ENV"}
-    variables = {k: v for k, v in os.environ.items() if k not in hidden}
-    variables["PATH"] = os.pathsep.join([str(programs), *os.get_exec_path()])
-
-    def run(*words: object) -> str:
-        done = subprocess.run(
-            [str(programs / str(words[0])), *map(str, words[1:])],
-            cwd=tmp_path,
-            env=variables,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    run("python", "-m", "pip", "--disable-pip-version-check", "install", "-q", wheel)
-    home = run("python", "-c", "import prammol; print(prammol.__file__)")
-    assert Path(home.strip()).is_relative_to(tmp_path / "venv")
-    assert run("prammol", "--version").split() == ["prammol", prammol.__version__]
-    report = run("prammol", "doctor")
-    assert "-3.3600 eV for an atom of bulk Al" in report
-    assert all(line.startswith("ok") for line in report.splitlines())
+    try_out(wheel, tmp_path)

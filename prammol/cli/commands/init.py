@@ -20,7 +20,7 @@ examples:
   prammol init run.yaml crystal simulate support reconstruct evaluate plot
 """
 _WIDTH = 90  # chosen: display
-# What is set in the file; other options are comments.
+# What is set in the file; other options are comments. chosen: display
 _SET: dict[str, dict[str, Any]] = {
     "crystal": {"kind": "vacancy", "output": "s.xyz"},
     "dynamics": {"crystal": "s.xyz", "temperature": 300, "output": "a.npz"},

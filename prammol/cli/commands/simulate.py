@@ -51,7 +51,7 @@ examples:
   prammol simulate s.xyz --flux 1e20 --peak=2,0,0 --peak=0,2,0 --peak=1,1,1 -o d200.h5
   mpiexec -n 2 prammol simulate s.xyz --flux 1e20 --temperature 300 -o warm.h5
   prammol simulate s.xyz --flux 1e20 --amplitude a.npz --diffuse --seed 2 -o warm2.h5
-  prammol simulate s.xyz --instrument config/instrument.yaml --seed 1 -o scans.h5
+  prammol simulate s.xyz --instrument instrument.yaml --seed 1 -o scans.h5
 """
 
 
@@ -69,7 +69,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--instrument",
         metavar="FILE.yaml",
         help="make raw rocking scans on this instrument instead, and beside them a file .truth.h5 "
-        "with what it doesn't tell; config/instrument.yaml has all keys",
+        "with what it doesn't tell; prammol example instrument writes one with all keys",
     )
     parser.add_argument("--seed", type=seed, default=0, help="seed of the counts [0]")
     parser.add_argument(
