@@ -29,6 +29,7 @@ VERBS = (
     "compare",
     "plot",
     "view",
+    "export",
     "presets",
     "dynamics",
     "demo",
@@ -56,8 +57,9 @@ verbs (each has its own --help, with units and examples):
   reconstruct  counts and support to atoms                             -> r.h5, r.xyz, r.lammps
   evaluate     compare with a known crystal                            -> m.json
   compare      two reconstructions without a known crystal             -> c.json
-  plot         slices in three directions, errors, convergence         -> p.png
+  plot         layers of the lattice, errors, convergence; the fit     -> p.png
   view         atoms in three dimensions, in a browser                 -> view.html
+  export       fields and atoms for ParaView                           -> f.vti, a.vtp
   dynamics     scattering averaged over molecular dynamics              -> a.npz
   presets      print the ways to reconstruct and all their settings
   demo         all of this for the paper's vacancy crystal

@@ -111,7 +111,7 @@ def write_diffraction(
                 store(grid, "step", patch.step, "1/angstrom")
             shown = _show(entry, "image_1/data", "photons")
             if not isinstance(patch, CurvedPatch):
-                _add_axes(shown, patch)
+                _add_axes(shown, patch.origin, patch.step, q=True)
         process = _process(file["entry_1"], meta, provenance if provenance is not None else kept)
         store_geometry(process, data.geometry)
 
@@ -228,7 +228,8 @@ def write_support(
         )
         store(grid, "origin", support.origin, "angstrom")
         store(grid, "voxel", support.voxel, "angstrom")
-        _show(entry, "image_1/support", "support")
+        shown = _show(entry, "image_1/support", "support")
+        _add_axes(shown, support.origin, support.voxel, q=False)
         _process(entry, {}, provenance or {})
 
 
@@ -265,18 +266,21 @@ def _show(entry: h5py.Group, target: str, title: str) -> h5py.Group:
     return data
 
 
-def _add_axes(data: h5py.Group, patch: BraggPatch) -> None:
-    """Let viewers label the axes of an orthogonal grid by the component of q along each."""
-    product = patch.step @ patch.step.T
+def _add_axes(
+    data: h5py.Group, origin: NDArray[np.float64], step: NDArray[np.float64], q: bool
+) -> None:
+    """Let viewers label the axes of an orthogonal grid by the component of q or x along each."""
+    product = step @ step.T
     if not np.allclose(product, np.diag(np.diag(product)), atol=1e-6 * product.max()):
         return  # on a skew grid it isn't the same for all points of a plane
+    letter, unit = ("q", "1/angstrom") if q else ("x", "angstrom")
     names = []
-    for k, (step, points) in enumerate(zip(patch.step, patch.shape, strict=True), start=1):
-        length = float(np.linalg.norm(step))
-        q = patch.origin @ step / length + length * np.arange(points)
-        along = " ".join(f"{c:.3g}" for c in step / length)
-        names.append(f"q_{k}")
-        store(data, names[-1], q, "1/angstrom", long_name=f"q along ({along}) (1/angstrom)")
+    for k, (own, points) in enumerate(zip(step, data["data"].shape, strict=True), start=1):
+        length = float(np.linalg.norm(own))
+        values = origin @ own / length + length * np.arange(points)
+        along = " ".join(f"{c:.3g}" for c in own / length)
+        names.append(f"{letter}_{k}")
+        store(data, names[-1], values, unit, long_name=f"{letter} along ({along}) ({unit})")
     data.attrs["axes"] = names
 
 

@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from figure_style import log_axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -24,7 +25,6 @@ from prammol.plotting.slices import (
     draw_discs,
     draw_marks,
     frame_alike,
-    legend_of_marks,
 )
 from prammol.plotting.style import (
     DASHED,
@@ -33,6 +33,7 @@ from prammol.plotting.style import (
     FOUND,
     GREY,
     GRID,
+    MARKS,
     MISSING,
     PAGE,
     STYLE,
@@ -179,11 +180,12 @@ class Screen:
         draw_marks(axes, cut, picture.missing, "missing")
         draw_marks(axes, cut, picture.positions[wrong], "extra")
         frame_alike([[axes]], [cut], self._truth)
-        axes.set_title(f"{picture.name}: {cut.title}", loc="left")
+        axes.set_title(picture.name, loc="left")
+        axes.annotate(cut.title, (0.01, 0.01), xycoords="axes fraction", fontsize=7)
         axes.legend(
-            handles=legend_of_marks(missing=len(picture.missing), extra=int(wrong.sum())),
-            loc="upper right",
-            bbox_to_anchor=(1.01, -0.08),
+            handles=[Line2D([], [], ls="none", label=k, **look) for k, look in MARKS.items()],
+            loc="lower right",
+            bbox_to_anchor=(1.01, 0.99),
             ncols=2,
             borderaxespad=0,
             handletextpad=0.1,

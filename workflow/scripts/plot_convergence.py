@@ -46,14 +46,15 @@ def figure(rows: Sequence[Mapping[str, Any]], truth: Atoms) -> Figure:
         if len(rows) <= FEW:
             panels[2].set_xticks(step, ["start", *(f"{s:g}" for s in step[1:])])
             for axes, values in zip(panels, (scale, number, last), strict=True):
+                first, last_one = step[0], step[-1]
                 for at, value in zip(step, values, strict=True):
-                    where = (4, 4) if at == step[0] else (-4, 4)
                     axes.annotate(
-                        f"{value:.4g}",
+                        f"{value:.4g}".replace("-", "\N{MINUS SIGN}"),
                         (at, value),
-                        where,
+                        (6 if at == first else -6, 0),
                         textcoords="offset points",
-                        ha="left" if at == step[0] else "right",
+                        ha="left" if at == first else "right",
+                        va="top" if at == last_one else "center",
                         fontsize=7,
                     )
         for axes in panels[:2]:

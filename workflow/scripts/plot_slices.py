@@ -99,7 +99,7 @@ def figure(rows: Sequence[Row], planned: int, colour: str = "error") -> Figure:
     """
     every = np.concatenate([r.errors[np.isfinite(r.errors)] for r in rows])
     with mpl.rc_context(STYLE):
-        figure = new_figure(PAGE, 2.45 * len(rows) + 0.4)
+        figure = new_figure(PAGE, 2.6 * len(rows) + 0.4)
         grid = figure.subplots(len(rows), len(CUBE), squeeze=False)
         for row, panels in zip(rows, grid, strict=True):
             values = row.values(colour)
@@ -162,7 +162,7 @@ def _draw(row: Row, panels: Sequence[Any], values: np.ndarray, norm: Normalize) 
     found = int((row.partner >= 0).sum())
     panels[0].set_title(
         f"{row.name}: {found} of {len(truth)} atoms found,\n{len(row.missing)} missing, "
-        f"{len(row.extra)} extra; {cuts[0].title}",
+        f"{len(row.extra)} extra\n{cuts[0].title}",
         loc="left",
     )
     return discs
