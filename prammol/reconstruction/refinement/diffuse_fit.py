@@ -82,7 +82,7 @@ def diffuse_columns(problem: Problem, x: Floats) -> list[Floats]:
     factor = StructureFactor(patches, _ACCURACY)
     soft = scattered_by_modes(factor, x, modes.stiffness[mine], modes.vectors[mine])
     stiff = []
-    cell = problem.potential.lattice_constant**3 / len(problem.potential.lattice.sites)
+    cell = problem.potential.atomic_volume
     for k, patch in enumerate(patches):
         if k % comm.size == comm.rank:
             at_rest = squared(StructureFactor([patch], _ACCURACY).forward(x))
