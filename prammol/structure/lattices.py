@@ -130,6 +130,7 @@ def _same(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
     return bool((np.abs(gap).max(axis=2).min(axis=1) < 1e-3).all())
 
 
+# derived: crystallography
 _FCC = ((0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0))
 # derived: crystallography; shells end halfway between two distances
 LATTICES = {
