@@ -160,6 +160,7 @@ def identity(
     commands = (
         f"{potential.element} {potential.pair_style} {potential.pair_coeff} {potential.mass!r} "
         f"{potential.structure} {potential.lattice_constant!r} {potential.checksum}"
+        f"{'' if potential.crystal is None else f' {potential.crystal!r}'}"
     )
     return {
         "version": __version__,

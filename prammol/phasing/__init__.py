@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from prammol.phasing.fourier_synthesis import Waves, synthesise
 from prammol.phasing.hio_er import MeasuredPatch, PhasedPatch, phase_patch
+from prammol.phasing.indexing import Cell, indexed, lattice_note
 from prammol.phasing.lattice_from_peaks import (
     Sublattice,
     choose_sublattice,
     independent_patches,
-    lattice_note,
     sublattices,
 )
 from prammol.phasing.lattice_shift import shifted_weights
@@ -21,6 +21,7 @@ from prammol.phasing.support_agreement import agreement, best_axis_order
 from prammol.phasing.support_from_counts import RetrievedSupport, support_from_data
 
 __all__ = [
+    "Cell",
     "MeasuredPatch",
     "PhasedPatch",
     "RetrievedSupport",
@@ -30,6 +31,7 @@ __all__ = [
     "best_axis_order",
     "choose_sublattice",
     "independent_patches",
+    "indexed",
     "lattice_note",
     "phase_patch",
     "shifted_weights",

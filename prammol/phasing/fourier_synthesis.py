@@ -10,6 +10,7 @@ phases are free; they are the unknown shift of the lattice against the shape.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ _DENSITY = 8.0  # starting points per spacing cubed
 _MARGIN = 1.75  # how far around the support to start [neighbour distances]
 # chosen: 600 atoms at 1e18; same atoms from 4 to 16
 _STEPS = 8  # of Newton, x -= G^-1 phase
+_SAME = 0.5  # derived: a half, points so close are one [shortest vectors of a cell]
 
 
 class Waves:
@@ -114,6 +116,21 @@ def synthesise(
     amplitude = (np.abs(wave) / bulk).mean(axis=1)
     arrived = np.abs(np.angle(wave)).max(axis=1) < 0.5
     return x[arrived & apart(x, 0.6 * spacing, amplitude)]
+
+
+def continued(x: NDArray[np.float64], cell: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return points of a lattice and, behind them, those one cell further that aren't among them.
+
+    Parameters
+    ----------
+    x : (n, 3) ndarray
+        Points [Å].
+    cell : (3, 3) ndarray
+        Rows are primitive vectors [Å].
+    """
+    steps = np.array(list(product((0, 1, -1), repeat=3))) @ cell
+    more = (steps[:, None] + x).reshape(-1, 3)
+    return more[apart(more, _SAME * float(np.linalg.norm(cell, axis=1).min()))]
 
 
 def _starts(

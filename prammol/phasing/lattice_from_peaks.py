@@ -20,7 +20,6 @@ from scipy.sparse.csgraph import breadth_first_order
 from scipy.spatial import cKDTree
 
 from prammol.core.errors import DataError
-from prammol.diffraction.dataset import Diffraction
 from prammol.potentials.potential import Potential
 from prammol.structure.lattices import LATTICES
 
@@ -83,7 +82,7 @@ def sublattices(peaks: NDArray[np.float64], potential: Potential) -> list[Sublat
     DataError
         If the cell of the peaks has room for more than one atom.
     """
-    dense = _reduced(np.asarray(2 * np.pi * np.linalg.inv(peaks).T, dtype=float))
+    dense = reduced(np.asarray(2 * np.pi * np.linalg.inv(peaks).T, dtype=float))
     volume = abs(float(np.linalg.det(dense)))
     ratio = potential.atomic_volume / volume
     if ratio < _FEWEST_ATOMS:
@@ -234,7 +233,7 @@ def _deviation(dense: NDArray[np.float64], basis: NDArray[np.int_], structure: s
     return float(np.abs(own / ideal - 1).max())
 
 
-def _reduced(cell: NDArray[np.float64]) -> NDArray[np.float64]:
+def reduced(cell: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return short primitive vectors of the same lattice, rows of (3, 3) [Å]."""
     cell = cell.copy()
     while True:
@@ -268,19 +267,6 @@ def independent_patches(peaks: NDArray[np.float64], height: list[float]) -> list
         return volumes[n] >= wide, -round(cells[n] / finest), round(volumes[n], 3), bright
 
     return list(triples[max(range(len(triples)), key=merit)])
-
-
-def lattice_note(data: Diffraction, potential: Potential, sublattice: int) -> str | None:
-    """Return a sentence if the peaks don't fix the lattice, None if they do.
-
-    Raises
-    ------
-    DataError
-        If neither the potential nor the setting `sublattice` settles it.
-    """
-    peaks = data.peaks()
-    chosen = independent_patches(peaks, [float(c.max()) for c in data.counts])
-    return explain(peaks[chosen], potential, sublattice)
 
 
 # chosen: not varied

@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from prammol.phasing.fourier_synthesis import Waves
 from prammol.phasing.hio_er import bulk_amplitude
@@ -25,7 +25,7 @@ def weights_of_amplitude(amplitude: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def shifted_weights(
-    cell: NDArray[np.float64], waves: Waves, sites: NDArray[np.float64], steps: int
+    cell: NDArray[np.float64], waves: Waves, sites: NDArray[np.float64], steps: ArrayLike
 ) -> NDArray[np.float64]:
     """Return the occupancies that belong to all shifts of the lattice.
 
@@ -37,15 +37,16 @@ def shifted_weights(
         The waves of the three patches.
     sites : (n, 3) ndarray
         Sites from the patches' origin [Å].
-    steps : int
+    steps : int or (3,) array_like of int
         Shifts tried along each primitive vector.
 
     Returns
     -------
-    (steps^3, n) ndarray
+    (k, n) ndarray
         Occupancies in [0, 1].
     """
     bulk = bulk_amplitude(np.abs(waves(sites)))
-    shifts = (np.array(list(product(np.arange(steps) / steps, repeat=3))) - 0.5) @ cell
+    parts = [np.arange(n) / n for n in np.broadcast_to(np.asarray(steps, dtype=int), 3)]
+    shifts = (np.array(list(product(*parts))) - 0.5) @ cell
     amplitudes = [(np.abs(waves(sites + shift)) / bulk).mean(axis=1) for shift in shifts]
     return weights_of_amplitude(np.array(amplitudes))

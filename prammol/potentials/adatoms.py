@@ -3,7 +3,7 @@
 The object, the host, doesn't move and the adatoms don't feel each other: each adatom
 is minimised as if it were alone. An EAM potential is evaluated for all adatoms at once
 from its table (:mod:`prammol.potentials.eam`). With any other, adatoms share an evaluation by
-LAMMPS when they are so far apart that no host atom has two of them within the cutoff.
+LAMMPS when they are so far apart that neither feels what the other changes in the host.
 """
 
 from __future__ import annotations
@@ -149,14 +149,16 @@ def relax_adatoms(
         return x, energy
     alone = cluster.atom_energies(host)
     cutoff = cluster.cutoff()
+    # How far an adatom changes the energies of atoms.
+    reach = 2 * cutoff if cluster.potential.shares_bonds else cutoff
     pending = np.arange(len(x))
     for _ in range(1 + max_iterations // 10):
         far = []
-        for members in groups_apart(x[pending], 2 * (cutoff + margin)):
+        for members in groups_apart(x[pending], 2 * (reach + margin)):
             chosen = pending[members]
             # A host atom counts if it feels an adatom or is felt by one that does.
-            near = cKDTree(x[chosen]).query(host)[0] < 2 * cutoff + margin
-            evaluate = _lammps_energies(cluster, host[near], alone[near], x[chosen])
+            near = cKDTree(x[chosen]).query(host)[0] < reach + cutoff + margin
+            evaluate = _lammps_energies(cluster, reach, host[near], alone[near], x[chosen])
             x[chosen], energy[chosen], stopped = minimise_each(
                 evaluate, x[chosen], force_tolerance, max_iterations, margin
             )
@@ -167,9 +169,11 @@ def relax_adatoms(
     return x, energy
 
 
-def _lammps_energies(cluster: Energies, host: Floats, alone: Floats, start: Floats) -> Evaluate:
+def _lammps_energies(
+    cluster: Energies, reach: float, host: Floats, alone: Floats, start: Floats
+) -> Evaluate:
     """Return a function for the energies and forces of adatoms that can't feel each other."""
-    x, cutoff, n = start.copy(), cluster.cutoff(), len(host)
+    x, n = start.copy(), len(host)
     tree = cKDTree(host) if n else None
 
     def evaluate(which: NDArray[np.int_], new: Floats) -> tuple[Floats, Floats]:
@@ -178,7 +182,7 @@ def _lammps_energies(cluster: Energies, host: Floats, alone: Floats, start: Floa
             return np.zeros(len(new)), np.zeros_like(new)
         energies, forces = cluster.atom_energies_forces(np.concatenate([host, x]))
         change = energies[:n] - alone
-        near = tree.query_ball_point(new, cutoff)
+        near = tree.query_ball_point(new, reach)
         shared = np.array([change[i].sum() for i in near])
         return energies[n:][which] + shared, forces[n:][which]
 

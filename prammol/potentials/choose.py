@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import gemmi
+import numpy as np
 
 from prammol.core.errors import PotentialError
 from prammol.potentials.equilibrium_lattice import bulk_at_rest
@@ -24,6 +25,8 @@ _STYLES = {
     ".eam.fs": ("eam/fs", True),
     ".eam": ("eam", False),
     ".adp": ("adp", True),
+    ".sw": ("sw", True),
+    ".tersoff": ("tersoff", True),
 }
 
 
@@ -57,9 +60,9 @@ def choose_potential(
     mass : float, optional
         Atomic mass [g/mol].
     structure : str, optional
-        ``"fcc"`` or ``"bcc"``.
+        One of LATTICES.
     lattice_constant : float, optional
-        Edge of the cubic cell at rest [Å].
+        First edge of the cell at rest [Å].
 
     Raises
     ------
@@ -99,11 +102,12 @@ def choose_potential(
         file=path,
         more_files=tuple(more),
     )
-    if structure is not None and lattice_constant is not None:
+    cubic = structure is None or LATTICES[structure].vectors.tolist() == np.eye(3).tolist()
+    if structure is not None and lattice_constant is not None and cubic:
         return potential
     bulk = bulk_at_rest(potential, [structure] if structure else list(LATTICES), atom.covalent_r)
     edge = lattice_constant or bulk.lattice_constant
-    return replace(potential, structure=bulk.structure, lattice_constant=edge)
+    return replace(potential, structure=bulk.structure, lattice_constant=edge, crystal=bulk.crystal)
 
 
 def _built_in(element: str | None) -> Potential:

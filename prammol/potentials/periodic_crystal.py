@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
 from prammol.core.errors import SimulationError
 from prammol.potentials.lammps_process import run_command, select_potential, start_lammps
 from prammol.potentials.potential import Potential
+from prammol.structure.lattices import Lattice
 
 # chosen: LAMMPS repeats the box as far as needed; not varied
 _CELLS = 2  # along each axis
@@ -17,8 +23,9 @@ class PeriodicCrystal:
     ----------
     potential : Potential
         The interatomic potential.
-    structure : str
-        ``"fcc"`` or ``"bcc"``; the potential's own isn't used.
+    lattice : Lattice
+        Its structure, the first vector along x and the second in the plane of x and y; the
+        potential's own isn't used.
 
     Raises
     ------
@@ -26,21 +33,29 @@ class PeriodicCrystal:
         If LAMMPS refuses the potential.
     """
 
-    def __init__(self, potential: Potential, structure: str) -> None:
+    def __init__(self, potential: Potential, lattice: Lattice) -> None:
         self._lmp = start_lammps(None)
-        self._edge = 4.0
+        self._vectors = lattice.vectors
+        self._tilted = bool(np.abs(np.tril(self._vectors, -1)).max() > 0)
+        box = self._box(4.0)
+        region = "block " + " ".join(f"0 {float(v)!r}" for v in box.diagonal())
+        if self._tilted:
+            tilts = (box[1, 0], box[2, 0], box[2, 1])
+            region = region.replace("block", "prism") + "".join(f" {float(v)!r}" for v in tilts)
+        cells = np.array(list(product(range(_CELLS), repeat=3)))
+        sites = (cells[:, None] + np.array(lattice.sites)).reshape(-1, 3) @ box / _CELLS
         try:
             for command in (
                 "units metal",
                 "atom_style atomic",
-                f"lattice {structure} {self._edge}",
-                f"region box block {f'0 {_CELLS} ' * 3}",
+                f"region box {region} units box",
                 "create_box 1 box",
-                "create_atoms 1 box",
                 f"mass 1 {potential.mass}",
             ):
                 run_command(self._lmp, command)
             select_potential(self._lmp, potential)
+            n = len(sites)
+            self._lmp.create_atoms(n, list(range(1, n + 1)), [1] * n, sites.ravel().tolist())
         except SimulationError:
             self._lmp.close()
             raise
@@ -51,9 +66,25 @@ class PeriodicCrystal:
     def __exit__(self, *error: object) -> None:
         self._lmp.close()
 
-    def energy(self, edge: float) -> float:
-        """Return the energy per atom [eV] with cubic cells of an edge [Å]."""
-        final = " ".join(f"{axis} final 0 {_CELLS * float(edge)!r}" for axis in "xyz")
+    def _box(self, edges: float | NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the vectors of the box, rows of (3, 3) [Å], with cells of a size."""
+        return np.asarray(_CELLS * (self._vectors.T * np.asarray(edges, dtype=float)).T)
+
+    def energy(self, edges: float | NDArray[np.float64]) -> float:
+        """Return the energy per atom [eV], the cell's vectors multiplied by edges [Å].
+
+        Parameters
+        ----------
+        edges : float or (3,) ndarray
+            One for all, or one for each vector.
+        """
+        box = self._box(edges)
+        final = " ".join(
+            f"{axis} final 0 {float(v)!r}" for axis, v in zip("xyz", box.diagonal(), strict=True)
+        )
+        if self._tilted:
+            tilts = {"xy": box[1, 0], "xz": box[2, 0], "yz": box[2, 1]}
+            final += "".join(f" {name} final {float(v)!r}" for name, v in tilts.items())
         run_command(self._lmp, f"change_box all {final} remap units box")
         run_command(self._lmp, "run 0 post no")
         return float(self._lmp.get_thermo("pe")) / float(self._lmp.get_natoms())

@@ -14,10 +14,16 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from prammol.core.errors import PotentialError
 from prammol.potentials.tables import read_tables
 from prammol.structure.lattices import LATTICES, Lattice
+from prammol.structure.vacant_sites import vacant_sites
 
+# Pair styles whose energies of three bodies or of bonds are shared among the atoms.
+_SHARED = {"sw", "tersoff", "vashishta", "edip", "meam", "airebo", "rebo", "bop", "comb", "comb3"}
 # No spaces, quotes, $, & or #: a word can't become another LAMMPS command.
 _WORD = re.compile(r"[\w./+*=:,-]+|\{file\}", re.ASCII)
 _FILE = re.compile(r"[\w./+-]*\.[\w./+-]*")  # names of files may have any letters
@@ -41,13 +47,15 @@ class Potential:
     mass : float
         Atomic mass [g/mol].
     structure : str
-        Crystal structure at rest, ``"fcc"`` or ``"bcc"``.
+        Crystal structure at rest, one of LATTICES.
     lattice_constant : float
-        Edge of the cubic cell at rest [Å].
+        First edge of the cell at rest [Å].
     file : Path, optional
         Potential file; must exist.
     more_files : tuple of Path
         Further files, no two of the same name.
+    crystal : Lattice, optional
+        The structure itself, if its cell hasn't the shape that LATTICES has.
 
     Raises
     ------
@@ -64,6 +72,7 @@ class Potential:
     lattice_constant: float
     file: Path | None = None
     more_files: tuple[Path, ...] = ()
+    crystal: Lattice | None = None
 
     def __post_init__(self) -> None:
         for command in (self.pair_style, *self.pair_coeffs):
@@ -77,7 +86,8 @@ class Potential:
         if self.structure not in LATTICES or not self.mass > 0 or not self.lattice_constant > 0:
             msg = (
                 f"{self.name}: mass {self.mass} g/mol, structure {self.structure!r} and lattice "
-                f"constant {self.lattice_constant} Å, expected positive numbers and fcc or bcc"
+                f"constant {self.lattice_constant} Å, expected positive numbers and "
+                f"{' or '.join(LATTICES)}"
             )
             raise PotentialError(msg)
         if self.file is not None:
@@ -107,7 +117,7 @@ class Potential:
     @property
     def lattice(self) -> Lattice:
         """What is known of its crystal structure."""
-        return LATTICES[self.structure]
+        return self.crystal or LATTICES[self.structure]
 
     @property
     def neighbour_distance(self) -> float:
@@ -120,9 +130,24 @@ class Potential:
         return self.lattice.shells * self.neighbour_distance
 
     @property
+    def has_basis(self) -> bool:
+        """Whether a primitive cell of the perfect crystal has several atoms."""
+        return len(self.lattice.motif) > 1
+
+    @property
+    def shares_bonds(self) -> bool:
+        """Whether LAMMPS gives the energy of an atom's bonds to atoms two cutoffs away, too."""
+        return self.pair_style.split()[0].split("/")[0] in _SHARED
+
+    @property
     def atomic_volume(self) -> float:
         """Volume per atom of the perfect crystal [Å^3]."""
-        return self.lattice_constant**3 / len(self.lattice.sites)
+        return self.lattice_constant**3 * self.lattice.volume / len(self.lattice.sites)
+
+    def vacant_sites(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the vacant sites of the lattice beside atoms, (n, 3) [Å], as (m, 3)."""
+        bonds = self.lattice.bonds if self.has_basis else 0
+        return vacant_sites(x, self.bond_reach, self.neighbour_distance, bonds=bonds)
 
     @property
     def checksum(self) -> str:

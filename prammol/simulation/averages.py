@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from prammol.diffraction.structure_factor import StructureFactor, squared
 from prammol.potentials.lammps import Cluster
 from prammol.potentials.potential import Potential, aluminium
 from prammol.structure.atoms import Atoms
-from prammol.structure.lattices import LATTICES
+from prammol.structure.lattices import LATTICES, Lattice
 
 _ACCURACY = 1e-12  # derived: far below the counting noise of any flux
 
@@ -51,27 +51,27 @@ def innermost_patches(
     atoms: Atoms,
     points: int,
     lattice_constant: float | None = None,
-    structure: str | None = None,
+    structure: str | Lattice | None = None,
     peaks: Sequence[Sequence[float]] | None = None,
-    half_width: float = 0.6,  # derived: the paper's cubes of 1.2 reciprocal lattice units
+    half_width: float | None = None,
 ) -> list[BraggPatch]:
-    """Return cubes around three of the innermost peaks of a crystal, cube axes along x, y, z.
+    """Return cubes around three of the innermost peaks of a crystal, its axes as in LATTICES.
 
     Parameters
     ----------
     atoms : Atoms
-        The crystal; its ``info`` may have ``lattice_constant`` and ``structure``. For
+        The crystal; its ``info`` may have ``lattice_constant``, ``structure`` and ``cell``. For
         aluminium without them they are those of the paper.
     points : int
         Points along each edge.
     lattice_constant : float, optional
-        Edge of the cubic cell [Å].
-    structure : str, optional
-        ``"fcc"`` or ``"bcc"``.
+        First edge of the cell [Å].
+    structure : str or Lattice, optional
+        One of LATTICES, or its name.
     peaks : (p, 3) sequence of float, optional
         Other peaks [r.l.u.].
-    half_width : float
-        Half the edge of a cube [r.l.u.].
+    half_width : float, optional
+        Half the edge of a cube [2 pi / edge of the cell]; the structure's own if not given.
 
     Raises
     ------
@@ -85,12 +85,19 @@ def innermost_patches(
     if not isinstance(edge, float | int) or not edge > 0:
         msg = f"where are the peaks of {atoms.element}? Give --lattice-constant or --potential"
         raise InputError(msg)
+    lattice = LATTICES.get(structure) if isinstance(structure, str) else structure
+    cell = np.array(atoms.info.get("cell", ()), dtype=float)
+    if lattice is not None and isinstance(structure, str) and cell.size == 9:
+        rows = (cell / float(edge)).reshape(3, 3).tolist()
+        lattice = replace(lattice, cell=tuple(map(tuple, rows)))
     if peaks is None:
-        if structure not in LATTICES:
+        if lattice is None:
             msg = f"which peaks of {atoms.element}? Give --structure, or --peak three times"
             raise InputError(msg)
-        peaks = LATTICES[structure].peaks
-    return paper_patches(points, float(edge), peaks, half_width)
+        peaks = lattice.peaks
+    lattice = lattice or LATTICES["fcc"]
+    centres = np.array(peaks, dtype=float) @ (lattice.reciprocal / (2 * np.pi))
+    return paper_patches(points, float(edge), centres.tolist(), half_width or lattice.half_width)
 
 
 def mean_structure_factor(

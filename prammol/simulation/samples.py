@@ -53,7 +53,7 @@ def make_crystal(
     comm: Communicator | None = None,
     relax: bool = True,
 ) -> Atoms:
-    """Make one of the samples, cube axes along x, y, z, mean position 0.
+    """Make one of the samples, axes of the cell as in LATTICES, mean position 0.
 
     Parameters
     ----------
@@ -77,8 +77,8 @@ def make_crystal(
     -------
     Atoms
         ``info`` has ``kind``, ``seed``, ``attempt``, ``potential``, ``potential_sha1``,
-        ``structure``, ``lattice_constant`` [Å] and, if relaxed, ``energy`` [eV]; for a
-        dislocation ``burgers_vector`` [Å].
+        ``structure``, ``lattice_constant`` [Å], ``cell`` [Å] if the potential has its own shape,
+        and, if relaxed, ``energy`` [eV]; for a dislocation ``burgers_vector`` [Å].
 
     Raises
     ------
@@ -105,6 +105,9 @@ def make_crystal(
                 "structure": potential.structure,
                 "lattice_constant": potential.lattice_constant,
             }
+            if potential.crystal is not None:
+                cell = potential.lattice_constant * potential.lattice.vectors
+                info["cell"] = cell.ravel().tolist()
             if spec.defect == "dislocation":
                 info["burgers_vector"] = wanted.tolist()
             if cluster is None:
@@ -139,17 +142,20 @@ def _ideal(
     defect: str, potential: Potential, count: int, seed: int, attempt: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the unrelaxed crystal and the hole's position or the Burgers vector [Å]."""
-    structure, edge = potential.structure, potential.lattice_constant
-    x = voronoi_grain(structure, edge, count + (defect == "vacancy"), seed, attempt)
+    lattice, edge = potential.lattice, potential.lattice_constant
+    x = voronoi_grain(lattice, edge, count + (defect == "vacancy"), seed, attempt)
     if defect == "vacancy":
         centre = int(((x - x.mean(axis=0)) ** 2).sum(axis=1).argmin())
-        reach = potential.lattice.first_shell * potential.neighbour_distance
-        if neighbour_counts(x, reach)[centre] != potential.lattice.coordination:
+        reach = lattice.first_shell * potential.neighbour_distance
+        if neighbour_counts(x, reach)[centre] != lattice.coordination:
             msg = f"a crystal of {count} atoms has no interior atom to remove for a vacancy"
             raise InputError(msg)
         return np.delete(x, centre, axis=0), x[centre]
     if defect == "dislocation":
-        line = np.array(potential.lattice.line, dtype=float)
+        if lattice.line is None:
+            msg = f"dislocations are known for fcc and bcc, not for {potential.structure}"
+            raise InputError(msg)
+        line = np.array(lattice.line, dtype=float)
         burgers = edge / 2 * line
         return add_screw(x, line_between_rows(x, line), burgers), burgers
     return x, np.zeros(3)

@@ -53,7 +53,7 @@ def crystal_fields(
         ``displacement``, (n, 3) [Å], see :func:`displacements`; ``strain``, (n, 6), see
         :func:`lattice_strain`; ``coordination``, (n,); ``centro_symmetry``, (n,) [Å^2];
         ``structure_type``, (n,), see :func:`structure_types`. Displacement and strain are NaN
-        where no lattice fits.
+        where no lattice fits; none does with several atoms per primitive cell.
     info : dict
         ``lattice_constant`` [Å] and ``lattice_axes``, the cubic axes one after the other;
         empty if no lattice fits.
@@ -67,6 +67,10 @@ def crystal_fields(
         "structure_type": np.zeros(len(x), dtype=int),
     }
     if fitted is None:
+        if len(lattice.motif) > 1 and len(x) > 1:
+            spacing = float(np.median(cKDTree(x).query(x, k=2)[0][:, 1]))
+            columns["coordination"] = coordination(x, lattice.first_shell * spacing)
+            columns["structure_type"] = structure_types(x, _CUTOFF[12] * 2**0.5 * spacing)
         return columns, {}
     bonds = lattice_bonds(x, fitted)
     columns["displacement"] = displacements(x, fitted, bonds)

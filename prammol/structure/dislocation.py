@@ -119,6 +119,9 @@ def burgers_vector(
         If no such circuit exists: the good crystal doesn't surround the line.
     """
     direction = LATTICES[structure].line if line is None else line
+    if direction is None:
+        msg = f"give the direction of the line, {structure} has no usual one"
+        raise InputError(msg)
     e1, e2, _ = perpendicular(direction)
     d = x - (x.mean(axis=0) if point is None else np.array(point, dtype=float))
     distance = np.hypot(d @ e1, d @ e2)

@@ -91,9 +91,10 @@ def fit_lattice(x: FloatArray, lattice: Lattice) -> FittedLattice | None:
     Returns
     -------
     FittedLattice or None
-        None if less than half of the bonds lie along vectors of the lattice.
+        None if less than half of the bonds lie along vectors of the lattice, or its atoms don't
+        all have the same ones.
     """
-    if len(x) <= lattice.coordination:
+    if len(x) <= lattice.coordination or len(lattice.motif) > 1:
         return None
     tree = cKDTree(x)
     distance, _ = tree.query(x, k=lattice.coordination + 1)

@@ -1,8 +1,13 @@
-"""What is known of the two lattices of monoatomic metals: fcc and bcc, cube axes along x, y, z."""
+"""What is known of crystal structures of one element: fcc, bcc, hcp and diamond.
+
+Cubic cells have their edges along x, y, z; hexagonal ones a along x and c along z.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +17,12 @@ Triple = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Lattice:
-    """A cubic lattice with one atom in its primitive cell.
+    """A crystal structure: its cell and the atoms in it.
 
     Attributes
     ----------
     sites : tuple of (float, float, float)
-        Atoms of the cubic cell, in units of its edge.
+        Atoms of the cell, in fractions of its vectors.
     neighbour : float
         Nearest-neighbour distance [edges].
     coordination : int
@@ -25,12 +30,16 @@ class Lattice:
     first_shell : float
         A distance between the first and the second shell [neighbour distances].
     shells : float
-        A distance that takes in what binds an atom, the 12 neighbours of fcc and the 8 and
-        6 of bcc, half way to the next shell [neighbour distances].
+        A distance that takes in what binds an atom, the 12 neighbours of fcc and hcp, the 8
+        and 6 of bcc, the 4 and 12 of diamond, half way to the next shell [neighbour distances].
     peaks : tuple of (int, int, int)
-        Three reflections of the innermost family that generate the reciprocal lattice.
-    line : (int, int, int)
+        Three of the innermost reflections that generate the reciprocal lattice.
+    line : (int, int, int), optional
         Close-packed direction, that of a screw dislocation.
+    cell : tuple of (float, float, float)
+        Vectors of the cell, in units of its first edge.
+    half_width : float
+        Half the edge of the cubes that are measured around `peaks` [2 pi / edge].
     """
 
     sites: tuple[tuple[float, float, float], ...]
@@ -39,18 +48,94 @@ class Lattice:
     first_shell: float
     shells: float
     peaks: tuple[Triple, Triple, Triple]
-    line: Triple
+    line: Triple | None = None
+    cell: tuple[tuple[float, ...], ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+    half_width: float = 0.6  # derived: the paper's cubes of 1.2 reciprocal lattice units
+
+    @property
+    def vectors(self) -> NDArray[np.float64]:
+        """Vectors of the cell, rows of (3, 3), in units of its first edge."""
+        return np.array(self.cell, dtype=float)
 
     @property
     def basis(self) -> NDArray[np.float64]:
-        """Atoms of the cubic cell, (n, 3), in units of its edge."""
-        return np.array(self.sites, dtype=float)
+        """Atoms of the cell, (n, 3), in units of its first edge."""
+        return np.array(self.sites, dtype=float) @ self.vectors
+
+    @property
+    def reciprocal(self) -> NDArray[np.float64]:
+        """Reciprocal vectors of the cell with 2 pi, rows of (3, 3), in units of 1 / edge."""
+        return np.asarray(2 * np.pi * np.linalg.inv(self.vectors).T, dtype=float)
+
+    @property
+    def volume(self) -> float:
+        """Volume of the cell, in cubes of its first edge."""
+        return abs(float(np.linalg.det(self.vectors)))
+
+    @cached_property
+    def primitive(self) -> NDArray[np.int_]:
+        """Primitive vectors as rows of (3, 3), in fractions of the cell's vectors."""
+        sites = np.array(self.sites, dtype=float)
+        inside = [s for s in sites - sites[0] if _same(sites + s, sites)]
+        steps = np.array(list(product((-1, 0, 1), repeat=3)))
+        found = (np.array(inside)[:, None] + steps).reshape(-1, 3)
+        length = np.linalg.norm(found @ self.vectors, axis=1)
+        found = found[np.argsort(length, kind="stable")][1:]
+        wanted = 1 / len(inside)
+        rows = np.array(list(combinations(range(min(len(found), 40)), 3)))
+        sizes = np.abs(np.linalg.det(found[rows]))
+        return np.asarray(found[rows[np.flatnonzero(np.abs(sizes - wanted) < 1e-6)[0]]])
+
+    @cached_property
+    def motif(self) -> NDArray[np.float64]:
+        """Atoms of a primitive cell, (m, 3), in fractions of the cell's vectors."""
+        inverse = np.linalg.inv(self.primitive)
+        kept: list[NDArray[np.float64]] = []
+        for site in np.array(self.sites, dtype=float):
+            if not any(_same((site - other)[None] @ inverse, np.zeros((1, 3))) for other in kept):
+                kept.append(site)
+        return np.array(kept)
+
+    @cached_property
+    def bonds(self) -> int:
+        """Neighbours of an atom within `shells`."""
+        steps = np.array(list(product(range(-3, 4), repeat=3)))
+        around = ((np.array(self.sites)[:, None] + steps).reshape(-1, 3)) @ self.vectors
+        length = np.linalg.norm(around - self.basis[0], axis=1)
+        return int((length < self.shells * self.neighbour).sum()) - 1
+
+    @cached_property
+    def symmetries(self) -> list[NDArray[np.int_]]:
+        """Matrices W by which indices (h, k, l) W become those of equivalent reflections.
+
+        One for each rotation and reflection that leaves the structure as it is, up to a shift.
+        """
+        sites, metric = np.array(self.sites, dtype=float), self.vectors @ self.vectors.T
+        rows = np.array(list(product((-1, 0, 1), repeat=3)))
+        alike = [rows[np.isclose(np.einsum("ni,ij,nj->n", rows, metric, rows), m, 1e-3)]
+                 for m in metric.diagonal()]  # fmt: skip
+        found = []
+        for turn in map(np.array, product(*alike)):
+            if np.allclose(turn @ metric @ turn.T, metric, atol=1e-3 * metric.max()):
+                turned = sites @ turn
+                if any(_same(turned - turned[0] + s, sites) for s in sites):
+                    found.append(np.rint(np.linalg.inv(turn).T).astype(int))
+        return found
 
 
+def _same(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    """Tell whether sites are the same but for vectors of the cell and their order."""
+    gap = one[:, None] - other
+    gap -= np.rint(gap)
+    return bool((np.abs(gap).max(axis=2).min(axis=1) < 1e-3).all())
+
+
+# derived: crystallography
+_FCC = ((0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0))
 # derived: crystallography; shells end halfway between two distances
 LATTICES = {
     "fcc": Lattice(
-        sites=((0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)),
+        sites=_FCC,
         neighbour=0.5**0.5,
         coordination=12,
         first_shell=1.2,
@@ -66,5 +151,23 @@ LATTICES = {
         shells=1.39,
         peaks=((0, 1, 1), (1, 0, 1), (1, 1, 0)),
         line=(1, 1, 1),
+    ),
+    "hcp": Lattice(
+        sites=((0, 0, 0), (1 / 3, 2 / 3, 0.5)),
+        neighbour=1.0,
+        coordination=12,
+        first_shell=1.2,
+        shells=1.22,
+        peaks=((1, 0, 1), (0, 1, 1), (1, 0, 0)),
+        cell=((1, 0, 0), (-0.5, 0.75**0.5, 0), (0, 0, (8 / 3) ** 0.5)),
+        half_width=0.42,
+    ),
+    "diamond": Lattice(
+        sites=_FCC + tuple((x + 0.25, y + 0.25, z + 0.25) for x, y, z in _FCC),
+        neighbour=0.1875**0.5,
+        coordination=4,
+        first_shell=1.3,
+        shells=1.77,
+        peaks=((-1, 1, 1), (1, -1, 1), (1, 1, -1)),
     ),
 }

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import Voronoi, cKDTree
 
 from prammol.core.errors import InputError
-from prammol.structure.lattices import LATTICES
+from prammol.structure.lattices import LATTICES, Lattice
 
 _NODES = 12  # chosen: not varied
 _LARGEST_ASPECT = 1.25  # chosen: not varied
@@ -19,7 +19,7 @@ _ATTEMPTS = 1000  # chosen: not varied
 
 
 def voronoi_grain(
-    structure: str, lattice_constant: float, atoms: int, seed: int, attempt: int = 0
+    structure: str | Lattice, lattice_constant: float, atoms: int, seed: int, attempt: int = 0
 ) -> NDArray[np.float64]:
     """Return one Voronoi grain with an exact number of atoms.
 
@@ -30,10 +30,10 @@ def voronoi_grain(
 
     Parameters
     ----------
-    structure : str
-        ``"fcc"`` or ``"bcc"``, cube axes along x, y, z.
+    structure : str or Lattice
+        One of LATTICES, or its name; the axes of its cell as there.
     lattice_constant : float
-        Edge of the cubic cell [Å].
+        Edge of the cell [Å].
     atoms : int
         Number of atoms.
     seed : int
@@ -52,7 +52,8 @@ def voronoi_grain(
     InputError
         If the structure is unknown or `atoms` is not positive.
     """
-    if structure not in LATTICES:
+    lattice = LATTICES.get(structure) if isinstance(structure, str) else structure
+    if lattice is None:
         msg = f"no crystal structure {structure!r}, expected one of {', '.join(LATTICES)}"
         raise InputError(msg)
     if atoms < 1:
@@ -64,7 +65,7 @@ def voronoi_grain(
     for k in range(_ATTEMPTS):
         rng = np.random.default_rng([seed, attempt, k])
         faces = _cell_faces(rng.random((_NODES, 3)))
-        x = _fill(faces, structure, lattice_constant, atoms, rng.random(3))
+        x = _fill(faces, lattice, lattice_constant, atoms, rng.random(3))
         if x is not None and aspect_ratio(x) <= _LARGEST_ASPECT:
             return x
     msg = f"found no Voronoi grain of {atoms} atoms in {_ATTEMPTS} attempts with seed {seed}"
@@ -102,17 +103,17 @@ def _cell_faces(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _fill(
     faces: NDArray[np.float64],
-    structure: str,
+    lattice: Lattice,
     lattice_constant: float,
     atoms: int,
     offset: NDArray[np.float64],
 ) -> NDArray[np.float64] | None:
     """Return the `atoms` lattice points of smallest gauge, None if the last one isn't unique."""
-    basis = LATTICES[structure].basis
+    basis, cell = np.array(lattice.sites, dtype=float), lattice.vectors
     half = 2 + int(np.ceil((atoms / len(basis)) ** (1 / 3)))
     while True:
         cells = np.indices((2 * half,) * 3).reshape(3, -1).T - half
-        x = lattice_constant * (cells[:, None] + basis + offset).reshape(-1, 3)
+        x = lattice_constant * ((cells[:, None] + basis + offset).reshape(-1, 3) @ cell)
         gauge = np.full(len(x), -np.inf)
         for face in faces:
             np.maximum(gauge, x @ face, out=gauge)

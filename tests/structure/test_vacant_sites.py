@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from small_crystal import fcc_ball, relaxed_ball
 
 from prammol.potentials.potential import aluminium
+from prammol.structure.lattices import LATTICES
 from prammol.structure.vacant_sites import vacant_sites
 
 ALUMINIUM = aluminium()
@@ -26,6 +28,26 @@ def test_vacant_sites_continue_the_lattice():
     # Inside the hull every neighbour of a vacant site has another one behind it.
     missed = gap.min(axis=0) > 1e-6
     assert number[missed].max() < 6
+
+
+@pytest.mark.parametrize("structure", ["hcp", "diamond"])
+def test_vacant_sites_of_a_basis_continue_the_structure(structure):
+    """A cut crystal with a vacancy: nothing but sites of the structure, and the vacancy."""
+    lattice = LATTICES[structure]
+    edge = 2.5 / lattice.neighbour
+    steps = np.indices((12, 12, 12)).reshape(3, -1).T - 6
+    whole = edge * (steps[:, None] + np.array(lattice.sites)).reshape(-1, 3) @ lattice.vectors
+    length = np.linalg.norm(whole - [0.7, 0.2, 0.4], axis=1)
+    hole = int(np.argmin(length))
+    x, rest = whole[(length < 10) & (np.arange(len(whole)) != hole)], whole[length >= 10]
+    reach = lattice.shells * 2.5
+    found = vacant_sites(x, reach, 2.5, lattice.bonds)
+    gap = np.linalg.norm(found[:, None] - np.vstack([whole[hole], rest]), axis=2)
+    assert gap.min(axis=1).max() < 1e-6
+    assert len(np.unique(gap.argmin(axis=1))) == len(found)
+    assert 0 in gap.argmin(axis=1)
+    number = (np.linalg.norm(rest[:, None] - x, axis=2) < reach).sum(axis=1)
+    assert number[gap.min(axis=0)[1:] > 1e-6].max() < 5
 
 
 def test_a_vacancy_inside_is_found():

@@ -176,9 +176,11 @@ def add_potential(parser: argparse.ArgumentParser) -> None:
         help="LAMMPS pair_coeff, once for each; {file} stands for FILE ['* * {file} EL']",
     )
     group.add_argument("--mass", type=positive, help="atomic mass [g/mol]")
-    group.add_argument("--structure", choices=("fcc", "bcc"), help="structure at rest")
     group.add_argument(
-        "--lattice-constant", type=positive, metavar="A", help="edge of the cubic cell at rest [Å]"
+        "--structure", choices=("fcc", "bcc", "hcp", "diamond"), help="structure at rest"
+    )
+    group.add_argument(
+        "--lattice-constant", type=positive, metavar="A", help="first edge of the cell at rest [Å]"
     )
 
 

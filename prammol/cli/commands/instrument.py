@@ -109,7 +109,7 @@ def _write(
 
     edge, structure = options.lattice_constant, options.structure
     if potential is not None:
-        edge, structure = potential.lattice_constant, potential.structure
+        edge, structure = potential.lattice_constant, potential.lattice
     with naming(options.crystal):
         cells = innermost_patches(atoms, 2, edge, structure, instrument.scans.peaks, 0.5)
     with naming(options.instrument):

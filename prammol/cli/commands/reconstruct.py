@@ -305,7 +305,7 @@ def _lattice_note(
     data: Diffraction, potential: Potential, preset: str, settings: dict[str, Any]
 ) -> str | None:
     """Say so if the peaks don't fix the lattice, before anything is computed."""
-    from prammol.phasing.lattice_from_peaks import lattice_note
+    from prammol.phasing.indexing import lattice_note
     from prammol.reconstruction.presets import get_preset
     from prammol.reconstruction.stages.default.phase_patches import PhasePatches
 

@@ -1,14 +1,14 @@
 """Draw photon counts of a crystal around its Bragg peaks: Poisson(C^2 g abs(Omega)^2 + B).
 
 Measured are cubes around three of the innermost peaks, (-1,1,1), (1,-1,1) and (1,1,-1)
-of fcc, (0,1,1), (1,0,1) and (1,1,0) of bcc, 50 points along each edge of 1.2 reciprocal
-lattice units, unless --peak, --half-width and --points say otherwise. Structure and
-lattice constant are those of the potential, if options describe one, else those in the
-crystal's file. C follows from the flux, g from the form factor f(q) and the solid
-angle of a point, unless --form-factor says that f is constant. With --temperature,
-Omega is the mean over snapshots of canonical dynamics (the coherent part); with
---diffuse, abs(Omega)^2 is averaged instead, what a detector sees. Writes HDF5 in the CXI
-layout."""
+of fcc and diamond, (0,1,1), (1,0,1) and (1,1,0) of bcc, (1,0,1), (0,1,1) and (1,0,0) of
+hcp, 50 points along each edge of 1.2 reciprocal lattice units (0.84 of hcp), unless
+--peak, --half-width and --points say otherwise. Structure and lattice constant are those
+of the potential, if options describe one, else those in the crystal's file. C follows
+from the flux, g from the form factor f(q) and the solid angle of a point, unless
+--form-factor says that f is constant. With --temperature, Omega is the mean over
+snapshots of canonical dynamics (the coherent part); with --diffuse, abs(Omega)^2 is
+averaged instead, what a detector sees. Writes HDF5 in the CXI layout."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from prammol.potentials.potential import Potential
     from prammol.structure.atoms import Atoms
 
-_HALF_WIDTH = 0.6  # derived: the paper's cubes of 1.2 reciprocal lattice units
 # What --amplitude already says.
 _OF_THE_AMPLITUDE = ("points", "peak", "half_width", "temperature", "pixel_box", "blur")
 
@@ -89,7 +88,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--half-width",
         type=positive,
         metavar="RLU",
-        help=f"half the edge of a cube in reciprocal lattice units [{_HALF_WIDTH}]",
+        help="half the edge of a cube in units of 2 pi over the edge of the cell [0.6; hcp 0.42]",
     )
     parser.add_argument(
         "--wavelength",
@@ -263,7 +262,7 @@ def _patches(
 
     edge, structure = options.lattice_constant, options.structure
     if potential is not None:
-        edge, structure = potential.lattice_constant, potential.structure
+        edge, structure = potential.lattice_constant, potential.lattice
     try:
         return innermost_patches(
             atoms,
@@ -271,7 +270,7 @@ def _patches(
             edge,
             structure,
             options.peak,
-            options.half_width or _HALF_WIDTH,
+            options.half_width,
         )
     except InputError as error:
         msg = f"{options.crystal}: {error}"

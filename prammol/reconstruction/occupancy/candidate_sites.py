@@ -30,7 +30,6 @@ from prammol.reconstruction.occupancy.binary_quadratic import best_flips
 from prammol.reconstruction.occupancy.bond_prior import BondPrior, fit_bonds, scale_free_bonds
 from prammol.reconstruction.problem import Problem
 from prammol.structure.separation import TOO_CLOSE
-from prammol.structure.vacant_sites import vacant_sites
 
 _FORBIDDEN = 1e12  # derived: more than any change of the misfit
 # chosen: 600 atoms at 1e18; same atoms from 2 to 8
@@ -308,7 +307,7 @@ class CandidateSites:
 def relaxed_vacant_sites(problem: Problem, atoms: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the vacant lattice sites beside atoms, (n, 3) [Å], each relaxed by itself, (m, 3)."""
     potential = problem.potential
-    vacant = vacant_sites(atoms, potential.bond_reach, potential.neighbour_distance)
+    vacant = potential.vacant_sites(atoms)
     relaxed, _ = problem.cluster.relax_adatoms(atoms, vacant)
     return relaxed
 

@@ -92,7 +92,7 @@ def diffuse_columns(problem: Problem, x: Floats) -> list[Floats]:
     soft = scattered_by_modes(factor, x, modes.stiffness[mine], modes.vectors[mine])
     stiff, softest = [], float(modes.stiffness[-1])
     step, spectrum = np.empty((0, 3)), np.empty(0, dtype=complex)
-    cell = problem.potential.lattice_constant**3 / len(problem.potential.lattice.sites)
+    cell = problem.potential.atomic_volume
     for n, patch in enumerate(patches):
         if n % comm.size == comm.rank:
             grid = patch.affine if isinstance(patch, CurvedPatch) else patch

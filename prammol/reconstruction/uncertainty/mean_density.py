@@ -19,7 +19,6 @@ from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.thermal_model import prefers
 from prammol.structure.atoms import Atoms
 from prammol.structure.surface import equivalent_diameter, on_surface
-from prammol.structure.vacant_sites import vacant_sites
 
 _HELD_OUT = 0.1  # chosen: as restrained_refinement.held_out; see there
 _ITERATIONS = 60  # chosen: not varied
@@ -55,7 +54,7 @@ def mean_density(problem: Problem, model: Model, iteration: int) -> Atoms | None
     if not len(model.occupancies):
         return None
     x, potential, shard = model.positions, problem.potential, problem.shard
-    vacant = vacant_sites(x, potential.bond_reach, potential.neighbour_distance)
+    vacant = potential.vacant_sites(x)
     sites = np.concatenate([x, vacant])
     free = np.concatenate([on_surface(x, potential.bond_reach), np.ones(len(vacant), bool)])
     motion = model.displacements if len(model.displacements) else np.zeros(len(x))

@@ -24,7 +24,6 @@ from prammol.reconstruction.setting_kinds import (
     Whole,
 )
 from prammol.reconstruction.state import State
-from prammol.structure.vacant_sites import vacant_sites
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,6 @@ class Anneal(Checked):
     ) -> CandidateSites:
         """Return the atoms and two layers of vacant sites around them."""
         potential = problem.potential
-        reach, distance = potential.bond_reach, potential.neighbour_distance
-        first = vacant_sites(x, reach, distance)
-        second = vacant_sites(np.concatenate([x, first]), reach, distance)
+        first = potential.vacant_sites(x)
+        second = potential.vacant_sites(np.concatenate([x, first]))
         return CandidateSites.around(misfit, potential, x, np.concatenate([first, second]), bond)

@@ -70,9 +70,9 @@ class ChooseSites(Checked):
 
     floor: NonNegative = 0.05  # chosen: 600 atoms at 1e18; same atoms from 0.025 to 0.1
     threshold: Part = 0.5  # derived: rounding, same atoms from 0.25 to 0.5 (600 atoms at 1e18)
-    # chosen: all 64 shifts first, the others for speed; same atoms from x 1 to x 2 (600 atoms at
+    # chosen: all shifts first, the others for speed; same atoms from x 1 to x 2 (600 atoms at
     # 1e18)
-    rounds: Counts = ((64, 1), (16, 1), (4, 6))
+    rounds: Counts = ((1000, 1), (16, 1), (4, 6))
     significance: Positive = 5.0  # derived: five standard deviations
     finalists: Whole = 2  # chosen: 600 atoms at 1e18; same atoms from 1 to 4
     # chosen: a crystal of 600 atoms; 9 missing after three or four windows, 11 after these; same
@@ -87,6 +87,11 @@ class ChooseSites(Checked):
         """Return a state whose atoms are sites; the shift with the least misfit wins."""
         guesses = state.given(SiteGuesses)
         assert guesses is not None
+        found = [self._chosen(problem, g) for g in (guesses, *guesses.others)]
+        return replace(state, model=min(found, key=lambda result: result[0])[1])
+
+    def _chosen(self, problem: Problem, guesses: SiteGuesses) -> tuple[float, Model]:
+        """Return the best of some sites, and its misfit."""
         positions = guesses.positions
         first = positions[guesses.occupancies[0] > self.threshold]
         calibration = rough_scales(problem, first)
@@ -112,7 +117,7 @@ class ChooseSites(Checked):
         results = [misfit(positions[taken]) for taken in sets]
         best = int(np.argmin([result.value for result in results]))
         model = Model(positions[sets[best]], results[best].scale, calibration=calibration)
-        return replace(state, model=model)
+        return results[best].value, model
 
     def _under_windows(
         self,

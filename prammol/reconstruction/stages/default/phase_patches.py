@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 
 from prammol.core.parallel import Communicator
 from prammol.diffraction.deconvolution import deconvolved
-from prammol.phasing.fourier_synthesis import Waves, synthesise
+from prammol.phasing.fourier_synthesis import Waves, continued, synthesise
 from prammol.phasing.hio_er import (
     PhasedPatch,
+    bulk_amplitude,
     envelope_mask,
     phase_patch,
     stagnated,
     support_mask,
     trimmed,
 )
+from prammol.phasing.indexing import indexed
 from prammol.phasing.lattice_from_peaks import (
     choose_sublattice,
     independent_patches,
@@ -32,6 +34,8 @@ from prammol.reconstruction.setting_kinds import Checked, Count, Part, Positive,
 from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import spare, thinned_grid
 
+_CLOSE = 0.05  # chosen: vectors that differ by strain have as many shifts; not varied
+
 
 @dataclass(frozen=True)
 class SiteGuesses:
@@ -43,10 +47,13 @@ class SiteGuesses:
         Sites, of which some hold an atom [Å].
     occupancies : (k, n) ndarray
         Guesses between 0 and 1 for each shift of the lattice against the shape, the best first.
+    others : tuple of SiteGuesses
+        Those of other crystals that the peaks allow (:mod:`prammol.phasing.indexing`).
     """
 
     positions: NDArray[np.float64]
     occupancies: NDArray[np.float64]
+    others: tuple[SiteGuesses, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,9 @@ class PhasePatches(Checked):
 
     Lattice constant, orientation, defects and number of atoms come from the data
     alone; the potential only gives the unit of length, and chooses if the peaks allow
-    several lattices (:mod:`prammol.phasing.lattice_from_peaks`).
+    several lattices (:mod:`prammol.phasing.lattice_from_peaks`). Of a crystal with several atoms
+    per primitive cell it also says which reflections the peaks are and where the atoms are in
+    the cell (:mod:`prammol.phasing.indexing`).
 
     Attributes
     ----------
@@ -73,10 +82,12 @@ class PhasePatches(Checked):
     threshold : float
         Sites with less than this fraction of the bulk's amplitude are dropped.
     shift_steps : int
-        Shifts of the lattice against the shape along each primitive vector.
+        Shifts of the lattice against the shape along each primitive vector; along longer ones
+        of a crystal with several atoms per cell more, so that they are as close.
     sublattice : int
         Which lattice to take if the peaks allow several, from 1, the one most like the
-        potential's first; 0 is the potential's.
+        potential's first; 0 is the potential's, and of a crystal with several atoms per cell
+        all that the peaks allow are tried.
     """
 
     # chosen: 600 atoms at 1e18; same atoms from 0.375 to 1.5, 3, 5, 20 iterations
@@ -100,19 +111,38 @@ class PhasePatches(Checked):
         distance = problem.potential.neighbour_distance
         phased = self._phase(problem, 1.0 / (self.blur * distance), state.status.start)
         waves = Waves(phased, problem.comm)
-        lattice = choose_sublattice(waves.peaks, problem.potential, self.sublattice)
         rng = problem.rng("synthesise", state.status.start)
-        sites = synthesise(
-            waves,
-            problem.support,
-            distance,
-            rng,
-            threshold=self.threshold,
-            spacing=lattice.spacing if lattice.index > 1 else distance,
+        synthesised = partial(
+            synthesise, waves, problem.support, distance, rng, threshold=self.threshold
         )
+        if problem.potential.has_basis:
+            return state.handing(self._of_cells(problem, waves, synthesised))
+        lattice = choose_sublattice(waves.peaks, problem.potential, self.sublattice)
+        sites = synthesised(spacing=lattice.spacing if lattice.index > 1 else distance)
         sites = sites[on_sublattice(sites, lattice)]
         weights = shifted_weights(lattice.cell, waves, sites, self.shift_steps)
         return state.handing(SiteGuesses(sites + waves.centre, np.atleast_2d(weights)))
+
+    def _of_cells(
+        self, problem: Problem, waves: Waves, synthesised: Callable[..., NDArray[np.float64]]
+    ) -> SiteGuesses:
+        """Return the guesses for all cells of several atoms that the peaks allow."""
+        cells = indexed(waves.peaks, problem.potential)
+        if self.sublattice:
+            cells = cells[self.sublattice - 1 :][:1] or cells[:1]
+        points = synthesised(spacing=cells[0].lattice.spacing)
+        found = []
+        for cell in cells:
+            vectors = cell.lattice.cell
+            origins = continued(points[on_sublattice(points, cell.lattice)], vectors)
+            sites = cell.atoms(origins)
+            amplitude = np.abs(waves(sites))
+            strong = (amplitude / bulk_amplitude(amplitude)).mean(axis=1) > self.threshold
+            length = np.linalg.norm(vectors, axis=1)
+            steps = np.ceil(self.shift_steps * (length / length.min() - _CLOSE)).astype(int)
+            weights = shifted_weights(vectors, waves, sites[strong], np.maximum(steps, 1))
+            found.append(SiteGuesses(sites[strong] + waves.centre, np.atleast_2d(weights)))
+        return replace(found[0], others=tuple(found[1:]))
 
     def _phase(self, problem: Problem, width: float, start: int) -> list[PhasedPatch]:
         """Phase three patches: apart in the support, then in their common envelope."""

@@ -1,0 +1,186 @@
+"""Which reflections three Bragg peaks are, and so where the atoms of a cell with a basis lie.
+
+Lengths and angles of the peaks are compared with those of the reflections of the potential's
+crystal. The indices of three independent peaks give the cell as it lies in the crystal, strained
+and turned as it is, and the atoms in it. The waves of the peaks are in phase on one lattice of
+points, and any of these can be the cell's origin: what the structure factor of the cell adds to
+their phases is a shift of all of them, and phasing each patch alone leaves such shifts open
+anyhow. Indices that no symmetry of the crystal makes equal are different crystals, among which
+the counts decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prammol.core.errors import DataError
+from prammol.diffraction.dataset import Diffraction
+from prammol.phasing.lattice_from_peaks import (
+    Sublattice,
+    explain,
+    independent_patches,
+    reduced,
+)
+from prammol.potentials.potential import Potential
+from prammol.structure.lattices import Lattice
+
+# Strain and a potential for another lattice constant are less, another reflection is more.
+_NEAR = 0.06  # chosen: as lattice_from_peaks; not varied
+_WORSE = 0.01  # chosen: strain changes the match of a reflection by as much; not varied
+# Intensity of a reflection in units of that of the strongest one of as many atoms.
+_BLIND = 1e-3  # chosen: extinct ones are 0, others of hcp and diamond above 0.06; not varied
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """A primitive cell with its atoms, as three peaks place it.
+
+    Attributes
+    ----------
+    indices : (3, 3) int ndarray
+        Indices (h, k, l) of the peaks as rows, of the structure's own cell.
+    lattice : Sublattice
+        The lattice of cells among the points where the peaks' waves are in phase.
+    motif : (m, 3) ndarray
+        Atoms of a cell from its origin [Å].
+    """
+
+    indices: NDArray[np.int_]
+    lattice: Sublattice
+    motif: NDArray[np.float64]
+
+    def atoms(self, origins: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the atoms of cells at origins, (n, 3) [Å], one kind after the other, (m n, 3)."""
+        return np.asarray((self.motif[:, None] + origins).reshape(-1, 3))
+
+
+def indexed(peaks: NDArray[np.float64], potential: Potential) -> list[Cell]:
+    """Return the cells that three peaks allow, the one that fits best first.
+
+    Parameters
+    ----------
+    peaks : (3, 3) ndarray
+        Bragg vectors [1/Å].
+    potential : Potential
+        Gives the structure and its lattice constant.
+
+    Raises
+    ------
+    DataError
+        If the peaks are no reflections of the structure, or of such as its atoms extinguish.
+    """
+    lattice = potential.lattice
+    unit = lattice.reciprocal / potential.lattice_constant
+    length = np.linalg.norm(peaks, axis=1)
+    known = _reflections(unit, float(length.max()) * (1 + _NEAR))
+    size = np.linalg.norm(known @ unit, axis=1)
+    groups = [known[np.abs(size / own - 1) < _NEAR] for own in length]
+    wanted = peaks @ peaks.T / np.outer(length, length)
+    found: dict[tuple[int, ...], tuple[float, NDArray[np.int_]]] = {}
+    blind: tuple[float, NDArray[np.int_] | None] = np.inf, None
+    for triple in map(np.array, _triples(groups, unit, length, wanted)):
+        rows = triple @ unit
+        deviation = float(np.abs(rows @ rows.T / np.outer(length, length) - wanted).max())
+        strength = np.abs(structure_factors(lattice, triple)) ** 2 / len(lattice.sites) ** 2
+        if strength.min() < _BLIND:
+            if deviation < blind[0] - 1e-9:
+                blind = deviation, triple[strength.argmin()]
+            continue
+        key = min(tuple((triple @ turn).ravel().tolist()) for turn in lattice.symmetries)
+        if key not in found or deviation < found[key][0] - 1e-9:
+            found[key] = deviation, triple
+    if not found:
+        raise DataError(_refusal(length, potential, blind[1]))
+    best = min(deviation for deviation, _ in found.values())
+    ranked = sorted(
+        (v for v in found.values() if v[0] < best + _WORSE), key=lambda v: round(v[0], 6)
+    )
+    return [_cell(peaks, triple, lattice, deviation) for deviation, triple in ranked]
+
+
+def structure_factors(lattice: Lattice, indices: NDArray[np.int_]) -> NDArray[np.complex128]:
+    """Return the sum of exp(-2 pi i h.s) over the atoms of the cell, (n,), of (n, 3) indices."""
+    phase = indices @ np.array(lattice.sites, dtype=float).T
+    return np.asarray(np.exp(-2j * np.pi * phase).sum(axis=1))
+
+
+def lattice_note(data: Diffraction, potential: Potential, sublattice: int) -> str | None:
+    """Return a sentence if the peaks don't fix the crystal, None if they do.
+
+    Raises
+    ------
+    DataError
+        If neither the potential nor the setting `sublattice` settles it.
+    """
+    peaks = data.peaks()
+    chosen = independent_patches(peaks, [float(c.max()) for c in data.counts])
+    if potential.has_basis:
+        cells = indexed(peaks[chosen], potential)
+        if len(cells) == 1 or sublattice:
+            return None
+        return (
+            f"the Bragg peaks don't fix the crystal: {len(cells)} orientations of "
+            f"{potential.structure} fit, all are tried"
+        )
+    return explain(peaks[chosen], potential, sublattice)
+
+
+def _reflections(unit: NDArray[np.float64], longest: float) -> NDArray[np.int_]:
+    """Return the indices of all reflections up to a length [1/Å], (n, 3), but 0."""
+    cell = 2 * np.pi * np.linalg.inv(unit)
+    most = np.floor(longest * np.linalg.norm(cell, axis=0) / (2 * np.pi)).astype(int)
+    all_ = np.array(list(product(*(range(-m, m + 1) for m in most))))
+    size = np.linalg.norm(all_ @ unit, axis=1)
+    return all_[(size > 0) & (size < longest)]
+
+
+def _triples(
+    groups: list[NDArray[np.int_]],
+    unit: NDArray[np.float64],
+    length: NDArray[np.float64],
+    wanted: NDArray[np.float64],
+) -> list[tuple[NDArray[np.int_], ...]]:
+    """Return one reflection of each group, where the angles are those that are wanted."""
+
+    def like(k: int, one: NDArray[np.int_], m: int, group: NDArray[np.int_]) -> NDArray[np.int_]:
+        cosine = (group @ unit) @ (one @ unit) / (length[k] * length[m])
+        return group[np.abs(cosine - wanted[k, m]) < _NEAR]
+
+    out = []
+    for a in groups[0]:
+        third = like(0, a, 2, groups[2])
+        for b in like(0, a, 1, groups[1]):
+            out += [(a, b, c) for c in like(1, b, 2, third)]
+    return [t for t in out if abs(np.linalg.det(np.array(t))) > 0.5]
+
+
+def _cell(
+    peaks: NDArray[np.float64], indices: NDArray[np.int_], lattice: Lattice, deviation: float
+) -> Cell:
+    points = np.asarray(2 * np.pi * np.linalg.inv(peaks).T, dtype=float)
+    vectors = indices.T @ points
+    dense = reduced(points)
+    basis = np.rint(lattice.primitive @ vectors @ np.linalg.inv(dense)).astype(int)
+    return Cell(indices, Sublattice(dense, basis, deviation), lattice.motif @ vectors)
+
+
+def _refusal(
+    length: NDArray[np.float64], potential: Potential, blind: NDArray[np.int_] | None
+) -> str:
+    where = ", ".join(f"{value:.2f}" for value in length)
+    name = f"{potential.structure} {potential.element}"
+    if blind is not None:
+        return (
+            f"the Bragg peaks at {where} 1/Å would be reflections of {name} of which "
+            f"({blind[0]} {blind[1]} {blind[2]}) is extinct, the atoms of a cell cancel in it; "
+            "expected three that scatter"
+        )
+    return (
+        f"the Bragg peaks at {where} 1/Å are no three reflections of {name} with a lattice "
+        f"constant of {potential.lattice_constant:.3f} Å; are the potential and the peaks of the "
+        "same crystal?"
+    )
