@@ -182,7 +182,7 @@ def support_mask(
     patch: BraggPatch, support: Support, centre: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     """Return the support on a patch's own grid in real space, dilated by one voxel."""
-    inside = support.contains(centre + _grid(patch)).reshape(patch.shape)
+    inside = support.contains(centre + dual_grid(patch)).reshape(patch.shape)
     return np.asarray(ndimage.binary_dilation(inside, ndimage.generate_binary_structure(3, 3)))
 
 
@@ -209,7 +209,7 @@ def envelope_mask(
     threshold : float
         Fraction of the bulk's amplitude.
     """
-    size = np.abs(waves(_grid(patch)[mask.ravel()]))
+    size = np.abs(waves(dual_grid(patch)[mask.ravel()]))
     envelope = (size / bulk_amplitude(size)).mean(axis=1)
     out = np.zeros(patch.size, dtype=bool)
     out[mask.ravel()] = envelope > threshold
@@ -226,7 +226,7 @@ def bulk_amplitude(size: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([np.quantile(column[s], _BULK_QUANTILE) for column, s in columns])
 
 
-def _grid(patch: BraggPatch) -> NDArray[np.float64]:
+def dual_grid(patch: BraggPatch) -> NDArray[np.float64]:
     """Positions of the dual grid of a patch, (size, 3) [Å], 0 in the middle."""
     index = np.indices(patch.shape).reshape(3, -1).T - np.array(patch.shape) // 2
     return np.asarray(index @ patch.voxel())

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from prammol.core.parallel import Communicator
 from prammol.diffraction.deconvolution import deconvolved
+from prammol.phasing.common_frame import in_common_frame
 from prammol.phasing.fourier_synthesis import Waves, continued, synthesise
 from prammol.phasing.hio_er import (
     PhasedPatch,
@@ -171,14 +172,18 @@ class PhasePatches(Checked):
             again = _spread(stagnated(phased), partial(first, attempt=attempt), problem.comm)
             phased |= {k: p for k, p in again.items() if p.error < phased[k].error}
 
-        waves = Waves([phased[k] for k in chosen], Communicator())
-
-        def second(k: int) -> PhasedPatch:
+        def again(k: int) -> PhasedPatch:
             mask = envelope_mask(waves, grids[k].patch, masks[k], self.envelope)
-            return run(k, mask, phased[k].field, self.iterations // 2)
+            return run(k, mask, framed[k].field, self.iterations // 2)
 
-        phased = _spread(chosen, second, problem.comm)
-        return [phased[k] for k in chosen]
+        framed = in_common_frame(phased, masks)
+        for _ in range(self.attempts):
+            waves = Waves([framed[k] for k in chosen], Communicator())
+            phased = _spread(chosen, again, problem.comm)
+            framed = in_common_frame(phased, masks)
+            if all(framed[k] is phased[k] for k in chosen):
+                break  # else one that had its own hand wasn't in the envelope of the others
+        return [framed[k] for k in chosen]
 
 
 def _spread(
