@@ -14,6 +14,7 @@ from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.calibration import Calibration
 from prammol.diffraction.dataset import Diffraction, Shard, local_shard
+from prammol.diffraction.deconvolution import deconvolved
 from prammol.diffraction.diffuse_scattering import DiffuseScattering, with_background
 from prammol.diffraction.response import Convolution, Extent
 from prammol.diffraction.structure_factor import StructureFactor
@@ -76,6 +77,15 @@ class Problem:
     def extent(self) -> Extent:
         """Where the atoms are."""
         return extent_of(self.support, self.potential)
+
+    @cached_property
+    def sharpened(self) -> Problem:
+        """The problem with counts as point detectors would have them: good for coarse questions."""
+        patches = len(self.data.patches)
+        data = deconvolved(self.declared, self.extent, range(patches))
+        fitted = self.calibration or Calibration.nominal(patches)
+        kept = Calibration.nominal(patches).with_patches_of(fitted)
+        return replace(self, data=data, calibration=None)._made_with(kept)
 
     def calibrated(self, calibration: Calibration | None) -> Problem:
         """Return the problem with patches where a calibration has them, its scales and background.

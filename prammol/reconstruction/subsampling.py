@@ -37,7 +37,8 @@ def coarser(problem: Problem, rng: np.random.Generator | None = None) -> Problem
     """Return the problem on as few points as tell the whole shape.
 
     Itself if its patches have no points to spare, or few photons. Counts of the whole patches
-    (`Problem.data`) stay as they are.
+    (`Problem.data`) stay as they are, unless a response of the detector needs more points: then
+    it is taken out of them first.
 
     Parameters
     ----------
@@ -47,6 +48,10 @@ def coarser(problem: Problem, rng: np.random.Generator | None = None) -> Problem
         in the middle of each patch if not given.
     """
     steps = spare(problem)
+    if problem.data.response is not None:
+        without = spare(replace(problem, data=replace(problem.data, response=None)))
+        if without != steps:
+            problem, steps = problem.sharpened, without
     if steps is None:
         return problem
     offset = _MIDDLE if rng is None else _three(rng.integers(_MOST, size=3))

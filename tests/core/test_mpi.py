@@ -91,18 +91,20 @@ RESPONSE = """
     rng = np.random.default_rng(5)
     patches = [cubic_patch(h, 0.3, n, 4.05) for h, n in (((-1, 1, 1), 9), ((1, -1, 1), 7))]
     counts = [rng.poisson(1e6, p.shape).astype(float) for p in patches]
-    data = Diffraction(patches, counts, response=Response.of(2, (3, 1, 0), 0.5))
     extent = Extent(rng.uniform(-7, 7, (20, 3)))
-    shard = responding(local_shard(data, comm), data, extent)
-    alone = responding(local_shard(data, Communicator()), data, extent)
-    assert 0.2 < alone.valid.mean() < 1.0
-    values = rng.normal(size=(2, alone.size))
-    here = shard.global_index
-    np.testing.assert_array_equal(shard.valid, alone.valid[here])
-    for name in ("apply", "adjoint"):
-        mine = getattr(shard.response, name)(values[:, here])
-        every = getattr(alone.response, name)(values)[:, here]
-        np.testing.assert_allclose(mine, every, rtol=0, atol=1e-12)
+    for blur in (0.5, (0.5, 0.5, 0.0), (0.0, 0.0, 0.5)):
+        box = (3, 1, 0) if blur != (0.0, 0.0, 0.5) else 0.0
+        data = Diffraction(patches, counts, response=Response.of(2, box, blur))
+        shard = responding(local_shard(data, comm), data, extent)
+        alone = responding(local_shard(data, Communicator()), data, extent)
+        assert 0.2 < alone.valid.mean() <= 1.0
+        values = rng.normal(size=(2, alone.size))
+        here = shard.global_index
+        np.testing.assert_array_equal(shard.valid, alone.valid[here])
+        for name in ("apply", "adjoint"):
+            mine = getattr(shard.response, name)(values[:, here])
+            every = getattr(alone.response, name)(values)[:, here]
+            np.testing.assert_allclose(mine, every, rtol=0, atol=1e-12)
     if comm.is_root:
         print("response", comm.size)
 """

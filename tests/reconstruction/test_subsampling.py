@@ -12,10 +12,13 @@ from states import guessed, state_of
 from prammol.diffraction.bragg_patch import BraggPatch, cubic_patch, paper_patches
 from prammol.diffraction.curved_patch import CurvedPatch
 from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.response import Response
 from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.reconstruction.stages.default.choose_sites import ChooseSites
 from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
 from prammol.reconstruction.subsampling import coarser, places_in, spare, thinned, thinned_grid
+from prammol.simulation.counts import simulate as simulate_counts
+from prammol.structure.atoms import Atoms
 
 
 def problem_of(patches, edge, photons=1e6, **kwargs):
@@ -209,3 +212,22 @@ def test_a_grid_for_phasing_is_thinned_like_the_rest():
         np.testing.assert_array_equal(grid.counts, problem.data.counts[k][part])
         assert grid.counts.shape == grid.valid.shape == left.shape
     problem.cluster.close()
+
+
+def test_a_response_that_needs_more_points_is_taken_out_first():
+    x = relaxed_ball(5.5)
+    response = Response.of(3, 1.5, 0.3)
+    patches = paper_patches(20)
+    data = simulate_counts(
+        Atoms(x, "Al"), 1e20, 1, patches, form_factor="constant", response=response
+    )
+    problem = make_problem(data, x=x)
+    assert spare(problem) != [(2, 2, 2)] * 3
+    fewer = coarser(problem)
+    assert fewer.shard.size < problem.shard.size / 6
+    assert fewer.shard.response is None
+    here = fewer.shard.global_index
+    true = np.abs(data.meta["scale"] * direct_structure_factor(fewer.factor.q, x))
+    blurred = np.sqrt(np.concatenate([c.ravel() for c in data.counts])[here])
+    off = [np.linalg.norm(a - true) for a in (np.sqrt(fewer.shard.counts), blurred)]
+    assert off[0] < 0.75 * off[1]
