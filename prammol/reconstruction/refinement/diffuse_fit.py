@@ -39,6 +39,7 @@ from prammol.likelihood.deviance import deviance, noise_level
 from prammol.likelihood.quasi_likelihood import extra_photons
 from prammol.potentials.lammps import Cluster
 from prammol.potentials.vibrations import force_constants, soft_modes
+from prammol.reconstruction.model import Model
 from prammol.reconstruction.problem import Problem
 
 Floats = NDArray[np.float64]
@@ -261,7 +262,7 @@ class DiffuseFit:
 
 
 def fitted_diffuse(
-    problem: Problem, x: Floats, known: DiffuseScattering | None = None
+    problem: Problem, model: Model, known: DiffuseScattering | None = None
 ) -> DiffuseScattering | None:
     """Return the diffuse scattering of atoms as the counts have it; None if they don't ask for it.
 
@@ -270,18 +271,19 @@ def fitted_diffuse(
     Parameters
     ----------
     problem : Problem
-        With its calibration; its own diffuse scattering and fitted background don't count.
-    x : (n, 3) ndarray
-        Atoms near a minimum of the energy [Å].
+        With its calibration; its own diffuse scattering doesn't count, nor does a background that
+        was fitted without any.
+    model : Model
+        Atoms near a minimum of the energy, and how they move besides.
     known : DiffuseScattering, optional
         Of nearly the same atoms: its columns are used.
     """
     problem = problem.with_diffuse(None)
     calibration = problem.calibration
-    if calibration is not None and calibration.background:
+    if known is None and calibration is not None and calibration.background:
         problem = problem.calibrated(replace(calibration, background=(), terms={}))
-    data, comm = problem.data, problem.comm
-    omega = problem.factor.forward(x)
+    data, comm, x = problem.data, problem.comm, model.positions
+    omega = model.structure_factor(problem.factor)
     square = np.concatenate([np.sum(p.q() ** 2, axis=1) for p in data.patches])
     # Cheap columns first: what independent atoms would scatter.
     rough = DiffuseFit(problem, omega, [len(x) * square * _gain(data)], _EVERY)
