@@ -6,7 +6,7 @@
     python benchmarks/diffuse.py t 300 -o docs/results/diffuse.csv
 
 This makes docs/results/diffuse.csv; no picture. Trajectories of other temperatures are named alike.
-Rows are added to a table that is there.
+Rows are added to a table that is there; the atoms found are written beside the trajectories.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from provenance import provenance, read_rows, write_rows
 
 import prammol
 from prammol.evaluation import of_staying
-from prammol.io.atoms import read_atoms
+from prammol.io.atoms import read_atoms, write_atoms
 from prammol.io.mean_amplitude import read_mean_amplitude
 from prammol.simulation.counts import draw_counts
 
@@ -37,6 +37,7 @@ def examined(folder: Path, kelvin: int, flux: float, seed: int) -> dict[str, Any
     begin = time.process_time()
     result = prammol.reconstruct(data, prammol.support_from_truth(crystal), seed=seed)
     core = time.process_time() - begin
+    write_atoms(folder / f"found-{kelvin}-{flux:g}-{seed}.xyz", result.atoms, force=True)
     found = prammol.evaluate(result.atoms, mean, with_resolution=False)
     staying, last = of_staying(found, mean), result.history[-1]
     return {

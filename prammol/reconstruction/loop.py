@@ -307,13 +307,10 @@ def _described(
     """Return the columns written beside the atoms, the lattice, the density if it is warm."""
     model, iteration = state.model, state.status.iteration
     columns: dict[str, NDArray[Any]] = {"energy": problem.cluster.atom_energies(model.positions)}
-    motion = model.displacements
-    if model.diffuse is not None:
-        motion = model.diffuse.displacement + (
-            motion if len(motion) else np.zeros(len(model.positions))
-        )
-    if len(motion):
-        columns["mean_square_displacement"] = motion
+    if len(model.displacements) or model.diffuse:
+        common = model.diffuse.displacement if model.diffuse else 0.0
+        own = model.displacements if len(model.displacements) else np.zeros(len(model.positions))
+        columns["mean_square_displacement"] = common + own
     if len(model.occupancies):
         columns["occupancy"] = model.occupancies
     density = None

@@ -78,7 +78,7 @@ DEFAULT = Preset(
         FitDiffuse(),
         CheckChanges(),
     ),
-    finish=(RestrainedRefinement(), CheckChanges()),
+    finish=(RestrainedRefinement(), FitDiffuse(), CheckChanges()),
     judges=True,
     control=Loop(patience=1, max_iterations=50, starts=8, least_progress=0.02, error_bars=True),
 )

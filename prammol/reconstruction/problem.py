@@ -85,7 +85,9 @@ class Problem:
         data = deconvolved(self.declared, self.extent, range(patches))
         fitted = self.calibration or Calibration.nominal(patches)
         kept = Calibration.nominal(patches).with_patches_of(fitted)
-        return replace(self, data=data, calibration=None)._made_with(kept)
+        # The diffuse scattering is in the background that was taken out, and in the gain.
+        made = replace(self, data=data, calibration=None, diffuse=None)._made_with(kept)
+        return replace(made, shard=replace(made.shard, trust=self.shard.trust))
 
     def calibrated(self, calibration: Calibration | None) -> Problem:
         """Return the problem with patches where a calibration has them, its scales and background.

@@ -39,12 +39,14 @@ from prammol.likelihood.deviance import deviance, noise_level
 from prammol.likelihood.quasi_likelihood import extra_photons
 from prammol.potentials.lammps import Cluster
 from prammol.potentials.vibrations import force_constants, soft_modes
+from prammol.reconstruction.model import Model
 from prammol.reconstruction.problem import Problem
 
 Floats = NDArray[np.float64]
 
 _MODES = 100  # chosen: 800 atoms at 100 K; 40 explain as much
 _ACCURACY = 1e-4  # derived: far below what the model lacks, 10 %
+_EVERY = 8  # chosen: speed, as for a background; not varied
 _STEPS = 30  # chosen: Fisher scoring is done after five to fifteen; not varied
 _HALVINGS = 8  # chosen: not varied
 _ROUNDS = 2  # chosen: of factors and weights in turn; not varied
@@ -141,21 +143,28 @@ class DiffuseFit:
         Structure factor of the object at rest on this rank's points.
     columns : sequence of ndarray
         On all points of all patches, see :func:`diffuse_columns`.
+    every : int
+        Only every so many-th point is fitted.
     """
 
     def __init__(
-        self, problem: Problem, omega: NDArray[np.complex128], columns: Sequence[Floats]
+        self,
+        problem: Problem,
+        omega: NDArray[np.complex128],
+        columns: Sequence[Floats],
+        every: int = 1,
     ) -> None:
         here, self._comm = problem.shard, problem.comm
-        self._counts, self._valid = here.counts, here.valid.astype(float)
-        self._known = here.background_at(slice(None))
+        taken = here.global_index % every == 0
+        self._counts, self._valid = here.counts[taken], here.valid[taken].astype(float)
+        self._known = here.background_at(taken)
         self._extra = extra_photons(here)
-        self._square = np.sum(problem.factor.q**2, axis=1)
+        self._square = np.sum(problem.factor.q[taken] ** 2, axis=1)
         more = np.array([c[here.global_index] for c in columns])
         if here.response is not None:
             more = here.response.apply(more)
-        rows = [here.detected(omega), *np.maximum(more, 0.0)]
-        sums = np.array([self._valid @ r for r in (here.signal, *rows)])
+        rows = [here.detected(omega)[taken], *np.maximum(more[:, taken], 0.0)]
+        sums = np.array([self._valid @ r for r in (here.signal[taken], *rows)])
         photons, *each = self._comm.allreduce(sums)
         # In units of the photons, so that all coefficients are of a size.
         self._unit = photons / np.maximum(each, 1e-300)
@@ -253,7 +262,7 @@ class DiffuseFit:
 
 
 def fitted_diffuse(
-    problem: Problem, x: Floats, known: DiffuseScattering | None = None
+    problem: Problem, model: Model, known: DiffuseScattering | None = None
 ) -> DiffuseScattering | None:
     """Return the diffuse scattering of atoms as the counts have it; None if they don't ask for it.
 
@@ -262,21 +271,22 @@ def fitted_diffuse(
     Parameters
     ----------
     problem : Problem
-        With its calibration; its own diffuse scattering and fitted background don't count.
-    x : (n, 3) ndarray
-        Atoms near a minimum of the energy [Å].
+        With its calibration; its own diffuse scattering doesn't count, nor does a background that
+        was fitted without any.
+    model : Model
+        Atoms near a minimum of the energy, and how they move besides.
     known : DiffuseScattering, optional
         Of nearly the same atoms: its columns are used.
     """
     problem = problem.with_diffuse(None)
     calibration = problem.calibration
-    if calibration is not None and calibration.background:
+    if known is None and calibration is not None and calibration.background:
         problem = problem.calibrated(replace(calibration, background=(), terms={}))
-    data, comm = problem.data, problem.comm
-    omega = problem.factor.forward(x)
+    data, comm, x = problem.data, problem.comm, model.positions
+    omega = model.structure_factor(problem.factor)
     square = np.concatenate([np.sum(p.q() ** 2, axis=1) for p in data.patches])
     # Cheap columns first: what independent atoms would scatter.
-    rough = DiffuseFit(problem, omega, [len(x) * square * _gain(data)])
+    rough = DiffuseFit(problem, omega, [len(x) * square * _gain(data)], _EVERY)
     plain = rough.fitted(columns=False)
     if plain.value - rough.fitted().value < _HINT * rough.beyond_noise(plain):
         return None
@@ -286,7 +296,7 @@ def fitted_diffuse(
         return None
     fit = DiffuseFit(problem, omega, [*columns])
     found = fit.fitted()
-    if not fit.insists(plain, found):
+    if not fit.insists(fit.fitted(columns=False), found):
         return None
     for _ in range(_ROUNDS):
         _, trust = fit.trusted(found)

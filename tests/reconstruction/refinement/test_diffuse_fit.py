@@ -12,6 +12,7 @@ from small_crystal import make_problem, relaxed_ball
 from prammol.diffraction.bragg_patch import paper_patches
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.diffuse_scattering import DiffuseScattering
+from prammol.reconstruction.model import Model
 from prammol.reconstruction.refinement.diffuse_fit import fitted_diffuse
 from prammol.reconstruction.stages.default.fit_diffuse import FitDiffuse
 from prammol.reconstruction.state import LoopStatus, State
@@ -69,7 +70,7 @@ def test_what_the_potential_predicts_is_found(scattering):
     x = relaxed_ball(RADIUS)
     data = counts(warm(scattering), 1)
     problem = make_problem(data, x=x, cluster=True)
-    found = fitted_diffuse(problem, x)
+    found = fitted_diffuse(problem, Model(x, 1.0))
     true = warm(scattering) - warm(scattering, 0.0)
     off = found.photons - true
     assert np.abs(off).sum() < 0.1 * true.sum()
@@ -87,7 +88,7 @@ def test_without_diffuse_scattering_nothing_changes(scattering):
     x = relaxed_ball(RADIUS)
     problem = make_problem(counts(warm(scattering, 0.0), 2), x=x, cluster=True)
     for atoms in (x, x[:-12]):
-        assert fitted_diffuse(problem, atoms) is None
+        assert fitted_diffuse(problem, Model(atoms, 1.0)) is None
     problem.cluster.close()
 
 
@@ -100,11 +101,12 @@ from small_crystal import make_problem
 from test_diffuse_fit import counts
 
 from prammol.core.parallel import world
+from prammol.reconstruction.model import Model
 from prammol.reconstruction.refinement.diffuse_fit import fitted_diffuse
 
 comm, x = world(), np.load("x.npy")
 problem = make_problem(counts(np.load("expected.npy"), 1), x=x, comm=comm, cluster=True)
-found = fitted_diffuse(problem, x)
+found = fitted_diffuse(problem, Model(x, 1.0))
 if comm.is_root:
     row = [found.displacement, *found.temperatures, found.error]
     np.savez(f"{comm.size}.npz", row=row, photons=found.photons, trust=found.trust)
@@ -162,6 +164,8 @@ def test_the_stage_predicts_once_for_the_same_atoms(scattering):
         np.testing.assert_allclose(renewed.photons, found.model.diffuse.photons, rtol=1e-3)
         idle = replace(found, status=LoopStatus(iteration=1))
         assert FitDiffuse()(again, idle) is idle
+        pulled = replace(idle, model=replace(idle.model, stiffness=1.0))
+        assert FitDiffuse()(again, pulled) is not pulled
         assert FitDiffuse(diffuse=False)(problem, state) is state
     finally:
         problem.cluster.close()

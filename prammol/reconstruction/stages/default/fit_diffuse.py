@@ -32,7 +32,7 @@ class FitDiffuse(Checked):
         Whether it is done.
     changed : float
         Modes and waves are computed anew when more than this part of the atoms came, went or moved
-        to another site; only their temperatures are fitted when fewer did.
+        to another site; only their temperatures are fitted when fewer did, and at the end.
     significance : float
         As in :class:`~prammol.reconstruction.stages.default.relax_and_align.RelaxAndAlign`.
     """
@@ -47,16 +47,17 @@ class FitDiffuse(Checked):
         x = model.positions
         if not self.diffuse or (had is None and state.verdict.explained):
             return state
-        if had is not None and not (state.status.selected or state.status.iteration == 0):
+        pulled = bool(np.isfinite(model.stiffness))  # by restrained_refinement
+        if had is not None and not (state.status.selected or not state.status.iteration or pulled):
             return state
         most = self.changed * len(x)
         distance = problem.potential.neighbour_distance
         same = had is not None and _changes(had.positions, x, distance) <= most
-        found = fitted_diffuse(problem, x, had if same else None)
+        found = fitted_diffuse(problem, model, had if same else None)
         if found is None and had is None:
             return state
         calibration = model.calibration
-        if calibration is not None and calibration.background:
+        if not same and calibration is not None and calibration.background:
             # It stood for diffuse scattering; what else there is is fitted anew.
             calibration = replace(calibration, background=(), terms={})
             calibration = None if calibration.is_nominal else calibration
@@ -64,7 +65,7 @@ class FitDiffuse(Checked):
         problem = problem.with_diffuse(found).calibrated(calibration)
         omega = model.structure_factor(problem.factor)
         model, verdict = judge(problem, model, omega, self.significance)
-        status = state.status if same else replace(state.status, selected=True)
+        status = state.status if same or pulled else replace(state.status, selected=True)
         return replace(state, model=model, verdict=verdict, status=status)
 
 
