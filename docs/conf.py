@@ -17,7 +17,7 @@ html_title = f"prammol {version}"
 
 extensions = [
     "mathml",
-    "myst_parser",
+    "myst_nb",
     "numpydoc",
     "prammol_reference",
     "sphinx.ext.autodoc",
@@ -40,6 +40,12 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 autosummary_generate = True
 numpydoc_show_class_members = False
+
+# Notebooks are kept without outputs, and run at each build.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+nb_merge_streams = True
 
 html_theme = "furo"
 html_math_renderer = "mathml"
