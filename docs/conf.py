@@ -27,7 +27,14 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 # Run times of the gallery would be the only pages that load anything from elsewhere.
-exclude_patterns = ["_build", "_ext", "gallery", "**sg_execution_times.rst"]
+# The notebooks of the gallery are for download; its pages are .rst.
+exclude_patterns = [
+    "_build",
+    "_ext",
+    "gallery",
+    "auto_gallery/*.ipynb",
+    "**sg_execution_times.rst",
+]
 # What is written as code in running text stays code: no default role, no guessing.
 nitpicky = False
 
