@@ -17,7 +17,7 @@ html_title = f"prammol {version}"
 
 extensions = [
     "mathml",
-    "myst_parser",
+    "myst_nb",
     "numpydoc",
     "prammol_reference",
     "sphinx.ext.autodoc",
@@ -27,7 +27,14 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 # Run times of the gallery would be the only pages that load anything from elsewhere.
-exclude_patterns = ["_build", "_ext", "gallery", "**sg_execution_times.rst"]
+# The notebooks of the gallery are for download; its pages are .rst.
+exclude_patterns = [
+    "_build",
+    "_ext",
+    "gallery",
+    "auto_gallery/*.ipynb",
+    "**sg_execution_times.rst",
+]
 # What is written as code in running text stays code: no default role, no guessing.
 nitpicky = False
 
@@ -40,6 +47,12 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 autosummary_generate = True
 numpydoc_show_class_members = False
+
+# Notebooks are kept without outputs, and run at each build.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+nb_merge_streams = True
 
 html_theme = "furo"
 html_math_renderer = "mathml"

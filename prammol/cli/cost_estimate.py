@@ -16,6 +16,7 @@ from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.diffraction.support import Support
 from prammol.potentials.potential import Potential
+from prammol.reconstruction.presets import get_preset
 
 # Fitted to the resident memory of runs with 4679 atoms and 375 000 points on 1, 2 and 4
 # ranks, rounded up; docs/explanation/parallel.md has the sum.
@@ -29,8 +30,10 @@ BYTES_PER_GRID_POINT = 8 * 16  # a NUFFT grid, twice as fine along each axis
 # more, for a moment, on every rank.
 # chosen: peaks of runs with 4679 and 100 000 atoms; 36 to 80 kB an atom (default)
 BYTES_PER_ATOM = {"paper": 5000, "default": 80_000}
-# Cost of an iteration in gradients, of runs with 4679 atoms.
-GRADIENTS_PER_ITERATION = {"paper": 20, "default": 40}  # chosen: runs with 4679 atoms; one crystal
+# What a start and an iteration cost in gradients, at least and at most. Of paper the start is a
+# lattice, and one crystal of 4679 atoms is all that was timed.
+# chosen: seven crystals of 300 to 4679 atoms, 1e16 to 1e20; no other runs were looked at
+GRADIENTS = {"paper": ((1, 20), (20, 20)), "default": ((50, 150), (30, 180))}
 
 
 @dataclass(frozen=True)
@@ -47,22 +50,27 @@ class Estimate:
         Memory of the largest rank.
     gradient_s : float
         Measured time of the likelihood with its gradient, on all ranks together [s].
-    iteration_s : float
-        What an iteration takes roughly [s].
+    start_s, iteration_s : (2,) tuple of float
+        What one start and one iteration take, at least and at most [s].
+    starts : int
+        Starts that are tried at most.
     """
 
     atoms: float
     points: int
     bytes_per_rank: float
     gradient_s: float
-    iteration_s: float
+    start_s: tuple[float, float]
+    iteration_s: tuple[float, float]
+    starts: int
 
     def text(self) -> str:
         """Return one sentence for a person."""
         return (
             f"{self.points} points, about {self.atoms:.0f} atoms in the support, "
             f"{self.bytes_per_rank / 1e9:.2f} GB per rank, "
-            f"about {self.iteration_s:.2g} s per iteration"
+            f"{_span(*self.start_s)} for each of at most {self.starts} starts, "
+            f"{_span(*self.iteration_s)} for an iteration"
         )
 
 
@@ -92,6 +100,7 @@ def estimate(
     epsilon : float
         Accuracy of the transforms.
     """
+    start, iteration = GRADIENTS.get(preset, GRADIENTS["paper"])
     atoms = support.volume / potential.atomic_volume
     patches = [
         data.patches[s.patch_index].planes(s.start, s.stop) for s in shard(data.patches, comm)
@@ -102,8 +111,20 @@ def estimate(
         points=sum(p.size for p in data.patches),
         bytes_per_rank=comm.max(memory(patches, data, atoms, preset)),
         gradient_s=gradient,
-        iteration_s=gradient * GRADIENTS_PER_ITERATION.get(preset, 60),
+        start_s=_times(gradient, start),
+        iteration_s=_times(gradient, iteration),
+        starts=get_preset(preset).control.starts,
     )
+
+
+def _times(seconds: float, numbers: tuple[int, int]) -> tuple[float, float]:
+    return seconds * numbers[0], seconds * numbers[1]
+
+
+def _span(least: float, most: float) -> str:
+    """Return two times in words [s]."""
+    low, high = (f"{t:.0f}" if t >= 10 else f"{t:.1g}" for t in (least, most))
+    return f"about {low} s" if low == high else f"{low} to {high} s"
 
 
 def memory(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prammol.cli.cost_estimate import BASE_BYTES, cores_of_this_job, estimate, memory
+from prammol.cli.cost_estimate import BASE_BYTES, Estimate, cores_of_this_job, estimate, memory
 from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import paper_patches
 from prammol.diffraction.dataset import Diffraction
@@ -31,8 +31,17 @@ def test_atoms_fill_the_support():
     found = estimate(data_of(8), support, aluminium(), Communicator(), "paper")
     assert found.atoms == pytest.approx(20**3 * 4 / 4.05**3)
     assert found.points == 3 * 8**3
-    assert 0 < found.gradient_s < found.iteration_s
+    assert 0 < found.gradient_s < found.iteration_s[0] <= found.iteration_s[1]
+    assert found.starts == 1
     assert "1536 points" in found.text()
+
+
+def test_the_sentence_names_the_spans():
+    found = Estimate(600, 1000, 2e9, 0.1, (4.96, 12.4), (26.0, 26.2), 8)
+    assert found.text() == (
+        "1000 points, about 600 atoms in the support, 2.00 GB per rank, "
+        "5 to 12 s for each of at most 8 starts, about 26 s for an iteration"
+    )
 
 
 class TwoNodes(Communicator):

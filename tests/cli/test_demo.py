@@ -13,6 +13,9 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run(["demo", str(tmp_path / "file" / "demo")]) == 2
     assert "file/demo" in capsys.readouterr().err
+    assert run(["demo", str(tmp_path / "nowhere" / "demo")]) == 2
+    assert "nowhere/demo: can't be written" in capsys.readouterr().err
+    assert not (tmp_path / "nowhere").exists()
 
 
 @pytest.mark.slow

@@ -80,7 +80,9 @@ def test_every_block_of_the_page(tmp_path, monkeypatch, capsys):
     printed = ""
     for kind, text in blocks:
         if kind == "python":
-            exec(compile(text, str(PAGE), "exec"), names)
+            own: dict[str, object] = {}  # each block runs when it is pasted alone
+            exec(compile(text, str(PAGE), "exec"), own)
+            names |= own
             continue
         for line in text.splitlines():
             program, *arguments = shlex.split(line)

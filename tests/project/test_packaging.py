@@ -20,28 +20,11 @@ from prammol.potentials import aluminium
 
 # What `make` needs, and what the tests read besides the package.
 SHIPPED = (
-    "benchmarks",
-    "config",
-    "docs",
-    "packaging",
-    "prammol",
-    "profiles",
-    "tests",
-    "workflow",
-    ".ci",
-    ".github",
-    ".snakemake-workflow-catalog.yml",
-    ".dockerignore",
-    "CHANGELOG.md",
-    "CITATION.cff",
-    "CONTRIBUTING.md",
-    "environment.yml",
-    "LICENSE",
-    "Makefile",
-    "pyproject.toml",
-    "README.md",
+    "benchmarks", "config", "docs", "packaging", "prammol", "profiles", "tests", "workflow", ".ci",
+    ".dockerignore", ".github", ".snakemake-workflow-catalog.yml", "CHANGELOG.md", "CITATION.cff",
+    "CONTRIBUTING.md", "environment.yml", "LICENSE", "Makefile", "pyproject.toml", "README.md",
     "Snakefile",
-)
+)  # fmt: skip
 
 
 def built(kind: str, source: Path, folder: Path) -> Path:

@@ -24,6 +24,7 @@ reconstruct {0}/diffraction.h5 --support {0}/support.h5 --seed 1 -o {0}/reconstr
 evaluate {0}/reconstruction.h5 --truth {0}/truth.xyz --json {0}/metrics.json --atoms {0}/atoms.xyz
 plot {0}/reconstruction.h5 --truth {0}/truth.xyz -o {0}/demo.png
 """
+_FOLDER = "results/demo"
 NOT_CONVERGED = 3  # derived: format, as reconstruct's
 
 EXAMPLES = """\
@@ -40,9 +41,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder",
         nargs="?",
-        default="results/demo",
+        default=_FOLDER,
         metavar="FOLDER",
-        help="where to leave the files [%(default)s]",
+        help="where to leave the files; made if it isn't there [%(default)s]",
     )
     parser.add_argument(
         "--atoms", type=count, metavar="N", help="of a smaller crystal [4679, the paper's]"
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     extra += [word for setting in options.set for word in ("--set", setting)]
     extra += ["--threads", str(options.threads)] if options.threads else []
     try:
-        Path(options.folder).mkdir(parents=True, exist_ok=True)
+        Path(options.folder).mkdir(parents=options.folder == _FOLDER, exist_ok=True)
     except OSError as error:
         raise unwritable(options.folder, error) from None
     worst = 0
