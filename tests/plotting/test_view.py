@@ -65,7 +65,10 @@ def test_the_page_holds_all_columns_with_units(tmp_path):
 def test_the_page_loads_nothing_from_elsewhere(tmp_path):
     write_view(tmp_path / "v.html", crystal())
     text = (tmp_path / "v.html").read_text(encoding="utf-8")
-    assert not re.search(r"https?:|src=|@import|url\(|fetch\(|XMLHttpRequest", text)
+    # the browser itself refuses whatever isn't in the file
+    assert "Content-Security-Policy\" content=\"default-src 'none';" in text
+    assert not re.search(r"(src|href)=|@import|url\(|fetch\(|XMLHttpRequest|@[A-Z]+@", text)
+    assert set(re.findall(r"https?://[^\"'`]*", text)) == {"http://www.w3.org/1999/xhtml"}
 
 
 def test_truth_and_trajectory_are_in_one_frame(tmp_path):
@@ -76,7 +79,10 @@ def test_truth_and_trajectory_are_in_one_frame(tmp_path):
     write_view(tmp_path / "v.html", found, truth, metrics, film)
     data = data_of(tmp_path / "v.html")
     first, second = data["frames"]
-    assert data["truth"] == {"missing": 1, "extra": 1}
+    assert (data["truth"]["missing"], data["truth"]["extra"]) == (1, 1)
+    np.testing.assert_allclose(
+        numbers(data["truth"]["positions"]), truth.positions.ravel(), rtol=1e-6
+    )
     kind = numbers(first["kind"])
     assert kind[0] == 1
     assert kind[-1] == 2
@@ -111,14 +117,15 @@ def test_the_verb_names_its_file_and_refuses_bad_input(tmp_path, monkeypatch, ca
 
 
 @pytest.fixture(scope="module")
-def shot(tmp_path_factory):
-    """``shot(view)``: the page as Chromium draws it, (700, 1000, 3), panel and picture."""
+def shots(tmp_path_factory):
+    """``shots(page, *views)``: how Chromium draws each, (700, 1000, 3), panel and picture."""
     program = str(PROGRAM) if PROGRAM.exists() else CHROMIUM
     if program is None:
         pytest.skip("no Chromium to draw with (Debian: apt-get install chromium)")
     folder = tmp_path_factory.mktemp("view")
     truth = Atoms(np.delete(X, np.linalg.norm(X, axis=1).argmax(), axis=0), "Al")
-    write_view(folder / "plain.html", crystal())
+    film = [Atoms(X[:40], "Al", {}, {"stage": "iteration", "iteration": 7})]
+    write_view(folder / "plain.html", crystal(), trajectory=film)
     write_view(
         folder / "truth.html",
         crystal(),
@@ -127,69 +134,91 @@ def shot(tmp_path_factory):
     )
     options = "--headless --no-sandbox --no-zygote --use-gl=angle --use-angle=swiftshader "
     options += "--enable-unsafe-swiftshader --hide-scrollbars --no-first-run "
-    options += "--window-size=1000,700 --virtual-time-budget=1000"
+    options += "--virtual-time-budget=2000"
 
-    def draw(view, page="plain.html"):
+    def draw(page, *views):
         picture = folder / "shot.png"
         picture.unlink(missing_ok=True)
-        place = f"file://{folder / page}#{view}"
+        # All in one window: a browser takes long to start.
+        style = "display:block;border:0;width:1000px;height:700px"
+        inside = "".join(f'<iframe src="{page}#{view}" style="{style}"></iframe>' for view in views)
+        (folder / "all.html").write_text(f'<body style="margin:0">{inside}</body>')
         command = [program, *options.split(), f"--user-data-dir={folder / 'profile'}"]
+        command += [f"--window-size=1000,{700 * len(views)}", f"--screenshot={picture}"]
         done = subprocess.run(
-            [*command, f"--screenshot={picture}", place],
+            [*command, f"file://{folder / 'all.html'}"],
             capture_output=True,
             timeout=600,
             check=False,
         )
         assert picture.exists(), done.stderr.decode(errors="replace")
-        return imread(picture)[:, :, :3]
+        return np.split(imread(picture)[:, :, :3], len(views))
 
     return draw
 
 
+def stage(picture):
+    """The part with the atoms, without axes and scale at the edges."""
+    return picture[20:600, PANEL + 20 : -20]
+
+
 def coloured(picture):
-    """Pixels of the stage that are neither white nor grey, without axes and scale at the edges."""
-    stage = picture[20:600, PANEL + 20 : -20]
-    return stage[np.ptp(stage, axis=2) > 0.1]
+    """Pixels of the stage that are neither white nor grey."""
+    return stage(picture)[np.ptp(stage(picture), axis=2) > 0.1]
 
 
-def test_a_browser_draws_the_atoms(shot):
-    picture = shot("column=energy&turn=0,0")
-    pixels = coloured(picture)
+def near(picture, colour):
+    """How many pixels of the stage have a colour."""
+    return int((np.abs(stage(picture) - colour).max(axis=2) < 0.03).sum())
+
+
+def test_a_browser_draws_what_is_asked_for(shots):
+    energy, other, half, layer, sure, film, measured = shots(
+        "plain.html",
+        "column=energy&turn=0,0",
+        "column=structure_type&turn=0,0",
+        "column=energy&turn=0,0&plane=x&cutlow=0",
+        "column=energy&turn=0,0&plane=001&cutlow=-1&cuthigh=1.5",
+        "column=energy&turn=0,0&by=occupancy_confidence&least=0.5",
+        "turn=0,0&frame=1",
+        "column=structure_type&turn=0,0&pick=3,40",
+    )
+    pixels = coloured(energy)
     # a ball as wide as the diagonal of its box is high leaves 1 / 3 of that square's inner circle
-    stage = 580 * (1000 - PANEL - 40)
-    assert 0.12 < len(pixels) / stage < 0.5
+    assert 0.12 < len(pixels) / (580 * (1000 - PANEL - 40)) < 0.5
     # the two energies have the two ends of viridis: yellow on the left, purple on the right
-    x = picture[20:600, PANEL + 20 : -20]
+    x = stage(energy)
     left, right = x[:, : x.shape[1] // 2 - 30], x[:, x.shape[1] // 2 + 30 :]
     left, right = (part[np.ptp(part, axis=2) > 0.1].mean(axis=0) for part in (left, right))
     assert left[1] > 2 * left[2]
     assert right[2] > 1.5 * right[1]
+    assert np.abs(pixels.mean(axis=0) - coloured(other).mean(axis=0)).max() > 0.1
+    assert 0.35 < len(coloured(half)) / len(pixels) < 0.65
+    kept = coloured(half).mean(axis=0)
+    assert kept[2] > 1.5 * kept[1]  # the purple half is left
+    # a single layer seen from above shows white between its atoms
+    assert 0.4 < len(coloured(layer)) / len(pixels) < 0.95
+    assert near(layer, [1, 1, 1]) > near(energy, [1, 1, 1])
+    assert 0.35 < len(coloured(sure)) / len(pixels) < 0.65
+    assert 100 < (stage(film).min(axis=2) < 0.9).sum() < len(pixels) / 2  # 40 grey atoms
+    panel = np.abs(measured - other)[:, :PANEL]
+    assert (panel.max(axis=2) > 0.3).sum() > 200  # places and distance are written
+    yellow = [1.0, 0.85, 0.0]
+    assert near(measured, yellow) > 50 > near(other, yellow)
 
 
-def test_colours_cuts_and_limits_change_the_picture(shot):
-    energy = coloured(shot("column=energy&turn=0,0"))
-    other = coloured(shot("column=structure_type&turn=0,0"))
-    assert np.abs(energy.mean(axis=0) - other.mean(axis=0)).max() > 0.1
-    half = coloured(shot("column=energy&turn=0,0&xlow=0"))
-    assert 0.35 < len(half) / len(energy) < 0.65
-    assert half.mean(axis=0)[2] > 1.5 * half.mean(axis=0)[1]  # the purple half is left
-    sure = coloured(shot("column=energy&turn=0,0&by=occupancy_confidence&least=0.5"))
-    assert 0.35 < len(sure) / len(energy) < 0.65
-
-
-def test_marks_of_the_truth_and_a_measured_distance(shot):
-    def magenta(picture):
-        stage = picture[20:600, PANEL + 20 : -20]
-        return int((np.abs(stage - [0.71, 0.09, 0.43]).max(axis=2) < 0.03).sum())
-
-    view = "column=structure_type&turn="
+def test_a_browser_marks_what_differs_from_the_truth(shots):
     extra = X[np.linalg.norm(X, axis=1).argmax()]
     # turned so that the extra atom faces the viewer
-    turn = f"{-np.degrees(np.arctan2(extra[0], extra[2]))},"
+    turn = f"column=structure_type&turn={-np.degrees(np.arctan2(extra[0], extra[2]))},"
     turn += f"{np.degrees(np.arcsin(extra[1] / np.linalg.norm(extra)))}"
-    with_marks = magenta(shot(view + turn, "truth.html"))
-    assert with_marks > 50
-    assert magenta(shot(view + turn + "&marks=0", "truth.html")) == 0
-    plain, measured = shot(view + "0,0"), shot(view + "0,0&pick=3,40")
-    panel = np.abs(measured - plain)[:, :PANEL]
-    assert (panel.max(axis=2) > 0.3).sum() > 200  # places and distance are written
+    marked, bare, dots, clicked = shots(
+        "truth.html", turn, turn + "&marks=0", turn + "&dots=1", turn + "&click=360,350"
+    )
+    magenta, green, yellow = [0.71, 0.09, 0.43], [0.0, 0.62, 0.45], [1.0, 0.85, 0.0]
+    assert near(marked, magenta) > 50
+    assert near(bare, magenta) == 0
+    assert near(dots, green) > 300 > near(marked, green)
+    # a click into the middle takes the atom that faces the viewer
+    assert near(clicked, yellow) > 50
+    assert (np.abs(clicked - marked)[:, :PANEL].max(axis=2) > 0.3).sum() > 200
