@@ -30,7 +30,7 @@ LIBRARY_TESTS := $(addprefix tests/,cli/test_main.py cli/test_settings.py core/t
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-mpi test-slow test-slurm test-load test-oldest test-newest \
-  test-libraries fuzz smoke check format bench results-index package docs docs-links clean
+  test-libraries fuzz smoke check format bench results-index package docs docs-links three clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -111,6 +111,21 @@ docs: $(READY_DOCS)  ## the documentation, examples run, in docs/_build/html; wa
 docs-links: $(READY_DOCS)  ## whether the links that leave the documentation work; needs the internet
 	$(BIN)/python -m sphinx -W --keep-going -b linkcheck -D plot_gallery=0 \
 	  docs docs/_build/linkcheck
+
+# What prammol/data/view.html uses; the licence lies beside it.
+THREE := 0.187.0
+THREE_USED := BufferAttribute, BufferGeometry, CanvasTexture, OrthographicCamera, Points, \
+  PointsMaterial, Raycaster, Scene, Vector2, Vector3, WebGLRenderer
+three:  ## bundle three.js anew for prammol view; needs npm
+	rm -rf three.new && mkdir three.new
+	cd three.new && npm init --yes >/dev/null && npm install --silent three@$(THREE) esbuild
+	printf '%s\n' 'export { $(THREE_USED) } from "three";' \
+	  'export { TrackballControls } from "three/addons/controls/TrackballControls.js";' >three.new/used.js
+	head -n 2 prammol/data/three.min.js | sed -E 's/three.js [0-9.]+/three.js $(THREE)/' >three.new/new.js
+	cd three.new && node_modules/.bin/esbuild used.js --bundle --minify --format=iife \
+	  --global-name=THREE --legal-comments=none >>new.js
+	cp three.new/node_modules/three/LICENSE prammol/data/three.LICENSE
+	mv three.new/new.js prammol/data/three.min.js && rm -rf three.new
 
 clean:  ## remove the environment and caches, keep results/
 	rm -rf $(VENV) .venv-oldest .venv-newest .pytest_cache .ruff_cache .mypy_cache build dist *.egg-info \

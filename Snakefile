@@ -22,6 +22,7 @@ include: "workflow/rules/trials.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/film.smk"
+include: "workflow/rules/views.smk"
 
 
 onstart:
@@ -33,6 +34,7 @@ rule all:
     input:
         all_tables(),
         all_figures(),
+        all_views(),
         "results/trials.html",
 
 

@@ -18,6 +18,7 @@ from prammol.evaluation.registration import neighbour_distance
 from prammol.io.atomic_write import PathLike, replacing
 from prammol.structure.atoms import COLUMN_UNITS, Atoms
 from prammol.structure.crystal_fields import STRAIN, STRUCTURES
+from prammol.structure.lattice_planes import LatticePlanes
 
 # chosen: display
 _RADIUS = 0.45  # of a drawn atom [neighbour distances]
@@ -71,7 +72,11 @@ def write_view(
     marked = None
     if truth is not None and metrics is not None:
         _mark(first, truth, metrics)
-        marked = {"missing": metrics.n_missing, "extra": metrics.n_extra}
+        marked = {
+            "missing": metrics.n_missing,
+            "extra": metrics.n_extra,
+            "positions": _bytes(truth.positions),
+        }
     frames = [first]
     for moment in trajectory:
         x = moment.positions if metrics is None else metrics.registration.apply(moment.positions)
@@ -82,12 +87,21 @@ def write_view(
         "radius": _RADIUS * neighbour_distance(atoms.positions),
         "colours": {"even": _colours(_EVEN), "signed": _colours(_SIGNED)},
         "truth": marked,
+        "axes": _axes(first["positions"][: len(atoms)]),
         "frames": [_encoded(frame) for frame in frames],
     }
     text = json.dumps(values, allow_nan=False).replace("<", "\\u003c")
-    page = files("prammol").joinpath("data", "view.html").read_text(encoding="utf-8")
+    held = {n: files("prammol").joinpath("data", n) for n in ("view.html", "three.min.js")}
+    page, library = (file.read_text(encoding="utf-8") for file in held.values())
     with replacing(path, force) as temporary:
-        temporary.write_text(page.replace("@DATA@", text), encoding="utf-8")
+        whole = page.replace("@THREE@", library).replace("@DATA@", text)
+        temporary.write_text(whole, encoding="utf-8")
+
+
+def _axes(x: NDArray[np.float64]) -> list[float] | None:
+    """Return the cubic axes of the atoms' lattice, one after the other; None if there is none."""
+    planes = LatticePlanes.of(x)
+    return None if planes is None else [float(v) for v in planes.fitted.axes.ravel()]
 
 
 def _frame(title: str, atoms: Atoms) -> dict[str, Any]:

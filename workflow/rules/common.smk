@@ -279,6 +279,19 @@ def all_figures():
     return [path for name in names for path in figure_files(name)]
 
 
+def all_views():
+    """A page for the first trial of each example crystal."""
+    studies = studies_of_kind("samples")
+    named = [(study, c) for study in studies for c in conditions(study)]
+    if not named:
+        study, condition, _ = config["figures"]["example"].split("/")
+        named = [(study, condition)] if study in config["studies"] else []
+    if config["figures"]["missing_trials"] == "skip":
+        result = "results/{}/{}/trial-01/reconstruction.h5"
+        named = [pair for pair in named if os.path.exists(result.format(*pair))]
+    return [f"results/views/{study}-{condition}.html" for study, condition in named]
+
+
 def check_samples():
     """Every study names crystals that exist."""
     for name, study in config["studies"].items():
