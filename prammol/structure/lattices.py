@@ -169,5 +169,6 @@ LATTICES = {
         first_shell=1.3,
         shells=1.77,
         peaks=((-1, 1, 1), (1, -1, 1), (1, 1, -1)),
+        half_width=0.85,
     ),
 }

@@ -51,6 +51,23 @@ def test_the_atoms_of_the_cells_are_the_crystal_s(potential, hkl, index, strain)
     assert min(tree.query(x)[0].max() for x in kinds) < 1e-6
 
 
+def test_points_of_the_lattice_correct_the_peaks():
+    """Peaks known to a step of a coarse grid; points of a bent lattice."""
+    _, unit = crystal(MAGNESIUM, 0.0)
+    hkl = np.array(MAGNESIUM.lattice.peaks)
+    rng = np.random.default_rng(2)
+    peaks = hkl @ unit * (1 + rng.uniform(-0.03, 0.03, (3, 1)))
+    cell = indexed(peaks, MAGNESIUM)[0]
+    true = indexed(hkl @ unit, MAGNESIUM)[0]
+    steps = np.indices((9, 9, 9)).reshape(3, -1).T - 4
+    points = steps @ true.lattice.cell + rng.normal(0, 0.05, (len(steps), 3)) + [0.3, 0.2, 5.0]
+    np.testing.assert_allclose(cell.indices, true.indices)
+    assert np.abs(cell.lattice.cell - true.lattice.cell).max() > 0.05
+    fitted = cell.fitted(points)
+    np.testing.assert_allclose(fitted.lattice.cell, true.lattice.cell, atol=0.005)
+    np.testing.assert_allclose(fitted.motif, true.motif, atol=0.005)
+
+
 @pytest.mark.parametrize("potential", [MAGNESIUM, SILICON])
 def test_the_peaks_that_are_measured_by_default_scatter(potential):
     peaks = np.array(potential.lattice.peaks)

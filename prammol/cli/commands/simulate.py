@@ -2,13 +2,13 @@
 
 Measured are cubes around three of the innermost peaks, (-1,1,1), (1,-1,1) and (1,1,-1)
 of fcc and diamond, (0,1,1), (1,0,1) and (1,1,0) of bcc, (1,0,1), (0,1,1) and (1,0,0) of
-hcp, 50 points along each edge of 1.2 reciprocal lattice units (0.84 of hcp), unless
---peak, --half-width and --points say otherwise. Structure and lattice constant are those
-of the potential, if options describe one, else those in the crystal's file. C follows
-from the flux, g from the form factor f(q) and the solid angle of a point, unless
---form-factor says that f is constant. With --temperature, Omega is the mean over
-snapshots of canonical dynamics (the coherent part); with --diffuse, abs(Omega)^2 is
-averaged instead, what a detector sees. Writes HDF5 in the CXI layout."""
+hcp, 50 points along each edge of 1.2 reciprocal lattice units (0.84 of hcp, 1.7 of
+diamond), unless --peak, --half-width and --points say otherwise. Structure and lattice
+constant are those of the potential, if options describe one, else those in the
+crystal's file. C follows from the flux, g from the form factor f(q) and the solid angle
+of a point, unless --form-factor says that f is constant. With --temperature, Omega is the
+mean over snapshots of canonical dynamics (the coherent part); with --diffuse,
+abs(Omega)^2 is averaged instead, what a detector sees. Writes HDF5 in the CXI layout."""
 
 from __future__ import annotations
 
@@ -88,7 +88,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--half-width",
         type=positive,
         metavar="RLU",
-        help="half the edge of a cube in units of 2 pi over the edge of the cell [0.6; hcp 0.42]",
+        help="half the edge of a cube in units of 2 pi over the edge of the cell [0.6; hcp 0.42, "
+        "diamond 0.85]",
     )
     parser.add_argument(
         "--wavelength",

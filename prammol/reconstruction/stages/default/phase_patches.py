@@ -133,9 +133,11 @@ class PhasePatches(Checked):
             cells = cells[self.sublattice - 1 :][:1] or cells[:1]
         points = synthesised(spacing=cells[0].lattice.spacing)
         found = []
-        for cell in cells:
+        for allowed in cells:
+            origins = points[on_sublattice(points, allowed.lattice)]
+            cell = allowed.fitted(origins)
             vectors = cell.lattice.cell
-            origins = continued(points[on_sublattice(points, cell.lattice)], vectors)
+            origins = continued(origins, vectors)
             sites = cell.atoms(origins)
             amplitude = np.abs(waves(sites))
             strong = (amplitude / bulk_amplitude(amplitude)).mean(axis=1) > self.threshold
