@@ -11,6 +11,7 @@ from prammol.reconstruction.stages.default.choose_sites import ChooseSites
 from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
 from prammol.reconstruction.stages.default.phase_patches import PhasePatches
 from prammol.reconstruction.stages.default.reconsider_atoms import ReconsiderAtoms
+from prammol.reconstruction.stages.default.refine_held import RefineHeld
 from prammol.reconstruction.stages.default.relax_and_align import RelaxAndAlign
 from prammol.reconstruction.stages.default.restrained_refinement import RestrainedRefinement
 
@@ -21,6 +22,7 @@ __all__ = [
     "CompleteAtoms",
     "PhasePatches",
     "ReconsiderAtoms",
+    "RefineHeld",
     "RelaxAndAlign",
     "RestrainedRefinement",
 ]
