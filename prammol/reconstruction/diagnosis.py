@@ -20,6 +20,7 @@ from prammol.reconstruction.effects import Columns, Unexplained, outstanding_poi
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.occupancy.single_changes import single_changes
 from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.refinement.external_forces import held_atoms
 from prammol.reconstruction.result import Cause
 
 Floats = NDArray[np.float64]
@@ -50,6 +51,18 @@ def diagnose(problem: Problem, model: Model) -> tuple[Cause, ...]:
     fitted = [*_of_patches(rest), *_of_points(rest), *_of_shape(rest), *_of_atoms(rest)]
     fitted.sort(key=lambda cause: -cause.gain)
     return (*found, *fitted)
+
+
+def found_besides(problem: Problem, model: Model) -> tuple[Cause, ...]:
+    """Return what an object that is right needed besides its atoms: forces from outside."""
+    if not np.isfinite(model.stiffness) or len(model.displacements):
+        return ()
+    _, forces = problem.cluster.energy_forces(model.positions)
+    held = held_atoms(forces)
+    if not 0 < held.sum() < _HALF * len(held):
+        return ()
+    where = "{:.1f}, {:.1f}, {:.1f} Å".format(*model.positions[held].mean(axis=0))
+    return (Cause("held atoms", f"{held.sum()} around {where}", float("nan"), float("nan")),)
 
 
 def _cause(rest: Unexplained, effect: str, where: str, gain: float) -> Cause:

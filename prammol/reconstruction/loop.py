@@ -22,7 +22,7 @@ from prammol.diffraction.structure_factor import StructureFactor
 from prammol.diffraction.support import Support
 from prammol.potentials.lammps import Cluster
 from prammol.potentials.potential import Potential, aluminium
-from prammol.reconstruction.diagnosis import diagnose, outstanding
+from prammol.reconstruction.diagnosis import diagnose, found_besides, outstanding
 from prammol.reconstruction.effects import Unexplained
 from prammol.reconstruction.history import Record, record_of, require_finite
 from prammol.reconstruction.observer import Observer
@@ -129,7 +129,8 @@ def reconstruct(
         problem = run.problem
         columns, info, density = _described(problem, plan, state)
         wrong = plan.judges and not state.verdict.right
-        diagnosis = diagnose(problem, state.model) if wrong else ()
+        about = diagnose if wrong else found_besides
+        diagnosis = about(problem, state.model) if plan.judges else ()
         taken = strain_taken(problem, state.model) if plan.judges and not wrong else None
     finally:
         problem.cluster.close()
@@ -138,7 +139,7 @@ def reconstruct(
         # Less noise than photons have: that the misfit is small says nothing.
         converged, reason = False, "counts aren't photons"
     if taken is not None:
-        diagnosis = (cause_of(taken),)
+        diagnosis = (cause_of(taken), *diagnosis)
         if taken.offset:
             converged, reason = False, STRAIN_OR_GEOMETRY
     wall, core = clock.read()

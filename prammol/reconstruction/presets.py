@@ -20,6 +20,7 @@ from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
 from prammol.reconstruction.stages.default.fit_diffuse import FitDiffuse
 from prammol.reconstruction.stages.default.phase_patches import PhasePatches
 from prammol.reconstruction.stages.default.reconsider_atoms import ReconsiderAtoms
+from prammol.reconstruction.stages.default.refine_held import RefineHeld
 from prammol.reconstruction.stages.default.relax_and_align import RelaxAndAlign
 from prammol.reconstruction.stages.default.restrained_refinement import RestrainedRefinement
 from prammol.reconstruction.stages.paper.cross_validate import CrossValidate
@@ -78,7 +79,7 @@ DEFAULT = Preset(
         FitDiffuse(),
         CheckChanges(),
     ),
-    finish=(RestrainedRefinement(), FitDiffuse(), CheckChanges()),
+    finish=(RestrainedRefinement(), FitDiffuse(), RefineHeld(), CheckChanges()),
     judges=True,
     control=Loop(patience=1, max_iterations=50, starts=8, least_progress=0.02, error_bars=True),
 )

@@ -26,6 +26,7 @@ _EFFECTS = {
     "removal": "one atom less at {}",
     "exchange": "an atom moved to {}",
     "strain taken": "the crystal is strained evenly by {}",
+    "held atoms": "atoms are held from outside, {}",
     "inverted mask": "the mask seems to be inverted: most photons are in masked points",
     "inverted support": "the support seems to be inverted: most atoms are outside of it",
 }
@@ -42,7 +43,7 @@ class Cause:
         ``scale``, ``offset``, ``rotation``, ``background``, ``even strain``, ``blur``,
         ``thermal motion``, ``diffuse scattering``, ``form factor``, ``saturation``,
         ``hot points``, ``addition``, ``removal``, ``exchange``, ``strain taken``,
-        ``inverted mask`` or ``inverted support``.
+        ``held atoms``, ``inverted mask`` or ``inverted support``.
     where : str
         In which patches, points or place; empty if everywhere.
     explains : float

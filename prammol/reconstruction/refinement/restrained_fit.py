@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
-from prammol.potentials.lammps import Cluster
+
+
+class Energies(Protocol):
+    """What gives energy and forces, such as a :class:`~prammol.potentials.lammps.Cluster`."""
+
+    def energy_forces(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Return the energy [eV] and the forces, (n, 3) [eV/Å]."""
 
 
 def restrained_fit(
     misfit: PoissonMisfit,
-    cluster: Cluster,
+    cluster: Energies,
     x: NDArray[np.float64],
     stiffness: float,
     iterations: int,
@@ -26,7 +34,7 @@ def restrained_fit(
     ----------
     misfit : PoissonMisfit
         The misfit; all ranks call this together.
-    cluster : Cluster
+    cluster : Energies
         Energies and forces.
     x : (n, 3) ndarray
         Positions [Å].
@@ -57,7 +65,7 @@ class _MisfitAndEnergy:
     The scale found last is where the next one is sought.
     """
 
-    def __init__(self, misfit: PoissonMisfit, cluster: Cluster, stiffness: float) -> None:
+    def __init__(self, misfit: PoissonMisfit, cluster: Energies, stiffness: float) -> None:
         self._misfit, self._cluster, self._stiffness = misfit, cluster, stiffness
         self._scale: float | None = None
 

@@ -12,6 +12,7 @@ from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
 from prammol.reconstruction.stages.default.fit_diffuse import FitDiffuse
 from prammol.reconstruction.stages.default.phase_patches import PhasePatches
 from prammol.reconstruction.stages.default.reconsider_atoms import ReconsiderAtoms
+from prammol.reconstruction.stages.default.refine_held import RefineHeld
 from prammol.reconstruction.stages.default.relax_and_align import RelaxAndAlign
 from prammol.reconstruction.stages.default.restrained_refinement import RestrainedRefinement
 
@@ -23,6 +24,7 @@ __all__ = [
     "FitDiffuse",
     "PhasePatches",
     "ReconsiderAtoms",
+    "RefineHeld",
     "RelaxAndAlign",
     "RestrainedRefinement",
 ]
