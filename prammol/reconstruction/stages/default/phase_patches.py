@@ -174,14 +174,14 @@ class PhasePatches(Checked):
             again = _spread(stagnated(phased), partial(first, attempt=attempt), problem.comm)
             phased |= {k: p for k, p in again.items() if p.error < phased[k].error}
 
-        def again(k: int) -> PhasedPatch:
+        def closer(k: int) -> PhasedPatch:
             mask = envelope_mask(waves, grids[k].patch, masks[k], self.envelope)
             return run(k, mask, framed[k].field, self.iterations // 2)
 
         framed = in_common_frame(phased, masks)
         for _ in range(self.attempts):
             waves = Waves([framed[k] for k in chosen], Communicator())
-            phased = _spread(chosen, again, problem.comm)
+            phased = _spread(chosen, closer, problem.comm)
             framed = in_common_frame(phased, masks)
             if all(framed[k] is phased[k] for k in chosen):
                 break  # else one that had its own hand wasn't in the envelope of the others
