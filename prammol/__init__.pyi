@@ -17,6 +17,7 @@ __all__ = [
     "masked_flaws",
     "orientation_from_peaks",
     "paper_patches",
+    "plot_fit",
     "plot_reconstruction",
     "read_atoms",
     "read_diffraction",
@@ -56,6 +57,7 @@ from .io.lammps_data import write_lammps_data as write_lammps_data
 from .io.result import read_reconstruction as read_reconstruction
 from .io.result import write_reconstruction as write_reconstruction
 from .io.support_from_object import support_from_file as support_from_file
+from .plotting.fit import plot_fit as plot_fit
 from .plotting.reconstruction import plot_reconstruction as plot_reconstruction
 from .potentials.choose import choose_potential as choose_potential
 from .potentials.potential import Potential as Potential
