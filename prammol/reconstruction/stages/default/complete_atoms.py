@@ -76,7 +76,8 @@ class CompleteAtoms(Checked):
     facets : int
         How many crystals with one facet moved to the opposite side are tried at most when nothing
         else helps and fewer than `many` atoms' worth are wrong, or the part `nearly` of a
-        crystal with several atoms per primitive cell (:mod:`prammol.reconstruction.occupancy.facets`).
+        crystal with several atoms per primitive cell
+        (:mod:`prammol.reconstruction.occupancy.facets`).
     nearly : float
         Pulling and single changes are tried only when the misfit is worth fewer missing
         atoms than this part of all.
