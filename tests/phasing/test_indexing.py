@@ -30,7 +30,7 @@ def crystal(potential, strain, reach=9.0):
 @pytest.mark.parametrize(
     ("potential", "hkl", "index"),
     [
-        (MAGNESIUM, [(1, 0, 1), (0, 1, 1), (1, 0, 0)], 1),
+        (MAGNESIUM, [(1, 0, 1), (0, 1, -1), (-1, 1, -1)], 1),
         (MAGNESIUM, [(1, 0, 0), (0, 1, 0), (0, 0, 2)], 2),
         (MAGNESIUM, [(1, 0, 1), (-1, 1, 1), (0, -1, 1)], 3),
         (SILICON, [(-1, 1, 1), (1, -1, 1), (1, 1, -1)], 1),

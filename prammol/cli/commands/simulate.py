@@ -1,8 +1,8 @@
 """Draw photon counts of a crystal around its Bragg peaks: Poisson(C^2 g abs(Omega)^2 + B).
 
 Measured are cubes around three of the innermost peaks, (-1,1,1), (1,-1,1) and (1,1,-1)
-of fcc and diamond, (0,1,1), (1,0,1) and (1,1,0) of bcc, (1,0,1), (0,1,1) and (1,0,0) of
-hcp, 50 points along each edge of 1.2 reciprocal lattice units (0.84 of hcp, 1.7 of
+of fcc and diamond, (0,1,1), (1,0,1) and (1,1,0) of bcc, (1,0,1), (0,1,-1) and (-1,1,-1)
+of hcp, 50 points along each edge of 1.2 reciprocal lattice units (0.84 of hcp, 1.7 of
 diamond), unless --peak, --half-width and --points say otherwise. Structure and lattice
 constant are those of the potential, if options describe one, else those in the
 crystal's file. C follows from the flux, g from the form factor f(q) and the solid angle

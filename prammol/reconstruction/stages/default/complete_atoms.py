@@ -75,7 +75,8 @@ class CompleteAtoms(Checked):
         How many single additions, removals and moves are tried when nothing else helps.
     facets : int
         How many crystals with one facet moved to the opposite side are tried at most when nothing
-        else helps and fewer than `many` atoms' worth are wrong
+        else helps and fewer than `many` atoms' worth are wrong, or the part `nearly` of a
+        crystal with several atoms per primitive cell
         (:mod:`prammol.reconstruction.occupancy.facets`).
     nearly : float
         Pulling and single changes are tried only when the misfit is worth fewer missing
@@ -170,7 +171,9 @@ class CompleteAtoms(Checked):
                 return state.changed(y)
             if not stuck and not verdict.right:
                 found = acceptance.first(self._one_by_one(sites, choice))
-        if found is None and not verdict.right and verdict.wrong < self.many:
+        # Of a cell with a basis a shift by a part of it is likelier, and a facet has many atoms.
+        few = self.nearly * len(x) if problem.potential.has_basis else self.many
+        if found is None and not verdict.right and verdict.wrong < few:
             found = self._with_facet_moved(problem, state, misfit, acceptance)
         return state if found is None else found
 
