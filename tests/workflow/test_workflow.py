@@ -171,10 +171,10 @@ ALL_LATER = {"support": 2, "reconstruct": 2, "evaluate": 2}
     ("changes", "count"),
     [
         ({}, {}),
-        ({"studies__flux__settings": ["max_iterations=2"]}, ONE),
-        ({"studies__flux__preset": "paper"}, ONE),
+        ({"studies__flux__settings": ["max_iterations=2"]}, {"draw_fig3": 1, **ONE}),
+        ({"studies__flux__preset": "paper"}, {"draw_fig3": 1, **ONE}),
         ({"studies__temperature__preset": "paper"}, ONE),
-        ({"support": {"resolution": 6}}, ALL_LATER),
+        ({"support": {"resolution": 6}}, {"draw_fig3": 1, **ALL_LATER}),
         (
             {"measurement__points": 26},
             {"simulate": 1, "dynamics": 1, "simulate_warm": 1, "draw_fig3": 1, **ALL_LATER},
