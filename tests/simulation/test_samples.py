@@ -140,7 +140,7 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(InputError, match="negative"):
         make_crystal("bulk", atoms=10, seed=-1)
     with pytest.raises(InputError, match="structure"):
-        voronoi_grain("hcp", A, 10, 0)
+        voronoi_grain("sc", A, 10, 0)
 
 
 def test_a_crystal_that_can_t_hold_its_dislocation_is_an_error():
