@@ -119,6 +119,12 @@ def reconstruct(
         raise InputError(msg)
     comm = comm or Communicator()
     potential = potential or aluminium()
+    if potential.has_basis and not plan.judges:
+        msg = (
+            f"preset {plan.name} knows fcc and bcc crystals only, not {potential.structure}, "
+            "expected preset default"
+        )
+        raise InputError(msg)
     clock = _Clock()
     if plan.control.mask_flaws:
         data = masked_flaws(data)

@@ -80,6 +80,13 @@ def test_the_paper_knows_no_response(data, response):
         reconstruct(replace(data, response=response), box, preset="paper")
 
 
+def test_the_paper_knows_no_basis(data):
+    box = Support(np.zeros(3), np.eye(3), np.ones((2, 2, 2), dtype=bool))
+    diamond = replace(aluminium(), structure="diamond")
+    with pytest.raises(InputError, match="knows fcc and bcc crystals only, not diamond"):
+        reconstruct(data, box, diamond, preset="paper")
+
+
 def test_options_go_before_the_file(response):
     def given(known, box=None, blur=None, fit=None):
         options = Namespace(pixel_box=box, blur=blur, fit_blur=fit)
