@@ -3,9 +3,9 @@
     prammol crystal bulk-large -o t/crystal.xyz
     prammol dynamics t/crystal.xyz --temperature 300 --seed 1 --timestep 2 --equilibrate 2500 \
         --steps 10000 --every 50 -o t/300.npz --mean t/300.xyz
-    python benchmarks/diffuse.py t 300 -o diffuse.csv
+    python benchmarks/diffuse.py t 300 -o docs/results/diffuse.csv
 
-No picture. Trajectories of other temperatures are named alike.
+This makes docs/results/diffuse.csv; no picture. Trajectories of other temperatures are named alike.
 Rows are added to a table that is there; the atoms found are written beside the trajectories.
 """
 
