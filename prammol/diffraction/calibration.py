@@ -9,7 +9,7 @@ that is declared is a parameter, too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 from prammol.core.defaults import GEOMETRY
 from prammol.core.errors import InputError
 from prammol.diffraction.bragg_patch import BraggPatch
+from prammol.diffraction.matter import Matter
 
 _LARGEST = 1.0  # derived: 1/Å and rad, beyond it no patch holds its peak
 
@@ -74,6 +75,8 @@ class Calibration:
         shape per patch; empty if none is fitted. Whole patches, the same on all ranks.
     terms : mapping of str to (patches,) ndarray
         What that background consists of: photons of each term in a mean point of each patch.
+    matter : Matter, optional
+        What scatters in step with the crystal but isn't one of its atoms.
     """
 
     amplitude: NDArray[np.float64]
@@ -81,6 +84,7 @@ class Calibration:
     rotation: NDArray[np.float64]
     background: tuple[NDArray[np.float64], ...] = ()
     terms: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    matter: Matter | None = None
 
     @classmethod
     def nominal(cls, patches: int) -> Calibration:
@@ -90,12 +94,17 @@ class Calibration:
     @property
     def is_nominal(self) -> bool:
         """Whether nothing differs from the file."""
-        return not self.background and self.has_nominal_patches
+        return not self.background and self.matter is None and self.has_nominal_patches
 
     @property
     def has_nominal_patches(self) -> bool:
         """Whether scales and geometry are those of the file."""
         return bool((self.amplitude == 1).all()) and not (self.offset.any() or self.rotation.any())
+
+    def with_nominal_patches(self) -> Calibration:
+        """Return it with scales and geometry of the file."""
+        nominal = Calibration.nominal(len(self.amplitude))
+        return replace(nominal, background=self.background, terms=self.terms, matter=self.matter)
 
     def patch(self, nominal: BraggPatch, k: int) -> BraggPatch:
         """Return patch k, or some planes of it, where it was in fact."""

@@ -307,6 +307,8 @@ class Shard:
         Root of the gain; None if it is 1 everywhere.
     response : Convolution or None
         What the detector makes of the intensity; None if each point sees its own alone.
+    beside : (m,) complex ndarray or None
+        Structure factor of matter that isn't the object.
     """
 
     patches: list[BraggPatch]
@@ -319,6 +321,7 @@ class Shard:
     comm: Communicator
     amplitude: NDArray[np.float64] | None = None
     response: Convolution | None = None
+    beside: NDArray[np.complex128] | None = None
 
     @property
     def size(self) -> int:
@@ -332,17 +335,21 @@ class Shard:
             return self.counts
         return np.maximum(self.counts - self.background, 0.0)
 
+    def whole(self, omega: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        """Return the structure factor of an object and all matter beside it, (m,)."""
+        return omega if self.beside is None else omega + self.beside
+
     def detected(self, omega: NDArray[np.complex128]) -> NDArray[np.float64]:
-        """Return what the detector sees of abs(omega)^2, (m,); all ranks call it together."""
-        power = squared(omega)
-        if self.response is None:
-            return power
+        """Return what the detector sees of an object, abs(whole)^2, (m,); all ranks together."""
+        seen = squared(self.whole(omega))
         # What is left of rounding where it is dark has either sign.
-        return np.maximum(self.response.apply(power), 0.0)
+        return seen if self.response is None else np.maximum(self.response.apply(seen), 0.0)
 
     def seen(self, omega: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        """Return amplitudes whose square is what the detector sees: omega if that is all."""
-        return omega if self.response is None else np.sqrt(self.detected(omega)).astype(complex)
+        """Return amplitudes whose square is what the detector sees: the whole if that is all."""
+        if self.response is None:
+            return self.whole(omega)
+        return np.sqrt(self.detected(omega)).astype(complex)
 
     @property
     def visibility(self) -> NDArray[np.float64] | float:

@@ -21,6 +21,7 @@ from prammol.core.version import __version__
 from prammol.diffraction.calibration import Calibration
 from prammol.diffraction.curved_patch import CurvedPatch
 from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.matter import Matter
 from prammol.diffraction.support import Support
 from prammol.io.atomic_write import PathLike
 from prammol.io.hdf5 import (
@@ -41,7 +42,7 @@ from prammol.reconstruction.preset import Preset
 from prammol.reconstruction.state import LoopStatus, State
 from prammol.reconstruction.verdict import Verdict
 
-FORMAT = 10  # derived: format, counted up with each change
+FORMAT = 11  # derived: format, counted up with each change
 _GROUP = "entry_1/checkpoint"
 # derived: shapes
 _ARRAYS: dict[str, tuple[int | None, ...]] = {
@@ -53,8 +54,10 @@ _ARRAYS: dict[str, tuple[int | None, ...]] = {
     "patch_rotation": (None, 3),
     "patch_shape": (None, 3),
     "background": (None,),
+    "matter_positions": (None, 3),
+    "matter_weights": (None,),
 }
-_NUMBERS = ("scale", "stiffness", "bond_energy")
+_NUMBERS = ("scale", "stiffness", "bond_energy", "matter_freedom")
 # What stages hand to each other is of use within an iteration only.
 _TEXTS = ("background_terms", "verdict", "status", "history", "identity", "run", "notes")
 # Identity of a run -> how a message names it.
@@ -205,6 +208,10 @@ def write_checkpoint(path: PathLike, saved: Checkpoint, force: bool = False) -> 
         store(made, "patch_shape", np.array([b.shape for b in background]).reshape(-1, 3))
         flat = np.concatenate([np.empty(0), *(b.ravel() for b in background)])
         store(made, "background", flat, "photons")
+        matter = calibration.matter or Matter(np.empty((0, 3)), np.empty(0))
+        store(made, "matter_freedom", matter.freedom)
+        store(made, "matter_positions", matter.positions, "angstrom")
+        store(made, "matter_weights", matter.weights)
         made["background_terms"] = to_json({k: list(v) for k, v in calibration.terms.items()})
         store(made, "scale", float(model.scale), "sqrt(photons)")
         store(made, "stiffness", float(model.stiffness), "1/eV")
@@ -277,6 +284,9 @@ def _read_state(made: h5py.Group) -> State:
     if not np.isfinite(arrays["positions"]).all():
         msg = "positions aren't finite"
         raise ValueError(msg)
+    terms = parse_json(load_text(made, "background_terms"))
+    freedom = load_number(made, "matter_freedom")
+    matter = Matter(arrays["matter_positions"], arrays["matter_weights"], freedom)
     return State(
         Model(
             positions=arrays["positions"],
@@ -285,7 +295,7 @@ def _read_state(made: h5py.Group) -> State:
             occupancies=arrays["occupancies"],
             stiffness=load_number(made, "stiffness"),
             bond_energy=load_number(made, "bond_energy"),
-            calibration=_calibration_of(arrays, parse_json(load_text(made, "background_terms"))),
+            calibration=_calibration_of(arrays, terms, matter),
         ),
         Verdict(**_fields_of(made, "verdict", Verdict)),
         LoopStatus(**_fields_of(made, "status", LoopStatus)),
@@ -293,8 +303,11 @@ def _read_state(made: h5py.Group) -> State:
 
 
 def _calibration_of(
-    arrays: Mapping[str, Any], terms: Mapping[str, list[float]]
+    arrays: Mapping[str, Any], terms: Mapping[str, list[float]], matter: Matter
 ) -> Calibration | None:
+    if len(matter.positions) != len(matter.weights):
+        msg = "its matter has places without weights"
+        raise ValueError(msg)
     parts = [arrays[f"patch_{name}"] for name in ("amplitude", "offset", "rotation")]
     if not len(parts[0]):
         return None
@@ -309,7 +322,8 @@ def _calibration_of(
     split = np.split(arrays["background"], ends[:-1]) if len(shapes) else []
     background = tuple(b.reshape(shape) for b, shape in zip(split, shapes, strict=True))
     photons = {name: np.array(values, dtype=float) for name, values in terms.items()}
-    return Calibration(parts[0], parts[1], parts[2], background, photons)
+    kept = matter if len(matter.weights) else None
+    return Calibration(parts[0], parts[1], parts[2], background, photons, kept)
 
 
 def _fields_of(made: h5py.Group, name: str, kind: type[Any]) -> dict[str, Any]:

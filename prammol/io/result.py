@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from prammol.core.errors import InputError
 from prammol.diffraction.calibration import Calibration
+from prammol.diffraction.matter import Matter
 from prammol.io.atomic_write import PathLike, naming
 from prammol.io.hdf5 import (
     create,
@@ -169,6 +170,10 @@ def _write_calibration(results: h5py.Group, calibration: Calibration, scale: flo
     terms = group(made, "background_terms", "NXcollection")
     for name, photons in calibration.terms.items():
         store(terms, name, photons, "photons")
+    if calibration.matter is not None:
+        store(made, "matter_positions", calibration.matter.positions, "angstrom")
+        store(made, "matter_weights", calibration.matter.weights)
+        store(made, "matter_freedom", calibration.matter.freedom)
 
 
 def _read_calibration(results: h5py.Group) -> Calibration | None:
@@ -188,7 +193,12 @@ def _read_calibration(results: h5py.Group) -> Calibration | None:
     made = find(held, "background_terms")
     names = names_in(made) if isinstance(made, h5py.Group) else []
     terms = {name: load_array(made, name, (len(amplitude),)).astype(float) for name in names}
-    return Calibration(amplitude, offset, rotation, background, terms)
+    matter = None
+    if find(held, "matter_positions") is not None:
+        places = load_array(held, "matter_positions", (None, 3)).astype(float)
+        weights = load_array(held, "matter_weights", (len(places),)).astype(float)
+        matter = Matter(places, weights, load_number(held, "matter_freedom"))
+    return Calibration(amplitude, offset, rotation, background, terms, matter)
 
 
 def _write_diagnosis(made: h5py.Group, result: Reconstruction) -> None:

@@ -1,6 +1,6 @@
 """What a preset is, and how its settings are named, listed and changed.
 
-The eleven settings of :data:`USER_SETTINGS` are those a user may want to change. All others are
+The twelve settings of :data:`USER_SETTINGS` are those a user may want to change. All others are
 expert settings, the constants of one stage each, named ``stage.field``.
 """
 
@@ -34,11 +34,14 @@ USER_SETTINGS: dict[str, tuple[str, ...]] = {
         "relax_and_align.significance",
         "choose_sites.significance",
         "restrained_refinement.significance",
+        "fit_matter.significance",
+        "refine_held.significance",
     ),
     "debye_waller": ("restrained_refinement.debye_waller",),
     "occupancies": ("restrained_refinement.occupancies",),
     "sublattice": ("phase_patches.sublattice",),
     "mask_flaws": ("loop.mask_flaws",),
+    "matter": ("fit_matter.enabled",),
     "error_bars": ("loop.error_bars",),
     "lattice_constant": ("fill_lattice.lattice_constant",),
     "orientation": ("fill_lattice.orientation",),

@@ -17,6 +17,7 @@ from prammol.reconstruction.stages.default.anneal import Anneal
 from prammol.reconstruction.stages.default.check_changes import CheckChanges
 from prammol.reconstruction.stages.default.choose_sites import ChooseSites
 from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
+from prammol.reconstruction.stages.default.fit_matter import FitMatter
 from prammol.reconstruction.stages.default.phase_patches import PhasePatches
 from prammol.reconstruction.stages.default.reconsider_atoms import ReconsiderAtoms
 from prammol.reconstruction.stages.default.refine_held import RefineHeld
@@ -70,7 +71,14 @@ PAPER_RANDOM = replace(
 DEFAULT = Preset(
     name="default",
     start=(PhasePatches(), ChooseSites(), RelaxAndAlign(), CheckChanges()),
-    loop=(Anneal(), CompleteAtoms(), ReconsiderAtoms(), RelaxAndAlign(), CheckChanges()),
+    loop=(
+        FitMatter(),
+        Anneal(),
+        CompleteAtoms(),
+        ReconsiderAtoms(),
+        RelaxAndAlign(),
+        CheckChanges(),
+    ),
     finish=(RestrainedRefinement(), RefineHeld(), CheckChanges()),
     judges=True,
     control=Loop(patience=1, max_iterations=50, starts=8, least_progress=0.02, error_bars=True),

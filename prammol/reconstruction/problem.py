@@ -103,6 +103,9 @@ class Problem:
         factor = StructureFactor(
             shard.patches, self.factor.epsilon, self.factor.threads, shard.amplitude
         )
+        if calibration.matter is not None:
+            beside = calibration.matter.structure_factor(factor)
+            shard = replace(shard, beside=beside)
         return replace(self, shard=shard, factor=factor, calibration=calibration)
 
     def rng(self, stage: str, iteration: int) -> np.random.Generator:

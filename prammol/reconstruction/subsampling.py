@@ -180,5 +180,6 @@ def _thinned_shard(problem: Problem, steps: list[Steps], offset: Steps) -> Shard
         valid=whole.valid[kept],
         background=None if whole.background is None else whole.background[kept],
         amplitude=None if whole.amplitude is None else whole.amplitude[kept],
+        beside=None if whole.beside is None else whole.beside[kept],
     )
     return responding(fewer, data, problem.extent)

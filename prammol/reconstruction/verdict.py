@@ -75,7 +75,9 @@ def judge(
     shard, valid = problem.shard, problem.shard.valid
     background, seen = shard.background_at(valid), shard.seen(omega)
     scale = poisson_scale(shard.counts[valid], seen[valid], problem.comm, background)
-    excess, wrong, sigma = PoissonMisfit(shard, problem.factor).excess(omega, scale)
+    matter = model.calibration.matter if model.calibration else None
+    fitted = matter.freedom if matter else 0.0
+    excess, wrong, sigma = PoissonMisfit(shard, problem.factor).excess(omega, scale, fitted)
     explained = excess < significance
     converged = explained and significance * sigma < _HALF_AN_ATOM
     return replace(model, scale=scale), Verdict(excess, wrong, explained, converged)

@@ -117,12 +117,12 @@ def _laid(problem: Problem, x: NDArray[np.float64], data: NDArray[np.float64]) -
         y, value = align_strained(PoissonMisfit(problem.shard, problem.factor), x, data)
         pose = CalibratedPose(problem, y)
         if not pose.scales_differ():
-            had = problem.calibration
-            kept = had if had is not None and had.background else None
+            kept = had = problem.calibration
             if had is not None and not had.has_nominal_patches:
-                if kept is not None:
-                    nominal = Calibration.nominal(pose.patches)
-                    kept = replace(nominal, background=kept.background, terms=kept.terms)
+                kept = had.with_nominal_patches()
+            if kept is not None and kept.is_nominal:
+                kept = None
+            if had is not None and not had.has_nominal_patches:
                 problem = problem.calibrated(kept)
                 y, value = align_strained(PoissonMisfit(problem.shard, problem.factor), x, data)
             return Aligned(problem, y, kept, value)
@@ -182,6 +182,7 @@ class CalibratedPose:
         self._map = np.eye(3) if strain is None else strain
         self._misfit = misfit or PoissonMisfit(problem.shard, problem.factor)
         self._omega = problem.factor.forward(x)
+        self._whole = problem.shard.whole(self._omega)
         self.value, self.scale, _ = self._misfit.field(self._omega)
         self.patches = len(problem.data.patches)
         nominal = Calibration.nominal(self.patches)
@@ -206,8 +207,8 @@ class CalibratedPose:
     @cached_property
     def _moments(self) -> NDArray[np.float64]:
         arms = (self.x - self.x.mean(axis=0)).T
-        factor = self.problem.factor
-        return np.array([(self._omega.conj() * factor.forward(self.x, a)).imag for a in arms])
+        factor, whole = self.problem.factor, self._whole.conj()
+        return np.array([(whole * factor.forward(self.x, a)).imag for a in arms])
 
     def free(self) -> NDArray[np.intp]:
         """Return which parameters of the calibration may change.
@@ -236,7 +237,7 @@ class CalibratedPose:
             plain = of_vector(
                 np.concatenate([np.zeros(self.patches), self.parameters[self.patches :]])
             )
-            other = CalibratedPose(self.problem.calibrated(self._with_background(plain)), self.x)
+            other = CalibratedPose(self.problem.calibrated(self._with_matter(plain)), self.x)
             return other.value - self.value > self._least_of_scales
         system, slope = self._system_of_scales
         keep = [*range(1, self.patches), len(slope) - 1]
@@ -295,7 +296,7 @@ class CalibratedPose:
         maps = np.zeros((len(generators), len(here)))
         for j, a, b in np.argwhere(generators):
             maps[j] += 2.0 * generators[j, a, b] * here[:, a] * m[b]
-        return np.vstack([2.0 * squared(self._omega[part])[None], 2.0 * m, 2.0 * turns, maps])
+        return np.vstack([2.0 * squared(self._whole[part])[None], 2.0 * m, 2.0 * turns, maps])
 
     def step(self, generators: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         """Return the Gauss-Newton step of calibration and maps, and the decrease it promises."""
@@ -313,7 +314,7 @@ class CalibratedPose:
     def moved(self, change: NDArray[np.float64], generators: NDArray[np.float64]) -> CalibratedPose:
         """Return the pose after a step."""
         own = 7 * self.patches
-        calibration = self._with_background(of_vector(self.parameters + change[:own]))
+        calibration = self._with_matter(of_vector(self.parameters + change[:own]))
         turn = expm(np.tensordot(change[own:], generators, axes=1))
         centre = self.x.mean(axis=0)
         y = centre + (self.x - centre) @ turn.T
@@ -321,12 +322,12 @@ class CalibratedPose:
             self.problem.calibrated(calibration), y, strain=np.asarray(turn @ self._map)
         )
 
-    def _with_background(self, calibration: Calibration) -> Calibration:
-        """Return a calibration with the background of this one."""
+    def _with_matter(self, calibration: Calibration) -> Calibration:
+        """Return a calibration with the background and the matter of this one."""
         had = self.problem.calibration
-        if had is None or not had.background:
+        if had is None:
             return calibration
-        return replace(calibration, background=had.background, terms=had.terms)
+        return replace(calibration, background=had.background, terms=had.terms, matter=had.matter)
 
     def _add_priors(self, system: NDArray[np.float64], generators: NDArray[np.float64]) -> None:
         """Add what the priors of calibration and strain are to a Hessian."""
