@@ -21,6 +21,7 @@ from scipy.spatial import cKDTree
 import prammol
 from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch, cubic_patch
+from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.photon_flux import scale_from_flux
 from prammol.diffraction.structure_factor import StructureFactor, squared
 from prammol.potentials.lammps import Cluster
@@ -88,16 +89,19 @@ def counted(x: np.ndarray, light: np.ndarray, flux: float, seed: int) -> prammol
     counts = np.random.default_rng([seed, 0]).poisson(mean).astype(float)
     parts = np.split(counts, np.cumsum([p.size for p in places])[:-1])
     shaped = [c.reshape(p.shape) for c, p in zip(parts, places, strict=True)]
-    return prammol.Diffraction(places, shaped, meta={"element": "Al"})
+    known = GeometryUncertainty.none()
+    return prammol.Diffraction(places, shaped, meta={"element": "Al"}, geometry=known)
 
 
-def examined(case: str, flux: float, seed: int) -> dict[str, Any]:
+def examined(case: str, flux: float, seed: int, looking: bool) -> dict[str, Any]:
     """Simulate, reconstruct and return a row."""
     x, light = CASES[case](seed)
     truth = prammol.Atoms(x, "Al")
     data = counted(x, light, flux, seed)
     begin = time.process_time()
-    result = prammol.reconstruct(data, prammol.support_from_truth(truth), seed=seed)
+    settings = {"matter": looking}
+    support = prammol.support_from_truth(truth)
+    result = prammol.reconstruct(data, support, seed=seed, settings=settings)
     core = time.process_time() - begin
     found = prammol.evaluate(result.atoms, truth, with_resolution=False)
     bar = np.linalg.norm(result.atoms.columns["position_sigma"], axis=1).mean()
@@ -129,13 +133,14 @@ def main() -> None:
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[1, 2, 3], help="crystals and counts"
     )
+    parser.add_argument("--matter", action="store_true", help="look for matter")
     parser.add_argument("-o", "--output", type=Path, default=Path("matter.csv"))
     options = parser.parse_args()
     rows = list(read_rows(options.output)) if options.output.exists() else []
     origin = provenance()
     for case in options.case:
         for seed in options.seeds:
-            rows.append(examined(case, options.flux, seed))
+            rows.append(examined(case, options.flux, seed, options.matter))
             print(rows[-1], flush=True)
             write_rows(options.output, rows, origin, COLUMNS)
 

@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 from prammol.core.defaults import GEOMETRY
 from prammol.core.errors import InputError
 from prammol.diffraction.bragg_patch import BraggPatch
+from prammol.diffraction.matter import Matter
 
 _LARGEST = 1.0  # derived: 1/Å and rad, beyond it no patch holds its peak
 
@@ -79,6 +80,8 @@ class Calibration:
         [steps]; 0 if none is fitted.
     blur_error : (3,) ndarray
         Theirs, the atoms held [steps]; nan where there is none.
+    matter : Matter, optional
+        What scatters in step with the crystal but isn't one of its atoms.
     """
 
     amplitude: NDArray[np.float64]
@@ -88,6 +91,7 @@ class Calibration:
     terms: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     blur: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
     blur_error: NDArray[np.float64] = field(default_factory=lambda: np.full(3, np.nan))
+    matter: Matter | None = None
 
     @classmethod
     def nominal(cls, patches: int) -> Calibration:
@@ -97,7 +101,8 @@ class Calibration:
     @property
     def is_nominal(self) -> bool:
         """Whether nothing differs from the file."""
-        return not (self.background or self.blur.any()) and self.has_nominal_patches
+        fitted = self.background or self.blur.any() or self.matter
+        return not fitted and self.has_nominal_patches
 
     def with_patches_of(self, other: Calibration) -> Calibration:
         """Return scales and geometry of another, all else of this one."""

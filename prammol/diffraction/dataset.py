@@ -289,8 +289,7 @@ class Shard:
     patch_index : (m,) int ndarray
         Patch each point belongs to.
     global_index : (m,) int ndarray
-        Number of each point in the concatenation of the whole patches, the same
-        for any number of ranks: random choices of points are made by it.
+        Number of each point among all, the same for any number of ranks.
     counts : (m,) ndarray
         Photons; 0 where not valid.
     valid : (m,) bool ndarray
@@ -306,6 +305,8 @@ class Shard:
         What the detector makes of the intensity; None if each point sees its own alone.
     trust : (m,) ndarray or None
         Variance of the counts over that with the error of a predicted background; None if 1.
+    beside : (m,) complex ndarray or None
+        Structure factor of matter that isn't the object.
     """
 
     patches: list[BraggPatch]
@@ -319,6 +320,7 @@ class Shard:
     amplitude: NDArray[np.float64] | None = None
     response: Convolution | None = None
     trust: NDArray[np.float64] | None = None
+    beside: NDArray[np.complex128] | None = None
 
     @property
     def size(self) -> int:
@@ -328,26 +330,27 @@ class Shard:
     @property
     def signal(self) -> NDArray[np.float64]:
         """Counts less background, at least 0, (m,)."""
-        if self.background is None:
-            return self.counts
-        return np.maximum(self.counts - self.background, 0.0)
+        dark = self.background
+        return self.counts if dark is None else np.maximum(self.counts - dark, 0.0)
 
     @property
     def weight(self) -> NDArray[np.float64]:
         """Weight of each point, (m,)."""
         return self.valid.astype(float) if self.trust is None else self.valid * self.trust
 
+    def whole(self, omega: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        """Return the structure factor of an object and all matter beside it, (m,)."""
+        return omega if self.beside is None else omega + self.beside
+
     def detected(self, omega: NDArray[np.complex128]) -> NDArray[np.float64]:
-        """Return what the detector sees of abs(omega)^2, (m,); all ranks call it together."""
-        power = squared(omega)
-        if self.response is None:
-            return power
-        # What is left of rounding where it is dark has either sign.
-        return np.maximum(self.response.apply(power), 0.0)
+        """Return what the detector sees of an object, abs(whole)^2, (m,); all ranks together."""
+        seen = squared(self.whole(omega))  # in the dark, what rounding leaves has either sign
+        return seen if self.response is None else np.maximum(self.response.apply(seen), 0.0)
 
     def seen(self, omega: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        """Return amplitudes whose square is what the detector sees: omega if that is all."""
-        return omega if self.response is None else np.sqrt(self.detected(omega)).astype(complex)
+        """Return amplitudes whose square is what the detector sees: the whole if that is all."""
+        whole = self.response is None
+        return self.whole(omega) if whole else np.sqrt(self.detected(omega)).astype(complex)
 
     @property
     def visibility(self) -> NDArray[np.float64] | float:

@@ -22,6 +22,7 @@ from prammol.diffraction.calibration import Calibration
 from prammol.diffraction.curved_patch import CurvedPatch
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.diffuse_scattering import NO_DIFFUSE, DiffuseScattering
+from prammol.diffraction.matter import Matter
 from prammol.diffraction.support import Support
 from prammol.io.atomic_write import PathLike
 from prammol.io.hdf5 import (
@@ -44,6 +45,7 @@ from prammol.reconstruction.verdict import Verdict
 
 FORMAT = 11  # derived: format, counted up with each change
 _GROUP = "entry_1/checkpoint"
+_OF_DIFFUSE = ("diffuse_displacement", "diffuse_error")  # numbers
 # derived: shapes
 _ARRAYS: dict[str, tuple[int | None, ...]] = {
     "positions": (None, 3),
@@ -60,8 +62,10 @@ _ARRAYS: dict[str, tuple[int | None, ...]] = {
     "diffuse_temperatures": (None,),
     "diffuse_columns": (2, None),
     "diffuse_positions": (None, 3),
+    "matter_positions": (None, 3),
+    "matter_weights": (None,),
 }
-_NUMBERS = ("scale", "stiffness", "bond_energy", "diffuse_displacement", "diffuse_error")
+_NUMBERS = ("scale", "stiffness", "bond_energy", "matter_freedom", *_OF_DIFFUSE)
 # Field of the diffuse scattering -> its unit.
 _DIFFUSE = {
     "photons": "photons",
@@ -224,6 +228,10 @@ def write_checkpoint(path: PathLike, saved: Checkpoint, force: bool = False) -> 
         flat = np.concatenate([np.empty(0), *(b.ravel() for b in background)])
         store(made, "background", flat, "photons")
         store(made, "blur", np.array([calibration.blur, calibration.blur_error]))
+        matter = calibration.matter or Matter(np.empty((0, 3)), np.empty(0))
+        store(made, "matter_freedom", matter.freedom)
+        store(made, "matter_positions", matter.positions, "angstrom")
+        store(made, "matter_weights", matter.weights)
         made["background_terms"] = to_json({k: list(v) for k, v in calibration.terms.items()})
         diffuse = model.diffuse or NO_DIFFUSE
         for name, unit in _DIFFUSE.items():
@@ -299,6 +307,9 @@ def _read_state(made: h5py.Group) -> State:
     if not np.isfinite(arrays["positions"]).all():
         msg = "positions aren't finite"
         raise ValueError(msg)
+    terms = parse_json(load_text(made, "background_terms"))
+    freedom = load_number(made, "matter_freedom")
+    matter = Matter(arrays["matter_positions"], arrays["matter_weights"], freedom)
     return State(
         Model(
             positions=arrays["positions"],
@@ -307,7 +318,7 @@ def _read_state(made: h5py.Group) -> State:
             occupancies=arrays["occupancies"],
             stiffness=load_number(made, "stiffness"),
             bond_energy=load_number(made, "bond_energy"),
-            calibration=_calibration_of(arrays, parse_json(load_text(made, "background_terms"))),
+            calibration=_calibration_of(arrays, terms, matter),
             diffuse=_diffuse_of(made, arrays),
         ),
         Verdict(**_fields_of(made, "verdict", Verdict)),
@@ -316,13 +327,13 @@ def _read_state(made: h5py.Group) -> State:
 
 
 def _calibration_of(
-    arrays: Mapping[str, Any], terms: Mapping[str, list[float]]
+    arrays: Mapping[str, Any], terms: Mapping[str, list[float]], matter: Matter
 ) -> Calibration | None:
     parts = [arrays[f"patch_{name}"] for name in ("amplitude", "offset", "rotation")]
     if not len(parts[0]):
         return None
-    if len({len(part) for part in parts}) > 1:
-        msg = "its patches are of several numbers"
+    if len({len(part) for part in parts}) > 1 or len(matter.positions) != len(matter.weights):
+        msg = "its patches, or the places of matter, are of several numbers"
         raise ValueError(msg)
     shapes = arrays["patch_shape"].astype(int)
     ends = np.cumsum(np.prod(shapes, axis=1))
@@ -332,7 +343,9 @@ def _calibration_of(
     split = np.split(arrays["background"], ends[:-1]) if len(shapes) else []
     background = tuple(b.reshape(shape) for b, shape in zip(split, shapes, strict=True))
     photons = {name: np.array(values, dtype=float) for name, values in terms.items()}
-    return Calibration(parts[0], parts[1], parts[2], background, photons, *arrays["blur"])
+    kept = matter if len(matter.weights) else None
+    blur, error = arrays["blur"]
+    return Calibration(parts[0], parts[1], parts[2], background, photons, blur, error, kept)
 
 
 def _diffuse_of(made: h5py.Group, arrays: Mapping[str, Any]) -> DiffuseScattering | None:

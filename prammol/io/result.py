@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from prammol.core.errors import InputError
 from prammol.diffraction.calibration import Calibration
+from prammol.diffraction.matter import Matter
 from prammol.io.atomic_write import PathLike, naming
 from prammol.io.hdf5 import (
     create,
@@ -171,6 +172,10 @@ def _write_calibration(results: h5py.Group, calibration: Calibration, scale: flo
     terms = group(made, "background_terms", "NXcollection")
     for name, photons in calibration.terms.items():
         store(terms, name, photons, "photons")
+    if calibration.matter is not None:
+        store(made, "matter_positions", calibration.matter.positions, "angstrom")
+        store(made, "matter_weights", calibration.matter.weights)
+        store(made, "matter_freedom", calibration.matter.freedom)
 
 
 def _read_calibration(results: h5py.Group) -> Calibration | None:
@@ -193,7 +198,12 @@ def _read_calibration(results: h5py.Group) -> Calibration | None:
     blur = [np.zeros(3), np.full(3, np.nan)]
     if find(held, "blur") is not None:
         blur = [load_array(held, name, (3,)).astype(float) for name in ("blur", "blur_error")]
-    return Calibration(amplitude, offset, rotation, background, terms, *blur)
+    matter = None
+    if find(held, "matter_positions") is not None:
+        places = load_array(held, "matter_positions", (None, 3)).astype(float)
+        weights = load_array(held, "matter_weights", (len(places),)).astype(float)
+        matter = Matter(places, weights, load_number(held, "matter_freedom"))
+    return Calibration(amplitude, offset, rotation, background, terms, blur[0], blur[1], matter)
 
 
 def _write_diagnosis(made: h5py.Group, result: Reconstruction) -> None:

@@ -71,10 +71,11 @@ class Fisher:
                 weights,
                 factor.amplitude,
             )
-        self._omega = self._factor.forward(x)
+        omega = self._factor.forward(x)
+        self._omega = shard.whole(omega)
         self._response = shard.response
         self._visible = shard.visibility
-        signal = scale**2 * shard.detected(self._omega)
+        signal = scale**2 * shard.detected(omega)
         background = 0.0 if shard.background is None else shard.background
         # The misfit adds as many photons, and so gives up what less than that would tell.
         extra = extra_photons(shard)

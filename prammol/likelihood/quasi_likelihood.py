@@ -118,6 +118,7 @@ class PoissonMisfit:
         self._signal = shard.signal
         self._response, self._detected = shard.response, shard.detected
         self._shard = shard  # its visibility is computed when asked for
+        self.whole = shard.whole
         # S^2 / I, less two standard deviations: a weight that went with the noise of few
         # photons would bias the fit.
         power = np.maximum(shard.counts - 2.0 * np.sqrt(shard.counts), 0.0)
@@ -177,8 +178,10 @@ class PoissonMisfit:
         """Return how visible atoms at x, (n, 3) [Å], are against the mean, (n,); 1.0 if alike."""
         return 1.0 if self._response is None else self._response.visibility_at(x)
 
-    def excess(self, omega: NDArray[np.complex128], scale: float) -> tuple[float, float, float]:
-        """Return by how much J exceeds what pure noise gives.
+    def excess(
+        self, omega: NDArray[np.complex128], scale: float, fitted: float = 0.0
+    ) -> tuple[float, float, float]:
+        """Return by how much J exceeds what pure noise gives, C and `fitted` parameters fitted.
 
         Returns
         -------
@@ -197,7 +200,8 @@ class PoissonMisfit:
         sums = self.comm.allreduce(np.array(own, dtype=float))
         one = max(self.cost_of_one_atom(omega, scale), 1e-300)
         sigma = float(np.hypot(np.sqrt(max(sums[1], 1e-300)), _ERROR_OF_ERROR * sums[2]))
-        return float(sums[0]) / sigma, float(sums[0]) / one, sigma / one
+        over = float(sums[0]) + 0.5 * fitted
+        return over / sigma, over / one, sigma / one
 
     def beyond_noise(self, omega: NDArray[np.complex128], scale: float) -> float:
         """Return what of J is beyond three standard deviations of noise, at least 0."""
@@ -265,7 +269,7 @@ class PoissonMisfit:
             np.divide(slope, expected + self._extra, out=slopes[part])
         if self._response is not None:
             slopes = self._response.adjoint(slopes)
-        return self.comm.sum(value), c, slopes * omega
+        return self.comm.sum(value), c, slopes * self.whole(omega)
 
     def newton_step(
         self,

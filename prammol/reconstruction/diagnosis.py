@@ -20,11 +20,14 @@ from prammol.reconstruction.effects import Columns, Unexplained, outstanding_poi
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.occupancy.single_changes import single_changes
 from prammol.reconstruction.problem import Problem
-from prammol.reconstruction.refinement.external_forces import held_atoms
+from prammol.reconstruction.refinement.external_forces import held_atoms, on_one_side
+from prammol.reconstruction.refinement.matter_fit import explained_by_matter
 from prammol.reconstruction.result import Cause
 
 Floats = NDArray[np.float64]
 
+# chosen: 87 to 181 atoms; 0.95, 0.98 with light atoms, 0.37 on a substrate, 0.79 with 5 missing
+_WORTHWHILE = 0.8  # of what contradicts the object, on points held out
 # derived: a level of significance
 _CHANCE = 1e-3  # that noise alone makes an effect be named
 _NEARLY_ALL = 0.9  # chosen: of what an effect explains in all patches; display
@@ -49,20 +52,32 @@ def diagnose(problem: Problem, model: Model) -> tuple[Cause, ...]:
     rest = Unexplained(problem, model)
     found = [*_of_checks(problem, model)]
     fitted = [*_of_patches(rest), *_of_points(rest), *_of_shape(rest), *_of_atoms(rest)]
+    fitted += _of_matter(problem, model, rest)
     fitted.sort(key=lambda cause: -cause.gain)
     return (*found, *fitted)
 
 
 def found_besides(problem: Problem, model: Model) -> tuple[Cause, ...]:
-    """Return what an object that is right needed besides its atoms: forces from outside."""
-    if not np.isfinite(model.stiffness) or len(model.displacements):
-        return ()
-    _, forces = problem.cluster.energy_forces(model.positions)
-    held = held_atoms(forces)
-    if not 0 < held.sum() < _HALF * len(held):
-        return ()
-    where = "{:.1f}, {:.1f}, {:.1f} Å".format(*model.positions[held].mean(axis=0))
-    return (Cause("held atoms", f"{held.sum()} around {where}", float("nan"), float("nan")),)
+    """Return what an object that is right needed besides its atoms: matter, forces from outside."""
+    found, nan = [], float("nan")
+    matter = model.calibration.matter if model.calibration else None
+    if matter is not None:
+        found.append(Cause("matter", "", nan, nan))
+    if np.isfinite(model.stiffness) and not len(model.displacements):
+        _, forces = problem.cluster.energy_forces(model.positions)
+        held = held_atoms(forces)
+        if on_one_side(model.positions, held, _HALF):
+            where = "{:.1f}, {:.1f}, {:.1f} Å".format(*model.positions[held].mean(axis=0))
+            found.append(Cause("held atoms", f"{held.sum()} around {where}", nan, nan))
+    return tuple(found)
+
+
+def _of_matter(problem: Problem, model: Model, rest: Unexplained) -> list[Cause]:
+    """Return matter beside the crystal, if held-out points say that it would explain a part."""
+    if len(model.displacements) or (model.calibration and model.calibration.matter):
+        return []
+    part = explained_by_matter(problem, model.positions)
+    return [Cause("matter", "", part, part * rest.over)] if part > _WORTHWHILE else []
 
 
 def _cause(rest: Unexplained, effect: str, where: str, gain: float) -> Cause:

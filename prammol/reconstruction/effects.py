@@ -107,7 +107,8 @@ class Unexplained:
         parts = [
             thermal_structure_factor(factor, x, model.displacements, present * arm) for arm in arms
         ]
-        out = 2.0 * self.scale**2 * np.array([(self._omega.conj() * p).imag for p in parts])
+        whole = self.problem.shard.whole(self._omega).conj()
+        out = 2.0 * self.scale**2 * np.array([(whole * p).imag for p in parts])
         response = self.problem.shard.response
         return out if response is None else response.apply(out)
 

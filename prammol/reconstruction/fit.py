@@ -25,7 +25,7 @@ from prammol.likelihood.deviance import deviance, noise_level
 from prammol.likelihood.quasi_likelihood import PoissonMisfit, extra_photons
 from prammol.reconstruction.effects import outstanding_points
 from prammol.reconstruction.model import Model
-from prammol.reconstruction.problem import calibrated_shard, declared_with
+from prammol.reconstruction.problem import calibrated_shard, declared_with, with_matter
 from prammol.reconstruction.result import Reconstruction
 
 Floats = NDArray[np.float64]
@@ -152,6 +152,8 @@ def fit_of(result: Reconstruction, data: Diffraction) -> Fit:
         valid = [v & ~p for v, p in zip(data.valid, points, strict=True)]
         made = _compared(replace(data, valid=valid), model)
     shard, expected, sigma = made
+    if "diffuse" in calibration.terms:  # the weights of its error aren't in the file
+        sigma = sigma if result.misfit_sigma is None else result.misfit_sigma
     shapes = [p.shape for p in data.patches]
     ends = np.cumsum([p.size for p in data.patches])[:-1]
 
@@ -187,6 +189,7 @@ def _compared(data: Diffraction, model: Model) -> tuple[Shard, Floats, float]:
     extent = Extent(model.positions, _MARGIN)
     shard = calibrated_shard(declared_with(data, calibration), calibration, extent, comm)
     factor = StructureFactor(shard.patches, _ACCURACY, amplitude=shard.amplitude)
+    shard = with_matter(shard, calibration, factor)
     misfit = PoissonMisfit(shard, factor)
     omega = model.structure_factor(factor)
     sigma, _, _ = misfit.excess(omega, model.scale)

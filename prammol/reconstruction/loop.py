@@ -34,6 +34,7 @@ from prammol.reconstruction.setting_kinds import name_of
 from prammol.reconstruction.state import LoopStatus, State
 from prammol.reconstruction.stopping import (
     good_enough_start,
+    is_slow,
     is_stalled,
     is_stalling,
     iterations_without_selection,
@@ -140,10 +141,14 @@ def reconstruct(
         taken = strain_taken(problem, state.model) if plan.judges and not wrong else None
     finally:
         problem.cluster.close()
+    matter = state.model.calibration.matter if state.model.calibration else None
     converged = reason == "converged" or (reason == "patience" and not plan.judges)
     if converged and history[-1].get("excess", 0.0) < -_TOO_GOOD and data.fractional():
         # Less noise than photons have: that the misfit is small says nothing.
         converged, reason = False, "counts aren't photons"
+    if matter and converged:
+        # A density may pass for an atom of the surface, with a misfit of noise.
+        converged, reason = False, "matter beside the crystal"
     if taken is not None:
         diagnosis = (cause_of(taken), *diagnosis)
         if taken.offset:
@@ -227,9 +232,9 @@ class _Run:
         """Run the stages of the loop until there is a reason to stop (Algorithm 1)."""
         plan, history = self._plan, self._history
         while not (reason := self._reason(state)):
-            status = LoopStatus(
-                state.status.start, state.status.iteration, stalling=is_stalling(plan, history)
-            )
+            start, iteration = state.status.start, state.status.iteration
+            stalling, slow = is_stalling(plan, history), is_slow(history)
+            status = LoopStatus(start, iteration, stalling=stalling, slow=slow)
             state, seconds = self._applied(plan.loop, replace(state, status=status))
             status = replace(state.status, iteration=state.status.iteration + 1)
             state = self._reported(replace(state, status=status, handed=()), seconds)

@@ -18,6 +18,7 @@ from prammol.reconstruction.stages.default.check_changes import CheckChanges
 from prammol.reconstruction.stages.default.choose_sites import ChooseSites
 from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
 from prammol.reconstruction.stages.default.fit_diffuse import FitDiffuse
+from prammol.reconstruction.stages.default.fit_matter import FitMatter
 from prammol.reconstruction.stages.default.phase_patches import PhasePatches
 from prammol.reconstruction.stages.default.reconsider_atoms import ReconsiderAtoms
 from prammol.reconstruction.stages.default.refine_held import RefineHeld
@@ -72,6 +73,7 @@ DEFAULT = Preset(
     name="default",
     start=(PhasePatches(), ChooseSites(), RelaxAndAlign(), FitDiffuse(), CheckChanges()),
     loop=(
+        FitMatter(),
         Anneal(),
         CompleteAtoms(),
         ReconsiderAtoms(),

@@ -124,6 +124,7 @@ class Problem:
         factor = StructureFactor(
             shard.patches, self.factor.epsilon, self.factor.threads, shard.amplitude
         )
+        shard = with_matter(shard, calibration, factor)
         return replace(self, shard=shard, factor=factor, calibration=calibration)
 
     def rng(self, stage: str, iteration: int) -> np.random.Generator:
@@ -165,6 +166,13 @@ def calibrated_shard(
         patches=[calibration.patch(p, k) for p, k in zip(nominal.patches, index, strict=True)],
         amplitude=calibration.amplitudes(nominal.amplitude, nominal.patch_index),
     )
+
+
+def with_matter(shard: Shard, calibration: Calibration, factor: StructureFactor) -> Shard:
+    """Return points with the matter beside the crystal that was fitted, if any."""
+    if calibration.matter is None:
+        return shard
+    return replace(shard, beside=calibration.matter.structure_factor(factor))
 
 
 def extent_of(support: Support, potential: Potential) -> Extent:

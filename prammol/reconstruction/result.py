@@ -26,6 +26,7 @@ _EFFECTS = {
     "removal": "one atom less at {}",
     "exchange": "an atom moved to {}",
     "strain taken": "the crystal is strained evenly by {}",
+    "matter": "matter that isn't the crystal beside it",
     "held atoms": "atoms are held from outside, {}",
     "inverted mask": "the mask seems to be inverted: most photons are in masked points",
     "inverted support": "the support seems to be inverted: most atoms are outside of it",
@@ -43,7 +44,7 @@ class Cause:
         ``scale``, ``offset``, ``rotation``, ``background``, ``even strain``, ``blur``,
         ``thermal motion``, ``diffuse scattering``, ``form factor``, ``saturation``,
         ``hot points``, ``addition``, ``removal``, ``exchange``, ``strain taken``,
-        ``held atoms``, ``inverted mask`` or ``inverted support``.
+        ``held atoms``, ``matter``, ``inverted mask`` or ``inverted support``.
     where : str
         In which patches, points or place; empty if everywhere.
     explains : float

@@ -33,6 +33,8 @@ class LoopStatus:
         Whether the current iteration changed the set of atoms.
     stalling : bool
         Whether the last iteration hardly lowered the misfit, though few atoms are wrong.
+    slow : bool
+        Whether the last two iterations together left most of the misfit.
     added, removed : int
         Atoms put in and taken out in the current iteration.
     """
@@ -41,6 +43,7 @@ class LoopStatus:
     iteration: int = 0
     selected: bool = False
     stalling: bool = False
+    slow: bool = False
     added: int = 0
     removed: int = 0
 

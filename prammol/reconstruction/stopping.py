@@ -12,6 +12,7 @@ from prammol.reconstruction.state import State
 SINGLE_CHANGE = "a single change would explain more"
 # chosen: 8777 atoms at 700 K, an end after 6 instead of more than 19 iterations; not varied
 _LAST = 2  # iterations that may hardly help
+_SLOW = 0.7  # of the misfit, left by two iterations; chosen: not varied
 # While more of the atoms are wrong the misfit goes up and down before it falls.
 _FEW = 0.05  # chosen: 600 atoms at 300 K; as many wrong atoms from 0.025 to 0.1
 
@@ -86,3 +87,9 @@ def is_stalling(plan: Preset, history: Sequence[dict[str, Any]]) -> bool:
     if wrong[1] > _FEW * history[-1]["atoms"]:
         return False
     return bool(wrong[1] > (1.0 - plan.control.least_progress) * wrong[0])
+
+
+def is_slow(history: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether the last two iterations together left most of the misfit."""
+    wrong = [r.get("wrong", 0.0) for r in history[-3:]]
+    return bool(len(wrong) == 3 and wrong[2] > _SLOW * wrong[0] > 0)

@@ -24,6 +24,7 @@ from prammol.reconstruction.refinement.rotation_strain import (
     LINEAR_MAPS,
     ROTATIONS,
     even_map,
+    rotation_of,
     strain_of,
 )
 from prammol.reconstruction.result import Cause
@@ -95,18 +96,12 @@ def strain_taken(problem: Problem, model: Model) -> StrainTaken | None:
     if not _significant(uneven, covariance, _TRACELESS):
         return StrainTaken(strain, 0.0)
     data = replace(problem.data, geometry=GeometryUncertainty())
-    turned = y.mean(axis=0) + (y - y.mean(axis=0)) @ _rotation(even)
+    turned = y.mean(axis=0) + (y - y.mean(axis=0)) @ rotation_of(even)
     rival = fitted(CalibratedPose(replace(problem, data=data), turned), ROTATIONS)
     offset = 0.0
     if rival.value - pose.value < _RULED_OUT and rival.problem.calibration is not None:
         offset = float(np.linalg.norm(rival.problem.calibration.offset, axis=1).max())
     return StrainTaken(strain, offset)
-
-
-def _rotation(even: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the part of a map of rows, (3, 3), that turns."""
-    u, _, vt = np.linalg.svd(even)
-    return np.asarray(u @ vt)
 
 
 def _basis() -> NDArray[np.float64]:

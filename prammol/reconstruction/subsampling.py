@@ -186,5 +186,6 @@ def _thinned_shard(problem: Problem, steps: list[Steps], offset: Steps) -> Shard
         background=None if whole.background is None else whole.background[kept],
         amplitude=None if whole.amplitude is None else whole.amplitude[kept],
         trust=None if whole.trust is None else whole.trust[kept],
+        beside=None if whole.beside is None else whole.beside[kept],
     )
     return responding(fewer, problem.declared, problem.extent)

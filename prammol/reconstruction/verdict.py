@@ -79,7 +79,8 @@ def judge(
         scale = poisson_scale(shard.counts[valid], seen[valid], problem.comm, background)
     else:
         scale = misfit.scale(omega)
-    excess, wrong, sigma = misfit.excess(omega, scale)
+    matter = model.calibration.matter if model.calibration else None
+    excess, wrong, sigma = misfit.excess(omega, scale, matter.freedom if matter else 0.0)
     explained = excess < significance
     converged = explained and significance * sigma < _HALF_AN_ATOM
     return replace(model, scale=scale), Verdict(excess, wrong, explained, converged)

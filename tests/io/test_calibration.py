@@ -14,6 +14,7 @@ from prammol.cli.main import run
 from prammol.core.errors import InputError
 from prammol.diffraction.bragg_patch import paper_patches
 from prammol.diffraction.calibration import Calibration, GeometryUncertainty
+from prammol.diffraction.matter import Matter
 from prammol.diffraction.support import Support
 from prammol.io import (
     read_diffraction,
@@ -38,12 +39,16 @@ def seen(rng):
         {"flat": np.array([1.0, 0.0, 2.0]), "diffuse": np.array([0.5, 0.25, 0.0])},
         np.array([0.5, 0.0, 0.25]),
         np.array([0.01, np.nan, 0.02]),
+        Matter(rng.normal(size=(5, 3)), rng.random(5), 3.5),
     )
 
 
-def require_same_background(again, seen):
+def require_same_terms(again, seen):
     assert_array_equal(again.blur, seen.blur)
     assert_array_equal(again.blur_error, seen.blur_error)
+    assert_array_equal(again.matter.positions, seen.matter.positions)
+    assert_array_equal(again.matter.weights, seen.matter.weights)
+    assert again.matter.freedom == seen.matter.freedom
     assert set(again.terms) == set(seen.terms)
     for name, photons in seen.terms.items():
         assert_array_equal(again.terms[name], photons)
@@ -128,7 +133,7 @@ def test_a_result_keeps_its_calibration(tmp_path, result, seen):
     again = read_reconstruction(tmp_path / "r.h5").calibration
     for name in ("amplitude", "offset", "rotation"):
         assert_array_equal(getattr(again, name), getattr(seen, name))
-    require_same_background(again, seen)
+    require_same_terms(again, seen)
     with h5py.File(tmp_path / "r.h5", "r+") as file:
         (place,) = [p for p in _paths(file) if p.endswith("/calibration")]
         np.testing.assert_allclose(file[f"{place}/scale"], result.scale * seen.amplitude)
@@ -155,7 +160,7 @@ def test_a_checkpoint_keeps_the_calibration(tmp_path, seen):
             continue
         for name in ("amplitude", "offset", "rotation"):
             assert_array_equal(getattr(again, name), getattr(calibration, name))
-        require_same_background(again, calibration)
+        require_same_terms(again, calibration)
 
 
 def test_gain_and_geometry_are_part_of_the_identity_of_a_run(rng, data):

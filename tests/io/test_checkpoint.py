@@ -121,6 +121,7 @@ def test_a_truncated_checkpoint_is_one_sentence(saved, tmp_path, part):
         ("history", '[{"iteration": 4}]', "history doesn't end at its state"),
         ("status", '{"iteration": 5, "more": 1}', "damaged"),
         ("verdict", '{"wrong": 0.0}', "damaged"),
+        ("matter_weights", np.ones(3), "damaged"),
         ("notes", "[1]", "damaged"),
         ("occupancies", None, "occupancies is missing"),
         ("scale", None, "scale is missing"),

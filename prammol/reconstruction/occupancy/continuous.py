@@ -21,6 +21,7 @@ def fit_occupancies(
     free: NDArray[np.bool_],
     iterations: int = 30,  # chosen: every caller but tests gives its own; see there
     tolerance: float = 1e-5,  # chosen: not varied
+    price: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Return the weights in [0, 1] that minimise the misfit at fixed positions.
 
@@ -38,6 +39,8 @@ def fit_occupancies(
         Largest number of L-BFGS iterations.
     tolerance : float
         Stop when an iteration lowers the misfit by less than this fraction.
+    price : (n,) ndarray, optional
+        What is added to the misfit for a weight of 1 at each site; 0 if not given.
 
     Returns
     -------
@@ -46,7 +49,8 @@ def fit_occupancies(
     weights = np.array(start, dtype=float)
     if not free.any():
         return weights
-    objective = _OfOccupancies(misfit, sites, weights, free)
+    costs = np.zeros(len(sites)) if price is None else price
+    objective = _OfOccupancies(misfit, sites, weights, free, costs)
     found = minimize(
         objective,
         weights[free],
@@ -71,9 +75,10 @@ class _OfOccupancies:
         sites: NDArray[np.float64],
         weights: NDArray[np.float64],
         free: NDArray[np.bool_],
+        price: NDArray[np.float64],
     ) -> None:
         self._misfit, self._sites, self._free = misfit, sites, free
-        self._weights = weights.copy()
+        self._weights, self._price = weights.copy(), price
         self._unit = misfit(sites, weights).value or 1.0
         self._scale: float | None = None
 
@@ -82,4 +87,6 @@ class _OfOccupancies:
         result = self._misfit(self._sites, self._weights, occupancies=True, scale=self._scale)
         self._scale = result.scale
         assert result.d_weights is not None
-        return result.value / self._unit, result.d_weights[self._free] / self._unit
+        value = result.value + float(self._price @ self._weights)
+        slope = result.d_weights + self._price
+        return value / self._unit, slope[self._free] / self._unit

@@ -183,6 +183,7 @@ class CalibratedPose:
         self._map = np.eye(3) if strain is None else strain
         self._misfit = misfit or PoissonMisfit(problem.shard, problem.factor)
         self._omega = problem.factor.forward(x)
+        self._whole = problem.shard.whole(self._omega)
         self.value, self.scale, _ = self._misfit.field(self._omega)
         self.patches = len(problem.data.patches)
         nominal = Calibration.nominal(self.patches)
@@ -207,8 +208,8 @@ class CalibratedPose:
     @cached_property
     def _moments(self) -> NDArray[np.float64]:
         arms = (self.x - self.x.mean(axis=0)).T
-        factor = self.problem.factor
-        return np.array([(self._omega.conj() * factor.forward(self.x, a)).imag for a in arms])
+        factor, whole = self.problem.factor, self._whole.conj()
+        return np.array([(whole * factor.forward(self.x, a)).imag for a in arms])
 
     def free(self) -> NDArray[np.intp]:
         """Return which parameters of the calibration may change.
@@ -296,7 +297,7 @@ class CalibratedPose:
         maps = np.zeros((len(generators), len(here)))
         for j, a, b in np.argwhere(generators):
             maps[j] += 2.0 * generators[j, a, b] * here[:, a] * m[b]
-        return np.vstack([2.0 * squared(self._omega[part])[None], 2.0 * m, 2.0 * turns, maps])
+        return np.vstack([2.0 * squared(self._whole[part])[None], 2.0 * m, 2.0 * turns, maps])
 
     def step(self, generators: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         """Return the Gauss-Newton step of calibration and maps, and the decrease it promises."""

@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.refinement.restrained_fit import Energies, restrained_fit
+from prammol.structure.surface import equivalent_diameter
 
 Floats = NDArray[np.float64]
 
 # chosen: 181 atoms of which 20 are clamped, 16 to 19 are found and no other; not varied
 _STANDS_OUT = 4.0  # times the median force
+_ASIDE = 0.25  # derived: of the diameter, half way from the middle to the surface
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,17 @@ def held_atoms(forces: Floats) -> NDArray[np.bool_]:
     """Tell which atoms feel forces, (n, 3) [eV/Å], that stand out from those of most, (n,)."""
     size = np.linalg.norm(forces, axis=1)
     return np.asarray(size > _STANDS_OUT * np.median(size))
+
+
+def on_one_side(x: Floats, held: NDArray[np.bool_], few: float) -> bool:
+    """Tell whether some atoms, but less than a part `few` of all, lie on one side of the crystal.
+
+    A potential that is wrong at surfaces makes forces stand out all around.
+    """
+    if not 0 < np.mean(held) < few:
+        return False
+    away = np.linalg.norm(x[held].mean(axis=0) - x.mean(axis=0))
+    return bool(away > _ASIDE * equivalent_diameter(x))
 
 
 def balancing(forces: Floats, held: NDArray[np.bool_]) -> Floats:

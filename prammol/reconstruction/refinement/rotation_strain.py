@@ -102,6 +102,12 @@ def even_map(x: NDArray[np.float64], data: NDArray[np.float64]) -> NDArray[np.fl
     return np.asarray(np.linalg.lstsq(arm, data - data.mean(axis=0), rcond=None)[0])
 
 
+def rotation_of(even: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the part of a map of rows as by :func:`even_map`, (3, 3), that turns."""
+    u, _, vt = np.linalg.svd(even)
+    return np.asarray(u @ vt)
+
+
 def strain_of(linear: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return what a linear map x -> M x, (3, 3), does besides turning: symmetric, (3, 3)."""
     axes, stretched, _ = np.linalg.svd(linear)
@@ -142,7 +148,8 @@ class _Pose:
     def moments(self) -> NDArray[np.float64]:
         """Im(conj(Omega) M_b), (3, points)."""
         arms = (self.x - self.x.mean(axis=0)).T
-        return np.array([(self.omega.conj() * self._factor.forward(self.x, a)).imag for a in arms])
+        whole = self._misfit.whole(self.omega).conj()
+        return np.array([(whole * self._factor.forward(self.x, a)).imag for a in arms])
 
     def derivatives(self, generators: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return those of abs(Omega)^2 by the coefficient of each generator, (k, points)."""

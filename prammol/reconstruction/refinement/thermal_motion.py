@@ -56,7 +56,8 @@ def fit_displacements(
     omega = one_by_one.sum(axis=0)
     value, scale, _ = misfit.field(omega)
     for _ in range(steps):
-        change, gain = misfit.newton_step(omega, scale, -square * (omega.conj() * one_by_one).real)
+        whole = misfit.whole(omega).conj()
+        change, gain = misfit.newton_step(omega, scale, -square * (whole * one_by_one).real)
         if gain < _NEGLIGIBLE:
             break
         tried = np.clip(displacements + change, 0.0, _LARGEST)

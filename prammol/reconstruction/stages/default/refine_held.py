@@ -9,7 +9,11 @@ import numpy as np
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.occupancy.single_changes import single_changes
 from prammol.reconstruction.problem import Problem
-from prammol.reconstruction.refinement.external_forces import loaded_fit
+from prammol.reconstruction.refinement.external_forces import (
+    held_atoms,
+    loaded_fit,
+    on_one_side,
+)
 from prammol.reconstruction.refinement.restrained_fit import restrained_fit
 from prammol.reconstruction.setting_kinds import Checked, Part, Positive, Positives, Whole
 from prammol.reconstruction.state import State
@@ -25,7 +29,7 @@ class RefineHeld(Checked):
     first single atoms are added, removed and exchanged while that lowers the misfit beyond noise.
     Then atoms whose forces stand out are held, and the energy keeps the others more and more
     strictly (:mod:`prammol.reconstruction.refinement.external_forces`). That is taken if few are
-    held and the misfit hardly rises.
+    held, on one side of the crystal, and the misfit hardly rises.
 
     Attributes
     ----------
@@ -38,7 +42,8 @@ class RefineHeld(Checked):
     few : float
         Part of the atoms that may be held.
     significance : float
-        By how many standard deviations of noise the misfit may rise.
+        As in :class:`~prammol.reconstruction.stages.default.relax_and_align.RelaxAndAlign`; the
+        misfit may rise by as much.
     """
 
     changes: Whole = 20  # chosen: a limit that hardly binds; not varied
@@ -78,10 +83,13 @@ class RefineHeld(Checked):
     def _loaded(self, problem: Problem, state: State) -> State:
         """Return the state with atoms held, if that is all that pulls at the crystal."""
         misfit, y = PoissonMisfit(problem.shard, problem.factor), state.positions
+        _, forces = problem.cluster.energy_forces(y)
+        if not on_one_side(y, held_atoms(forces), self.few):
+            return state
         for ratio in self.stiffer:
             k = ratio * state.model.stiffness
             y, held = loaded_fit(misfit, problem.cluster, y, k, self.iterations)
-            if not 0 < np.mean(held) < self.few:
+            if not on_one_side(y, held, self.few):
                 return state
         new = self._judged(problem, state.moved(y))
         most = max(state.verdict.excess, 0.0) + self.significance

@@ -15,7 +15,12 @@ from prammol.potentials.lammps import Cluster
 from prammol.potentials.potential import aluminium
 from prammol.reconstruction.diagnosis import found_besides
 from prammol.reconstruction.refinement.curvature import curvature_of_data, curvature_of_energy
-from prammol.reconstruction.refinement.external_forces import Loaded, balancing, held_atoms
+from prammol.reconstruction.refinement.external_forces import (
+    Loaded,
+    balancing,
+    held_atoms,
+    on_one_side,
+)
 from prammol.reconstruction.refinement.restrained_fit import restrained_fit
 from prammol.reconstruction.stages.default.refine_held import RefineHeld
 
@@ -91,6 +96,17 @@ def test_external_forces_are_the_slope_of_their_energy():
     _, forces = loaded.energy_forces(x)
     ends = [loaded.energy_forces(x + s * 1e-5 * shift)[0] for s in (-1, 1)]
     assert -np.sum(forces * shift) == pytest.approx((ends[1] - ends[0]) / 2e-5)
+
+
+def test_what_stands_out_all_around_is_not_held():
+    x = fcc_ball(8.0)
+    outer = np.linalg.norm(x - x.mean(axis=0), axis=1) > 7.5
+    low = x[:, 2] < x[:, 2].min() + 2.5
+    assert 0 < outer.mean() < 0.3
+    assert not on_one_side(x, outer, 0.3)
+    assert on_one_side(x, low, 0.3)
+    assert not on_one_side(x, low, 0.01)
+    assert not on_one_side(x, np.zeros(len(x), dtype=bool), 0.3)
 
 
 def test_balancing_forces_act_on_held_atoms_alone_and_push_nowhere():
