@@ -45,7 +45,6 @@ from prammol.reconstruction.verdict import Verdict
 
 FORMAT = 11  # derived: format, counted up with each change
 _GROUP = "entry_1/checkpoint"
-_OF_DIFFUSE = ("diffuse_displacement", "diffuse_error")  # numbers
 # derived: shapes
 _ARRAYS: dict[str, tuple[int | None, ...]] = {
     "positions": (None, 3),
@@ -65,7 +64,8 @@ _ARRAYS: dict[str, tuple[int | None, ...]] = {
     "matter_positions": (None, 3),
     "matter_weights": (None,),
 }
-_NUMBERS = ("scale", "stiffness", "bond_energy", "matter_freedom", *_OF_DIFFUSE)
+_OWN = ("scale", "stiffness", "bond_energy")
+_NUMBERS = (*_OWN, "matter_freedom", "diffuse_displacement", "diffuse_error")
 # Field of the diffuse scattering -> its unit.
 _DIFFUSE = {
     "photons": "photons",
@@ -308,8 +308,8 @@ def _read_state(made: h5py.Group) -> State:
         msg = "positions aren't finite"
         raise ValueError(msg)
     terms = parse_json(load_text(made, "background_terms"))
-    freedom = load_number(made, "matter_freedom")
-    matter = Matter(arrays["matter_positions"], arrays["matter_weights"], freedom)
+    places, weights = arrays["matter_positions"], arrays["matter_weights"]
+    matter = Matter(places, weights, load_number(made, "matter_freedom"))
     return State(
         Model(
             positions=arrays["positions"],
@@ -330,11 +330,11 @@ def _calibration_of(
     arrays: Mapping[str, Any], terms: Mapping[str, list[float]], matter: Matter
 ) -> Calibration | None:
     parts = [arrays[f"patch_{name}"] for name in ("amplitude", "offset", "rotation")]
-    if not len(parts[0]):
-        return None
     if len({len(part) for part in parts}) > 1 or len(matter.positions) != len(matter.weights):
         msg = "its patches, or the places of matter, are of several numbers"
         raise ValueError(msg)
+    if not len(parts[0]):
+        return None
     shapes = arrays["patch_shape"].astype(int)
     ends = np.cumsum(np.prod(shapes, axis=1))
     if len(shapes) not in (0, len(parts[0])) or sum(ends[-1:]) != len(arrays["background"]):
@@ -343,9 +343,8 @@ def _calibration_of(
     split = np.split(arrays["background"], ends[:-1]) if len(shapes) else []
     background = tuple(b.reshape(shape) for b, shape in zip(split, shapes, strict=True))
     photons = {name: np.array(values, dtype=float) for name, values in terms.items()}
-    kept = matter if len(matter.weights) else None
-    blur, error = arrays["blur"]
-    return Calibration(parts[0], parts[1], parts[2], background, photons, blur, error, kept)
+    own = (background, photons, *arrays["blur"], matter if len(matter.weights) else None)
+    return Calibration(parts[0], parts[1], parts[2], *own)
 
 
 def _diffuse_of(made: h5py.Group, arrays: Mapping[str, Any]) -> DiffuseScattering | None:
