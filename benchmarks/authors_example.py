@@ -4,9 +4,9 @@
 
 This makes docs/results/authors-example.csv; no picture. The numbers of theirs: 6172 atoms, 50^3
 points from 0.1 to 0.4 and -0.4 to -0.1 1/Å in h, k and l (without 2 pi), 1e12 photons in the first
-peak, and C^2 of the others larger by 1/0.955 and 1/0.929. Their crystal isn't public as coordinates:
-this is another one of as many atoms, with the potential of gold that comes with LAMMPS. Form factors are constant, as in
-their program. The support says nothing but a box around everything.
+peak, C^2 of the others larger by 1/0.955 and 1/0.929. Their crystal isn't public as coordinates:
+this is another one of as many atoms, with the potential of gold that comes with LAMMPS. Form
+factors are constant, as in their program. The support says nothing but a box around everything.
 """
 
 from __future__ import annotations
