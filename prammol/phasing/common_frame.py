@@ -17,8 +17,11 @@ from prammol.core.parallel import Communicator
 from prammol.phasing.fourier_synthesis import Waves
 from prammol.phasing.hio_er import PhasedPatch, dual_grid
 
-_LESS = 0.9  # chosen: times the mismatch of the shapes, for another hand; not varied
-_STILL = 0.5  # derived: voxels; the grid doesn't tell less
+# A support that fits has fixed both already.
+_LESS = (
+    0.5  # chosen: times the mismatch of the shapes, for another frame; gold of 6172 atoms in a box
+)
+_HAND = 0.9  # chosen: times that of the same hand, for the other; not varied
 
 
 def in_common_frame(
@@ -26,8 +29,8 @@ def in_common_frame(
 ) -> dict[int, PhasedPatch]:
     """Return the patches shifted and inverted so that all are of one object.
 
-    The one with the least error stays as it is, and so do those that are shifted by less than
-    half a voxel.
+    The one with the least error stays as it is, and so do those whose shapes hardly fit better
+    then.
 
     Parameters
     ----------
@@ -50,19 +53,20 @@ def in_common_frame(
         if k == first:
             continue
         wave = np.fft.fftn(own)
-        same, shift = _top(np.fft.ifftn(wanted * wave.conj()).real)
+        along = np.fft.ifftn(wanted * wave.conj()).real
+        same, shift = _top(along)
         other, total = _top(np.fft.ifftn(wanted * wave).real)
-        p = phased[k]
-        if 1.0 - other < _LESS * (1.0 - same):
-            # The two indices of a point and its inverse add up to twice the middle.
-            shift = total - 2 * half
-            p = replace(p, field=p.field.conj())
+        p = out[k] = phased[k]
+        inverted = 1.0 - other < _HAND * (1.0 - same)
+        if 1.0 - max(same, other) > _LESS * (1.0 - along[0, 0, 0]):
+            continue
+        # The two indices of a point and its inverse add up to twice the middle.
+        shift = total - 2 * half if inverted else shift
         shift = (shift + half) % patch.shape - half
-        if np.abs(shift).max() >= _STILL:
-            turn = (p.patch.q() - p.peak) @ (shift @ patch.voxel())
-            field = p.field * np.exp(-1j * turn).reshape(p.patch.shape)
-            p = replace(p, field=field.astype(np.complex64))
-        out[k] = p
+        turn = (p.patch.q() - p.peak) @ (shift @ patch.voxel())
+        field = p.field.conj() if inverted else p.field
+        field = field * np.exp(-1j * turn).reshape(p.patch.shape)
+        out[k] = replace(p, field=field.astype(np.complex64))
     return out
 
 

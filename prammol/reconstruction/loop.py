@@ -284,10 +284,7 @@ class _Run:
         total: dict[str, float] = {}
         for number in range(plan.control.starts):
             self.problem = self._whole
-            empty = State.empty(number)
-            if tried:  # a better start, where the last one has told what scatters diffusely
-                empty = replace(empty, model=replace(empty.model, diffuse=tried[-1].model.diffuse))
-            state, seconds = self._applied(plan.start, empty, self._observer)
+            state, seconds = self._applied(plan.start, State.empty(number), self._observer)
             tried.append(replace(state, handed=()))
             total = {name: total.get(name, 0.0) + value for name, value in seconds.items()}
             if good_enough_start(plan, tried):

@@ -71,7 +71,7 @@ PAPER_RANDOM = replace(
 # varied
 DEFAULT = Preset(
     name="default",
-    start=(PhasePatches(), ChooseSites(), RelaxAndAlign(), FitDiffuse(), CheckChanges()),
+    start=(PhasePatches(), ChooseSites(), RelaxAndAlign(), CheckChanges()),
     loop=(
         FitMatter(),
         Anneal(),

@@ -23,8 +23,9 @@ class FitDiffuse(Checked):
 
     Its photons, a mean square displacement of all atoms and the weights of the counts that follow
     from the error of the prediction (:mod:`prammol.reconstruction.refinement.diffuse_fit`) are
-    part of the model then, and declared to all stages. Nothing is done while atoms at rest explain
-    the counts, or what independent atoms would scatter diffusely explains hardly any of the rest.
+    part of the model then, and declared to all stages. Nothing is done while the iterations lower
+    the misfit, atoms at rest explain the counts, or what independent atoms would scatter diffusely
+    explains hardly any of the rest.
 
     Attributes
     ----------
@@ -45,7 +46,10 @@ class FitDiffuse(Checked):
         """Return the state with the diffuse scattering of its atoms."""
         model, had = state.model, state.model.diffuse
         x = model.positions
-        if not self.diffuse or (had is None and state.verdict.explained):
+        if not self.diffuse:
+            return state
+        # Wrong atoms imitate it: only where putting them right doesn't help.
+        if had is None and (state.verdict.explained or not state.status.slow):
             return state
         pulled = bool(np.isfinite(model.stiffness))  # by restrained_refinement
         if had is not None and not (state.status.selected or not state.status.iteration or pulled):
