@@ -52,7 +52,9 @@ def diagnose(problem: Problem, model: Model) -> tuple[Cause, ...]:
     rest = Unexplained(problem, model)
     found = [*_of_checks(problem, model)]
     fitted = [*_of_patches(rest), *_of_points(rest), *_of_shape(rest), *_of_atoms(rest)]
-    fitted += _of_matter(problem, model, rest)
+    # A density has so many parameters that it imitates what a few explain.
+    if not any(cause.explains > _HALF for cause in fitted):
+        fitted += _of_matter(problem, model, rest)
     fitted.sort(key=lambda cause: -cause.gain)
     return (*found, *fitted)
 
