@@ -127,6 +127,8 @@ def spread_of_sets(
                 sites.positions[keep], force_tolerance=_LOOSE
             )
         y, stayed = relaxed[same], keep[: len(x)]
+        if not stayed.any():
+            continue
         shift = y[: stayed.sum()] - x[stayed]  # the first of the sites are the atoms
         square[stayed] += (shift - shift.mean(axis=0)) ** 2
         number[stayed] += 1
