@@ -49,7 +49,8 @@ class FitDiffuse(Checked):
         if not self.diffuse:
             return state
         # Wrong atoms imitate it: only where putting them right doesn't help.
-        if had is None and (state.verdict.explained or not state.status.slow):
+        stuck = state.status.slow or not state.status.selected
+        if had is None and (state.verdict.explained or not stuck):
             return state
         pulled = bool(np.isfinite(model.stiffness))  # by restrained_refinement
         if had is not None and not (state.status.selected or not state.status.iteration or pulled):
