@@ -40,7 +40,7 @@ from prammol.structure.atoms import Atoms
 
 RECORD = {
     "iteration": 1, "log_likelihood": 1.0, "atoms": 1, "added": 0, "removed": 0,
-    "scale": 1.0, "energy_per_atom": -3.0, "seconds": 1.0,
+    "scale": 1.0, "energy_per_atom": -3.0, "seconds": 1.0, "stages": {},
 }  # fmt: skip
 
 X = np.random.default_rng(1).random((4000, 3))
