@@ -119,11 +119,12 @@ def _laid(problem: Problem, x: NDArray[np.float64], data: NDArray[np.float64]) -
         y, value = align_strained(PoissonMisfit(problem.shard, problem.factor), x, data)
         pose = CalibratedPose(problem, y)
         if not pose.scales_differ():
-            had = problem.calibration
-            kept = had
+            kept = had = problem.calibration
             if had is not None and not had.has_nominal_patches:
                 kept = had.with_patches_of(Calibration.nominal(pose.patches))
-                kept = None if kept.is_nominal else kept
+            if kept is not None and kept.is_nominal:
+                kept = None
+            if had is not None and not had.has_nominal_patches:
                 problem = problem.calibrated(kept)
                 y, value = align_strained(PoissonMisfit(problem.shard, problem.factor), x, data)
             return Aligned(problem, y, kept, value)
