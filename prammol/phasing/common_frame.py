@@ -22,6 +22,7 @@ _LESS = (
     0.5  # chosen: times the mismatch of the shapes, for another frame; gold of 6172 atoms in a box
 )
 _HAND = 0.9  # chosen: times that of the same hand, for the other; not varied
+_STILL = 1.5  # derived: voxels; phasing in a common envelope mends a step of one
 
 
 def in_common_frame(
@@ -63,6 +64,8 @@ def in_common_frame(
         # The two indices of a point and its inverse add up to twice the middle.
         shift = total - 2 * half if inverted else shift
         shift = (shift + half) % patch.shape - half
+        if not inverted and np.abs(shift).max() < _STILL:
+            continue
         turn = (p.patch.q() - p.peak) @ (shift @ patch.voxel())
         field = p.field.conj() if inverted else p.field
         field = field * np.exp(-1j * turn).reshape(p.patch.shape)

@@ -34,6 +34,7 @@ _NEARLY_ALL = 0.9  # chosen: of what an effect explains in all patches; display
 _SAME_VALUE = 4  # chosen: points with the largest count that make a limit; display
 _BRIGHT = 100.0  # derived: photons; fewer share their largest count by chance
 _HALF = 0.5  # derived: more than a half is most
+_CLEAR = 5.0  # derived: standard deviations of noise
 _SAMPLES = 64  # derived: a form factor is smooth
 
 
@@ -76,7 +77,8 @@ def found_besides(problem: Problem, model: Model) -> tuple[Cause, ...]:
 
 def _of_matter(problem: Problem, model: Model, rest: Unexplained) -> list[Cause]:
     """Return matter beside the crystal, if held-out points say that it would explain a part."""
-    if len(model.displacements) or (model.calibration and model.calibration.matter):
+    fitted = len(model.displacements) or (model.calibration and model.calibration.matter)
+    if fitted or rest.over <= _CLEAR * rest.sigma:
         return []
     part = explained_by_matter(problem, model.positions)
     return [Cause("matter", "", part, part * rest.over)] if part > _WORTHWHILE else []

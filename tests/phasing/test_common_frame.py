@@ -12,7 +12,7 @@ from prammol.phasing.common_frame import in_common_frame
 from prammol.phasing.hio_er import support_mask
 from prammol.structure.atoms import Atoms
 
-SHIFT = np.array([4.1, -3.3, 2.2])  # Å, some voxels
+SHIFT = np.array([8.2, -6.6, 4.4])  # Å, some voxels
 
 
 def moved(p, shift, inverted):
