@@ -35,7 +35,9 @@ def examined(folder: Path, kelvin: int, flux: float, seed: int) -> dict[str, Any
     amplitude = read_mean_amplitude(folder / f"{kelvin}.npz")
     data = draw_counts(amplitude, flux, seed, diffuse=True, form_factor="constant")
     begin = time.process_time()
-    result = prammol.reconstruct(data, prammol.support_from_truth(crystal), seed=seed)
+    settings = {"diffuse": True}
+    support = prammol.support_from_truth(crystal)
+    result = prammol.reconstruct(data, support, seed=seed, settings=settings)
     core = time.process_time() - begin
     write_atoms(folder / f"found-{kelvin}-{flux:g}-{seed}.xyz", result.atoms, force=True)
     found = prammol.evaluate(result.atoms, mean, with_resolution=False)

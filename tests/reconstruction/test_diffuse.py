@@ -18,7 +18,8 @@ def test_atoms_and_temperature_from_counts_with_diffuse_scattering():
         truth, 100.0, 3, paper_patches(24), equilibrate=1000, steps=8000, every=40, timestep=2.0
     )
     data = draw_counts(mean, 1e19, 1, diffuse=True, form_factor="constant")
-    found = prammol.reconstruct(data, prammol.support_from_truth(truth), seed=1)
+    settings = {"diffuse": True}
+    found = prammol.reconstruct(data, prammol.support_from_truth(truth), seed=1, settings=settings)
     judged = prammol.evaluate(found.atoms, truth, with_resolution=False)
     assert (judged.n_missing, judged.n_extra) == (0, 0)
     assert judged.mae_pm < 3.0  # the truth is at rest, the crystal expands

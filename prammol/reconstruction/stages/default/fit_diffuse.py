@@ -30,7 +30,7 @@ class FitDiffuse(Checked):
     Attributes
     ----------
     diffuse : bool
-        Whether it is done.
+        Whether it is done. Wrong atoms of a crystal at rest may pass for it.
     changed : float
         Modes and waves are computed anew when more than this part of the atoms came, went or moved
         to another site; only their temperatures are fitted when fewer did, and at the end.
@@ -38,7 +38,7 @@ class FitDiffuse(Checked):
         As in :class:`~prammol.reconstruction.stages.default.relax_and_align.RelaxAndAlign`.
     """
 
-    diffuse: bool = True
+    diffuse: bool = False
     changed: SmallerPart = 0.01  # derived: far below the error of the prediction
     significance: Positive = 5.0  # derived: five standard deviations
 
