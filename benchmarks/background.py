@@ -9,7 +9,6 @@ background and without any; rows are added to a table that is there.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from provenance import provenance, read_rows, write_rows
+from reconstructed import reconstructed
 
 import prammol
 from prammol.diffraction.bragg_patch import BraggPatch, paper_patches
@@ -47,29 +47,17 @@ def examined(case: str, flux: float, seed: int) -> dict[str, Any]:
     patches = paper_patches()
     levels = background(case, patches)
     data = replace(simulate(truth, flux, seed, patches, background=levels), background=())
-    begin = time.process_time()
-    result = prammol.reconstruct(data, prammol.support_from_truth(truth), seed=seed)
-    core = time.process_time() - begin
-    found = prammol.evaluate(result.atoms, truth, with_resolution=False)
+    result, _, row = reconstructed(data, prammol.support_from_truth(truth), truth, seed)
     seen = result.calibration.background if result.calibration else ()
     terms = result.calibration.terms if result.calibration else {}
     fitted = seen or [np.zeros(p.shape) for p in patches]
     square = [np.mean((a - b) ** 2) for a, b in zip(fitted, levels, strict=True)]
     return {
+        **row,
         "condition": case,
         "flux": f"{flux:g}",
-        "seed": seed,
-        "atoms": len(truth),
-        "n_missing": found.n_missing,
-        "n_extra": found.n_extra,
-        "mae_pm": f"{found.mae_pm:.4g}",
-        "excess": f"{result.history[-1]['excess']:.4g}",
-        "iterations": result.iterations,
-        "converged": result.converged,
-        "reason": result.reason,
         "terms": " ".join(terms),
         "background_error": f"{np.sqrt(np.mean(square)):.3g}",
-        "core_s": f"{core:.1f}",
     }
 
 

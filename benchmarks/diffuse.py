@@ -12,11 +12,11 @@ Rows are added to a table that is there; the atoms found are written beside the 
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import Any
 
 from provenance import provenance, read_rows, write_rows
+from reconstructed import reconstructed
 
 import prammol
 from prammol.evaluation import of_staying
@@ -34,33 +34,20 @@ def examined(folder: Path, kelvin: int, flux: float, seed: int) -> dict[str, Any
     crystal, mean = (read_atoms(folder / f"{name}.xyz") for name in ("crystal", kelvin))
     amplitude = read_mean_amplitude(folder / f"{kelvin}.npz")
     data = draw_counts(amplitude, flux, seed, diffuse=True, form_factor="constant")
-    begin = time.process_time()
-    settings = {"diffuse": True}
     support = prammol.support_from_truth(crystal)
-    result = prammol.reconstruct(data, support, seed=seed, settings=settings)
-    core = time.process_time() - begin
+    result, found, row = reconstructed(data, support, mean, seed, settings={"diffuse": True})
     write_atoms(folder / f"found-{kelvin}-{flux:g}-{seed}.xyz", result.atoms, force=True)
-    found = prammol.evaluate(result.atoms, mean, with_resolution=False)
     staying, last = of_staying(found, mean), result.history[-1]
     return {
+        **row,
         "temperature_kelvin": kelvin,
         "snapshots": amplitude.meta["snapshots"],
         "flux": f"{flux:g}",
-        "seed": seed,
-        "atoms": len(mean),
         "n_hopping": "" if staying is None else staying.n_hopping,
-        "n_missing": found.n_missing,
         "n_missing_staying": "" if staying is None else staying.n_missing_staying,
-        "n_extra": found.n_extra,
-        "mae_pm": f"{found.mae_pm:.4g}",
-        "excess": f"{last['excess']:.4g}",
         "temperature": f"{last.get('temperature', float('nan')):.4g}",
         "diffuse_error": f"{last.get('diffuse_error', float('nan')):.3g}",
-        "iterations": result.iterations,
-        "converged": result.converged,
-        "reason": result.reason,
         "cause": result.diagnosis[0].effect if result.diagnosis else "",
-        "core_s": f"{core:.1f}",
     }
 
 

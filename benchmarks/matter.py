@@ -10,12 +10,12 @@ are added to a table that is there.
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from provenance import provenance, read_rows, write_rows
+from reconstructed import reconstructed
 from scipy.spatial import cKDTree
 
 import prammol
@@ -98,31 +98,18 @@ def examined(case: str, flux: float, seed: int, looking: bool) -> dict[str, Any]
     x, light = CASES[case](seed)
     truth = prammol.Atoms(x, "Al")
     data = counted(x, light, flux, seed)
-    begin = time.process_time()
-    settings = {"matter": looking}
     support = prammol.support_from_truth(truth)
-    result = prammol.reconstruct(data, support, seed=seed, settings=settings)
-    core = time.process_time() - begin
-    found = prammol.evaluate(result.atoms, truth, with_resolution=False)
+    result, found, row = reconstructed(data, support, truth, seed, settings={"matter": looking})
     bar = np.linalg.norm(result.atoms.columns["position_sigma"], axis=1).mean()
     matter = getattr(result.calibration, "matter", None)
     return {
+        **row,
         "condition": case,
         "flux": f"{flux:g}",
-        "seed": seed,
-        "atoms": len(truth),
-        "n_missing": found.n_missing,
-        "n_extra": found.n_extra,
-        "mae_pm": f"{found.mae_pm:.4g}",
         "max_error_pm": f"{found.max_error_pm:.4g}",
         "error_bar_pm": f"{100 * bar:.3g}",
-        "excess": f"{result.history[-1]['excess']:.4g}",
-        "iterations": result.iterations,
-        "converged": result.converged,
-        "reason": result.reason,
         "matter": f"{matter.weights.sum():.4g}" if matter else "",
         "cause": result.diagnosis[0].effect if result.diagnosis else "",
-        "core_s": f"{core:.1f}",
     }
 
 

@@ -10,7 +10,6 @@ maximum masked. ``--atoms 4679`` is the paper's crystal; rows are added to a tab
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from calibration import ratio_of, within
 from provenance import provenance, read_rows, write_rows
+from reconstructed import reconstructed
 
 import prammol
 from prammol.diffraction.bragg_patch import paper_patches
@@ -79,10 +79,7 @@ def measured(case: Case, truth: prammol.Atoms, seed: int) -> Diffraction:
 def row_of(case: Case, truth: prammol.Atoms, seed: int) -> dict[str, Any]:
     """Simulate, reconstruct and return a row."""
     data = measured(case, truth, seed)
-    begin = time.process_time()
-    result = prammol.reconstruct(data, prammol.support_from_truth(truth), seed=seed)
-    core = time.process_time() - begin
-    found = prammol.evaluate(result.atoms, truth, with_resolution=False)
+    result, found, row = reconstructed(data, prammol.support_from_truth(truth), truth, seed)
     fitted = result.calibration
     widths: Sequence[Sequence[float]] = ((), ())
     if fitted is not None and fitted.blur.any():
@@ -90,23 +87,14 @@ def row_of(case: Case, truth: prammol.Atoms, seed: int) -> dict[str, Any]:
     sigma = result.atoms.columns["position_sigma"]
     inside = within(ratio_of(found, truth.positions, sigma))
     return {
+        **row,
         "condition": case.name,
         "flux": f"{FLUX:g}",
-        "seed": seed,
-        "atoms": len(truth),
-        "n_missing": found.n_missing,
-        "n_extra": found.n_extra,
-        "mae_pm": f"{found.mae_pm:.4g}",
         "max_error_pm": f"{found.max_error_pm:.4g}",
         "error_bar_pm": f"{100 * np.mean(np.linalg.norm(sigma, axis=1)):.4g}",
         "within_68": f"{inside[0]:.3f}",
         "blur": " ".join(f"{s:.4f}" for s in widths[0]),
         "blur_error": " ".join(f"{s:.4f}" for s in widths[1]),
-        "excess": f"{result.history[-1]['excess']:.4g}",
-        "iterations": result.iterations,
-        "converged": result.converged,
-        "reason": result.reason,
-        "core_s": f"{core:.1f}",
     }
 
 

@@ -53,7 +53,7 @@ class FitDiffuse(Checked):
         if had is None and (state.verdict.explained or not stuck):
             return state
         pulled = bool(np.isfinite(model.stiffness))  # by restrained_refinement
-        if had is not None and not (state.status.selected or not state.status.iteration or pulled):
+        if had is not None and not (state.status.selected or pulled):
             return state
         most = self.changed * len(x)
         distance = problem.potential.neighbour_distance
