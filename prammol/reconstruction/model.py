@@ -58,6 +58,10 @@ class Model:
             factor, self.positions, self.displacements, self.occupancies
         )
 
+    def at_rest(self) -> Model:
+        """Return the model with all atoms there, at rest, and nothing known of the energy."""
+        return replace(self, displacements=_none(), occupancies=_none(), stiffness=float("inf"))
+
     def contiguous(self) -> Model:
         """Return the model with its arrays in C order, as they come back from a file.
 

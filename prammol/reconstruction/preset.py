@@ -139,6 +139,9 @@ class Preset:
         Stages of one iteration, in order.
     finish : tuple of Stage
         Stages run once, after the last iteration.
+    again : tuple of Stage
+        Stages run on the atoms the finish left, at rest. If less than half of what was wrong
+        before the finish is left then, the loop goes on from them.
     judges : bool
         Whether a stage tells when the atoms explain the data. Then running out of patience
         isn't convergence: something is left that the model doesn't explain.
@@ -150,13 +153,14 @@ class Preset:
     start: tuple[Stage, ...]
     loop: tuple[Stage, ...]
     finish: tuple[Stage, ...] = ()
+    again: tuple[Stage, ...] = ()
     judges: bool = False
     control: Loop = Loop()
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """All stages, in the order they run."""
-        return (*self.start, *self.loop, *self.finish)
+        return (*self.start, *self.loop, *self.finish, *self.again)
 
     def list_settings(self) -> list[Setting]:
         """Return all settings: those for users first, then stage by stage in running order."""
@@ -206,6 +210,7 @@ class Preset:
             start=tuple(_changed(stage, values) for stage in self.start),
             loop=tuple(_changed(stage, values) for stage in self.loop),
             finish=tuple(_changed(stage, values) for stage in self.finish),
+            again=tuple(_changed(stage, values) for stage in self.again),
             control=_changed(self.control, values),
         )
 

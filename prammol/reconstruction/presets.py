@@ -82,6 +82,7 @@ DEFAULT = Preset(
         CheckChanges(),
     ),
     finish=(RestrainedRefinement(), FitDiffuse(), RefineHeld(), CheckChanges()),
+    again=(RelaxAndAlign(),),
     judges=True,
     control=Loop(patience=1, max_iterations=50, starts=8, least_progress=0.02, error_bars=True),
 )

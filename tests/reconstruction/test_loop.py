@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from small_crystal import Rank, fcc_ball, simulate
 from states import altered
@@ -119,6 +120,51 @@ def test_stages_are_told_of_an_iteration_that_hardly_helped(wrong, least_progres
     SEEN.clear()
     run(*wrong, least_progress=least_progress)
     assert SEEN == stalling
+
+
+@dataclass(frozen=True)
+class Settles:
+    """A stage that judges the atoms of the finish once they are at rest."""
+
+    wrong: float
+
+    def __call__(self, problem, state):
+        assert not len(state.model.displacements)
+        assert state.model.stiffness == float("inf")
+        return altered(state, wrong=PART * self.wrong)
+
+
+@dataclass(frozen=True)
+class Warms:
+    """A finish that finds atoms, and lets them move."""
+
+    def __call__(self, problem, state):
+        motion = np.full(len(BALL), 0.01)
+        return altered(state, wrong=0.1, displacements=motion, stiffness=3.0)
+
+
+@pytest.mark.parametrize(
+    ("left", "iterations"),
+    [(24.0, 6), (25.0, 2)],  # less than half of 49.4, and more
+)
+def test_the_loop_goes_on_from_what_the_finish_found(left, iterations):
+    stage = Scripted(tuple(PART * w for w in (50, 49.5, 49.4, 20, 15, 10, 5)))
+    plan = Preset(
+        "own",
+        (stage,),
+        (stage,),
+        (Warms(),),
+        (Settles(left),),
+        judges=True,
+        control=Loop(max_iterations=6, least_progress=0.02, patience=2),
+    )
+    data, support = simulate(BALL, points=12), support_from_truth(Atoms(BALL, "Al"))
+    result = reconstruct(data, support, preset=plan)
+    assert result.iterations == iterations
+    assert result.history[-1]["wrong"] == 0.1
+    if iterations == 6:
+        assert result.history[2]["wrong"] == PART * left
+        assert not result.history[2].get("stalled", False)
 
 
 @dataclass(frozen=True)
