@@ -10,6 +10,10 @@ are fitted apart, as dynamics isn't harmonic, and so is the mean square displace
 prediction D is off by more than noise: its relative error e is what the counts deviate by where it
 is brighter than the crystal, and there the counts weigh as lambda / (lambda + e^2 D^2). Each rank
 computes some of the modes and patches, all get the same sums.
+
+Wrong atoms scatter more than the object does, too, but coherently: an amplitude of mean square s
+adds s to the counts and 2 C^2 abs(Omega)^2 s to their variance. Diffuse scattering adds nothing to
+it. So the variance where the crystal is brighter tells which of the two a mean excess is.
 """
 
 from __future__ import annotations
@@ -55,6 +59,7 @@ _CHANCE = 5.7e-7  # derived: five standard deviations, two-sided
 _CLEAR = 3.0  # derived: standard deviations of noise
 # chosen: 800 atoms at 100 and 300 K; a wrong object seems to have a larger one
 _USUAL = 0.15  # error of the prediction of the right atoms, relative
+_COHERENT = 1.0  # derived: of amplitudes of random phase
 _KELVIN = k / elementary_charge  # derived: Boltzmann's constant [eV/K]
 # chosen: 800 atoms at 100 and 300 K, up to 60 missing; 0.39 to 0.91 with diffuse scattering, at
 # most 0.11 without
@@ -246,6 +251,26 @@ class DiffuseFit:
         error = float(np.sqrt(np.clip(over / max(square, 1e-300), 0.0, 1.0)))
         return error, noise / (noise + (min(error, _USUAL) * diffuse) ** 2)
 
+    def coherence(self, model: DiffuseModel) -> float:
+        """Return the variance of the counts over that if the diffuse part were coherent.
+
+        Near 0 for diffuse scattering, 1 for an amplitude of random phase; 2 and more for wrong
+        atoms, of which the fit takes a part for thermal motion.
+        """
+        diffuse, expected = self.photons(model)
+        crystal = np.maximum(expected - self._known - diffuse, 0.0)
+        cross = 2.0 * crystal * diffuse
+        usual = expected + self._extra + (_USUAL * diffuse) ** 2
+        ruled = self._valid * (crystal > diffuse)
+        over = (self._counts - expected) ** 2 - usual
+        found = 0.0
+        for _ in range(_ROUNDS):
+            weight = ruled / (usual + found * cross) ** 2
+            sums = np.array([weight @ (cross * over), weight @ cross**2])
+            covariance, square = self._comm.allreduce(sums)
+            found = max(float(covariance) / max(float(square), 1e-300), 0.0)
+        return found
+
     def _parameters(self, model: DiffuseModel) -> Floats:
         factors = np.array([model.square, *model.factors])
         return np.array([model.displacement, *(factors / self._unit[: len(factors)])])
@@ -296,7 +321,7 @@ def fitted_diffuse(
         return None
     fit = DiffuseFit(problem, omega, [*columns])
     found = fit.fitted()
-    if not fit.insists(fit.fitted(columns=False), found):
+    if not fit.insists(fit.fitted(columns=False), found) or fit.coherence(found) > _COHERENT:
         return None
     for _ in range(_ROUNDS):
         _, trust = fit.trusted(found)

@@ -13,7 +13,7 @@ from prammol.diffraction.bragg_patch import paper_patches
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.diffuse_scattering import DiffuseScattering
 from prammol.reconstruction.model import Model
-from prammol.reconstruction.refinement.diffuse_fit import fitted_diffuse
+from prammol.reconstruction.refinement.diffuse_fit import DiffuseFit, fitted_diffuse
 from prammol.reconstruction.stages.default.fit_diffuse import FitDiffuse
 from prammol.reconstruction.state import LoopStatus, State
 from prammol.reconstruction.verdict import judge
@@ -90,6 +90,25 @@ def test_without_diffuse_scattering_nothing_changes(scattering):
     for atoms in (x, x[:-12]):
         assert fitted_diffuse(problem, Model(atoms, 1.0)) is None
     problem.cluster.close()
+
+
+@pytest.mark.parametrize("coherent", [True, False])
+def test_the_variance_tells_an_amplitude_of_random_phase_from_diffuse_scattering(coherent):
+    """abs(Omega + d)^2 with complex Gaussian d has the mean of abs(Omega)^2 + s, and more noise."""
+    x = relaxed_ball(RADIUS)
+    square = np.concatenate([np.sum(p.q() ** 2, axis=1) for p in paper_patches(POINTS)])
+    extra = 10.0 * square  # mean square of d, in units of one atom
+    rng = np.random.default_rng(3)
+    omega = make_problem(counts(np.ones(3 * POINTS**3), 0), x=x).factor.forward(x)
+    if coherent:
+        d = rng.normal(size=(2, len(omega))) * np.sqrt(extra / 2)
+        mean = np.abs(omega + d[0] + 1j * d[1]) ** 2
+    else:
+        mean = np.abs(omega) ** 2 + extra
+    problem = make_problem(counts(100.0 * mean, 4), x=x)
+    fit = DiffuseFit(problem, omega, [extra])
+    found = fit.coherence(fit.fitted())
+    assert found == pytest.approx(1.0, abs=0.3) if coherent else found < 0.1
 
 
 RANKS = """

@@ -24,13 +24,13 @@ class FitDiffuse(Checked):
     Its photons, a mean square displacement of all atoms and the weights of the counts that follow
     from the error of the prediction (:mod:`prammol.reconstruction.refinement.diffuse_fit`) are
     part of the model then, and declared to all stages. Nothing is done while the iterations lower
-    the misfit, atoms at rest explain the counts, or what independent atoms would scatter diffusely
-    explains hardly any of the rest.
+    the misfit, atoms at rest explain the counts, what independent atoms would scatter diffusely
+    explains hardly any of the rest, or the rest varies as wrong atoms would have it.
 
     Attributes
     ----------
     diffuse : bool
-        Whether it is done. Wrong atoms of a crystal at rest may pass for it.
+        Whether it is done.
     changed : float
         Modes and waves are computed anew when more than this part of the atoms came, went or moved
         to another site; only their temperatures are fitted when fewer did, and at the end.
@@ -38,7 +38,7 @@ class FitDiffuse(Checked):
         As in :class:`~prammol.reconstruction.stages.default.relax_and_align.RelaxAndAlign`.
     """
 
-    diffuse: bool = False
+    diffuse: bool = True
     changed: SmallerPart = 0.01  # derived: far below the error of the prediction
     significance: Positive = 5.0  # derived: five standard deviations
 
