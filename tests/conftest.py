@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forking import prammol_in
 from processes import mpiexec, run
 
 # For the processes the tests start; make sets it for this one.
@@ -104,6 +105,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (0, "support d.h5 --from-truth s.xyz --resolution 5 -o u.h5"),
         (3, "reconstruct d.h5 --support u.h5 --preset paper --set max_iterations=2 -o r.h5"),
     ):
-        done = run([sys.executable, "-m", "prammol", *command.split()], cwd=folder)
+        done = prammol_in(folder, *command.split())
         assert done.returncode == code, done.stderr
     return folder

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 import textwrap
 
 import numpy as np
 import pytest
-from processes import run
+from forking import prammol_in
 
 from prammol.io import read_atoms, read_diffraction, read_reconstruction
 
@@ -289,7 +288,7 @@ def grain(tmp_path_factory):
         "simulate s.xyz --flux 1e20 --points 32 --seed 1 -o d.h5",
         "support d.h5 --from-truth s.xyz --resolution 5 -o u.h5",
     ):
-        done = run([sys.executable, "-m", "prammol", *command.split()], cwd=folder)
+        done = prammol_in(folder, *command.split())
         assert done.returncode == 0, done.stderr
     return folder
 
