@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def prammol(tmp_path: Path) -> Run:
-    """The real command line, in an empty directory."""
-
-    def call(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "prammol", *map(str, arguments)]
-        return run(command, cwd=tmp_path, **options)  # type: ignore[arg-type]
-
-    return call
+    """The command line as a process of its own, in an empty directory."""
+    return partial(prammol_in, tmp_path)
 
 
 @pytest.fixture

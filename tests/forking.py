@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,6 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+import pytest
 from processes import ROOT
 
 # Each line it reads is a job; it answers with the exit code.
@@ -28,6 +31,7 @@ for line in sys.stdin:
             os.dup2(os.open(name, os.O_WRONLY), target)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.chdir(folder)
+        os.environ.clear()
         os.environ.update(environment)
         sys.argv = [program, *words]
         sys.exit(main(words))
@@ -50,22 +54,30 @@ _SNAKEMAKE = (
 def _loaded(*modules: str) -> subprocess.Popen[str]:
     """Start an interpreter; it ends with this process, which closes its input."""
     command = [sys.executable, "-c", _LOADED, *modules]
-    pipe = subprocess.PIPE
+    pipe, environment = subprocess.PIPE, os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
-    )  # fmt: skip
+        command, stdin=pipe, stdout=pipe, text=True, env=environment, start_new_session=True
+    )
 
 
 def _run(
-    modules: tuple[str, ...], words: list[str], folder: Path, environment: Mapping[str, str]
+    modules: tuple[str, ...],
+    words: list[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    timeout: float = 120,
 ) -> subprocess.CompletedProcess[str]:
+    """Run a command line, return what it printed; a hang fails the test."""
     loaded = _loaded(*modules)
     assert loaded.stdin is not None
     assert loaded.stdout is not None
     with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
-        job = (words, str(folder), dict(environment), out.name, err.name)
+        job = (words, str(folder), os.environ | environment, out.name, err.name)
         print(json.dumps(job), file=loaded.stdin, flush=True)
+        if not select.select([loaded.stdout], [], [], timeout)[0]:
+            os.killpg(loaded.pid, signal.SIGKILL)
+            _loaded.cache_clear()
+            pytest.fail(f"{words} takes longer than {timeout} s")
         code = int(loaded.stdout.readline())
         return subprocess.CompletedProcess(words, code, out.read(), err.read())
 
@@ -77,7 +89,7 @@ def planned(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str
 
 
 def prammol_in(
-    folder: Path, *arguments: object, **environment: str
+    folder: Path, *arguments: object, timeout: float = 120, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """The command line in a folder, with some variables of the environment changed."""
-    return _run(_PRAMMOL, list(map(str, arguments)), folder, environment)
+    return _run(_PRAMMOL, list(map(str, arguments)), folder, environment, timeout)
