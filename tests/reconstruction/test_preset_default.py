@@ -38,6 +38,7 @@ def require_exact(truth, data, seed=1):
     return result
 
 
+@pytest.mark.slow  # tests/reconstruction/test_background.py has the same, and a background
 def test_every_atom_in_spite_of_gaps_hot_pixels_and_a_beam_stop(truth):
     data = simulate(truth, 1e20, seed=1, patches=paper_patches(32))
     rng = np.random.default_rng(0)
@@ -50,6 +51,7 @@ def test_every_atom_in_spite_of_gaps_hot_pixels_and_a_beam_stop(truth):
     require_exact(truth, replace(data, counts=counts, valid=valid), seed=2)
 
 
+@pytest.mark.slow  # tests/project/test_own_data.py has a turned crystal on bent grids
 def test_every_atom_of_a_turned_crystal_on_sheared_grids(truth):
     """No lattice direction goes in: any orientation, the raw grids of rocking scans."""
     turn = Rotation.from_rotvec([0.7, -1.1, 0.4]).as_matrix()
@@ -63,6 +65,7 @@ def test_every_atom_of_a_turned_crystal_on_sheared_grids(truth):
     require_exact(turned, simulate(turned, 1e20, seed=1, patches=patches), seed=2)
 
 
+@pytest.mark.slow  # test_open_lattice.py has two families
 def test_every_atom_from_four_peaks_of_two_families(truth):
     peaks = ((2, 0, 0), (0, 2, 0), (1, 1, 1), (-1, 1, 1))
     patches = [cubic_patch(p, 0.6, 32, 4.05) for p in peaks]

@@ -14,6 +14,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import yaml
+from browser import Browser, program
 from forking import planned
 from matplotlib.text import Text
 from processes import ROOT
@@ -154,6 +155,25 @@ def test_a_flux_by_another_name_is_refused(tmp_path):
 
 def test_a_result_that_has_not_converged_is_a_result(finished):
     assert json.loads((finished / WARM).read_text())["converged"] is False
+
+
+@pytest.mark.usefixtures("scripts")
+@pytest.mark.skipif(program() is None, reason="no Chromium")
+def test_the_report_opens_on_the_figures_and_their_captions(finished, tmp_path):
+    from report_page import open_on_figures
+
+    page = tmp_path / "report.html"
+    arguments = configured(finished, **finished_with())
+    run = snakemake(finished, *arguments, "--report", page, "--", FIGURE)
+    assert run.returncode == 0, run.stdout + run.stderr
+    open_on_figures(page, ROOT / "workflow/report/opening.js")
+    with Browser(tmp_path / "profile", 1200, 800) as browser:
+        browser.open(page, "")
+        shown = browser.run("fetch(document.querySelector('iframe').src).then(r => r.text())")
+    assert re.findall(r"<img src=.data:image/(\w+)", shown) == ["png"]
+    assert "Reconstructions of every atom" in shown
+    caption = (ROOT / "workflow/report/fig3.rst").read_text().split()[:4]
+    assert " ".join(caption) in shown
 
 
 def test_any_other_exit_code_is_a_failure(finished, tmp_path):
