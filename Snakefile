@@ -63,6 +63,7 @@ rule report:
     input:
         rules.all.input,
         style=workflow.source_path("workflow/report/report.css"),
+        opening=workflow.source_path("workflow/report/opening.js"),
     output:
         "results/report.html",
     log:

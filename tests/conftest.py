@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forking import prammol_in
 from processes import mpiexec, run
 
 # For the processes the tests start; make sets it for this one.
@@ -41,13 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def prammol(tmp_path: Path) -> Run:
-    """The real command line, in an empty directory."""
-
-    def call(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "prammol", *map(str, arguments)]
-        return run(command, cwd=tmp_path, **options)  # type: ignore[arg-type]
-
-    return call
+    """The command line as a process of its own, in an empty directory."""
+    return partial(prammol_in, tmp_path)
 
 
 @pytest.fixture
@@ -104,6 +101,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (0, "support d.h5 --from-truth s.xyz --resolution 5 -o u.h5"),
         (3, "reconstruct d.h5 --support u.h5 --preset paper --set max_iterations=2 -o r.h5"),
     ):
-        done = run([sys.executable, "-m", "prammol", *command.split()], cwd=folder)
+        done = prammol_in(folder, *command.split())
         assert done.returncode == code, done.stderr
     return folder

@@ -18,6 +18,14 @@ from prammol.reconstruction.verdict import Verdict, judge
 
 HANDED = {"candidates": Candidates, "training": TrainingPoints}
 
+# Of preset default: one start, one iteration, and an end in two steps, for what won't converge.
+BRIEF = {
+    "max_iterations": 1,
+    "starts": 1,
+    "error_bars": False,
+    "restrained_refinement.softness": (10.0, 1.0),
+}
+
 
 def state_of(x: NDArray[np.float64], scale: float, **known: Any) -> State:
     """Return the state of atoms, (n, 3) [Å], of which some more is known, see `altered`."""

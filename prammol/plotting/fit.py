@@ -106,7 +106,10 @@ def fit_figure(fit: Fit, said: str = "") -> Figure:
             mpl.cm.ScalarMappable(signed, SIGNED), ax=list(grid[:, 2]), label="residual (σ)",
             extend="both", pad=0.02, aspect=15, location="bottom",
         )  # fmt: skip
-        figure.suptitle(f"misfit {said or f'{fit.sigma:.3g} sigma beyond noise'}", fontsize=8)
+        title = f"misfit {said or f'{fit.sigma:.3g} sigma beyond noise'}"
+        if fit.diffuse:
+            title += "\nresiduals and shells without the error of the diffuse scattering fitted"
+        figure.suptitle(title, fontsize=8)
         letter_panels(list(grid.ravel()))
     return figure
 

@@ -51,6 +51,9 @@ class Fit:
         Photons that the misfit adds to both sides.
     sigma : float
         By how many standard deviations the misfit exceeds noise.
+    diffuse : bool
+        Whether diffuse scattering was fitted. `sigma` is then the run's own and contains the error
+        of that prediction; residuals and shells have the noise of photons alone.
     """
 
     patches: Sequence[BraggPatch]
@@ -60,6 +63,7 @@ class Fit:
     valid: Sequence[NDArray[np.bool_]]
     extra: float
     sigma: float
+    diffuse: bool = False
 
     def residual(self, k: int) -> Floats:
         """Return what patch k leaves [standard deviations], NaN where masked.
@@ -152,7 +156,8 @@ def fit_of(result: Reconstruction, data: Diffraction) -> Fit:
         valid = [v & ~p for v, p in zip(data.valid, points, strict=True)]
         made = _compared(replace(data, valid=valid), model)
     shard, expected, sigma = made
-    if "diffuse" in calibration.terms:  # the weights of its error aren't in the file
+    diffuse = "diffuse" in calibration.terms
+    if diffuse:  # the weights of its error aren't in the file
         sigma = sigma if result.misfit_sigma is None else result.misfit_sigma
     shapes = [p.shape for p in data.patches]
     ends = np.cumsum([p.size for p in data.patches])[:-1]
@@ -169,6 +174,7 @@ def fit_of(result: Reconstruction, data: Diffraction) -> Fit:
         valid=[v.astype(bool) for v in split(shard.valid.astype(float))],
         extra=extra_photons(shard),
         sigma=sigma,
+        diffuse=diffuse,
     )
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 import yaml
-from processes import ROOT
+from forking import planned
 
 METALS = {
     "Cu vacancy": ["vacancy", "--potential=Cu_mishin1.eam.alloy"],
@@ -72,15 +70,8 @@ def plan(folder, **potential):
     study = {"kind": "samples", "samples": ["metal"], "flux": 1e20, "trials": 1}
     config = {"name": "metals", "samples": {"metal": sample}, "studies": {"metals": study}}
     (folder / "metals.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "-d", folder]
-    command += ["--configfile", folder / "metals.yaml", "--dry-run", "--printshellcmds"]
-    done = subprocess.run(
-        [*map(str, command), "results/metals/metal/trial-01/metrics.json"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
+    options = ("--configfile", folder / "metals.yaml", "--printshellcmds")
+    done = planned(folder, *options, "--", "results/metals/metal/trial-01/metrics.json")
     return done.returncode, done.stdout + done.stderr
 
 

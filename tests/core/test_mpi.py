@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 import textwrap
 
 import numpy as np
 import pytest
-from processes import run
+from forking import prammol_in
 
 from prammol.io import read_atoms, read_diffraction, read_reconstruction
 
@@ -157,7 +156,7 @@ def test_collectives(script, ranks):
     assert result.stdout.split() == ["ranks", str(ranks)]
 
 
-@pytest.mark.parametrize(("ranks", "planes"), [(2, 4), (3, 1), (4, 4)])
+@pytest.mark.parametrize(("ranks", "planes"), [(3, 1), (4, 4)])
 def test_gradient_likelihood_and_scale_are_those_of_one_process(script, ranks, planes):
     result = script(ranks, GRADIENT.replace("PLANES", str(planes)))
     assert result.returncode == 0, result.stderr
@@ -227,7 +226,7 @@ def test_a_users_error_is_one_sentence_and_exit_code_2_on_all_ranks(parallel, sm
         ([d, "--support", u, "--preset", "papre"], "did you mean 'paper'"),
         ([d, "--support", u, "--sed", "1"], "--sed"),
     ):
-        done = parallel(3, "-m", "prammol", "reconstruct", *arguments, "-o", "r.h5", timeout=60)
+        done = parallel(2, "-m", "prammol", "reconstruct", *arguments, "-o", "r.h5", timeout=60)
         assert done.returncode == 2
         lines = [line for line in done.stderr.splitlines() if line.startswith("prammol: ")]
         assert len(lines) == 1, done.stderr
@@ -266,14 +265,14 @@ def test_verbs_that_are_not_shared_run_once(parallel, small, tmp_path):
     assert (tmp_path / "m.json").exists()
 
 
-def test_a_crystal_and_its_diffraction_are_those_of_one_process(parallel, prammol, tmp_path):
+def test_a_crystal_and_its_diffraction_are_those_of_one_process(parallel, tmp_path):
     crystal = ["crystal", "vacancy", "--atoms", "200", "--seed", "3", "-o"]
     counts = ["simulate", "1.xyz", "--flux", "1e18", "--points", "8", "--seed", "3", "-o"]
-    assert prammol(*crystal, "1.xyz").returncode == 0
+    assert prammol_in(tmp_path, *crystal, "1.xyz").returncode == 0
     assert parallel(3, "-m", "prammol", *crystal, "3.xyz").returncode == 0
     one, three = read_atoms(tmp_path / "1.xyz"), read_atoms(tmp_path / "3.xyz")
     np.testing.assert_allclose(three.positions, one.positions, atol=1e-5)
-    assert prammol(*counts, "1.h5").returncode == 0
+    assert prammol_in(tmp_path, *counts, "1.h5").returncode == 0
     assert parallel(2, "-m", "prammol", *counts, "2.h5").returncode == 0
     a, b = read_diffraction(tmp_path / "1.h5"), read_diffraction(tmp_path / "2.h5")
     for i, j in zip(a.counts, b.counts, strict=True):
@@ -289,7 +288,7 @@ def grain(tmp_path_factory):
         "simulate s.xyz --flux 1e20 --points 32 --seed 1 -o d.h5",
         "support d.h5 --from-truth s.xyz --resolution 5 -o u.h5",
     ):
-        done = run([sys.executable, "-m", "prammol", *command.split()], cwd=folder)
+        done = prammol_in(folder, *command.split())
         assert done.returncode == 0, done.stderr
     return folder
 
@@ -319,7 +318,7 @@ def test_preset_paper_finds_the_same_atoms_on_any_number_of_ranks(
 
 @pytest.mark.parametrize("numbers", [(1, 2), pytest.param((1, 3, 4), marks=pytest.mark.slow)])
 def test_a_whole_crystal_is_found_exactly_on_any_number_of_ranks(
-    parallel, prammol, grain, tmp_path, numbers
+    parallel, grain, tmp_path, numbers
 ):
     """Every atom, and the same ones: 300 atoms from their counts, by preset default."""
     found = {}
@@ -331,7 +330,7 @@ def test_a_whole_crystal_is_found_exactly_on_any_number_of_ranks(
         assert done.returncode == 0, done.stderr
         found[ranks] = read_reconstruction(tmp_path / f"{ranks}.h5")
         truth = ["--truth", grain / "s.xyz", "--json", f"{ranks}.json"]
-        assert prammol("evaluate", f"{ranks}.h5", *truth).returncode == 0
+        assert prammol_in(tmp_path, "evaluate", f"{ranks}.h5", *truth).returncode == 0
         metrics = json.loads((tmp_path / f"{ranks}.json").read_text())
         assert (metrics["n_atoms"], metrics["n_missing"], metrics["n_extra"]) == (300, 0, 0)
         assert metrics["max_error_pm"] < 0.1

@@ -14,6 +14,7 @@ from importlib.resources import files
 import h5py
 import numpy as np
 import pytest
+from forking import prammol_in
 from PIL import Image
 
 from prammol.core.errors import InputError
@@ -61,7 +62,7 @@ def written(tmp_path_factory):
     home = tmp_path_factory.mktemp("home") / "ann-secretive"
     work = tmp_path_factory.mktemp("work")
     home.mkdir()
-    environment = os.environ | {
+    environment = {
         "HOME": str(home), "USER": "ann-secretive", "LOGNAME": "ann-secretive",
         "HOSTNAME": SECRET, "PRAMMOL_TOKEN": SECRET,
     }  # fmt: skip
@@ -71,10 +72,7 @@ def written(tmp_path_factory):
         words = shlex.split(line.format(home=home))
         if not words:
             continue
-        done = subprocess.run(
-            [sys.executable, "-m", "prammol", *words],
-            cwd=work, env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = prammol_in(work, *words, **environment)
         (work / f"{words[0]}.log").write_text(done.stdout + done.stderr)
         assert done.returncode in (0, 3), done.stderr
         if words[0] == "crystal":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.image import imread
 from small_crystal import fcc_ball, simulate
 
 from prammol.cli.main import run
+from prammol.diffraction.calibration import Calibration
 from prammol.io import write_diffraction, write_reconstruction
 from prammol.plotting.fit import fit_figure, frame_of, peak_name
 from prammol.reconstruction.fit import fit_of
@@ -40,6 +43,16 @@ def test_frames_pass_through_the_peaks_and_show_counts_model_and_residual(data):
         np.testing.assert_allclose(residual, fit.residual(k)[number].ravel())
     places = panels[0].collections[0].get_coordinates()
     assert np.ptp(places[..., 0]) == pytest.approx(12 * np.linalg.norm(data.patches[0].step[2]))
+
+
+def test_the_picture_says_what_its_residuals_lack_where_diffuse_scattering_was_fitted(data):
+    terms = {"diffuse": np.ones(3)}
+    fitted = replace(Calibration.nominal(3), terms=terms)
+    said = "without the error of the diffuse scattering"
+    for calibration, lacks in ((None, False), (fitted, True)):
+        found = Reconstruction(Atoms(X, "Al"), 1.9, calibration=calibration)
+        figure = fit_figure(fit_of(found, data))
+        assert (said in figure.get_suptitle()) == lacks
 
 
 @pytest.mark.parametrize(("structure", "name"), [("fcc", r"($\bar{1}$11)"), ("bcc", "(011)")])

@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import rocking
+from forking import prammol_in
 from processes import ROOT
 from rocking import MOUNTED
 
@@ -87,12 +86,7 @@ def test_every_block_of_the_page(tmp_path, monkeypatch, capsys):
         for line in text.splitlines():
             program, *arguments = shlex.split(line)
             assert program == "prammol"
-            done = subprocess.run(
-                [sys.executable, "-m", "prammol", *arguments],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            done = prammol_in(tmp_path, *arguments)
             assert done.returncode == 0, done.stderr
             printed += done.stdout
     printed += capsys.readouterr().out

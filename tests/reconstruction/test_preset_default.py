@@ -9,6 +9,7 @@ import pytest
 from cut_crystals import FCC, A
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
+from states import BRIEF
 
 from prammol.diffraction.bragg_patch import BraggPatch, cubic_patch, paper_patches
 from prammol.diffraction.support import support_from_truth
@@ -37,6 +38,7 @@ def require_exact(truth, data, seed=1):
     return result
 
 
+@pytest.mark.slow  # tests/reconstruction/test_background.py has the same, and a background
 def test_every_atom_in_spite_of_gaps_hot_pixels_and_a_beam_stop(truth):
     data = simulate(truth, 1e20, seed=1, patches=paper_patches(32))
     rng = np.random.default_rng(0)
@@ -46,9 +48,10 @@ def test_every_atom_in_spite_of_gaps_hot_pixels_and_a_beam_stop(truth):
         v[:, :, 9] = False
     valid[0][14:18, 14:18, 14:18] = False
     counts = [np.where(v, c, 7e7) for c, v in zip(data.counts, valid, strict=True)]
-    require_exact(truth, replace(data, counts=counts, valid=valid))
+    require_exact(truth, replace(data, counts=counts, valid=valid), seed=2)
 
 
+@pytest.mark.slow  # tests/project/test_own_data.py has a turned crystal on bent grids
 def test_every_atom_of_a_turned_crystal_on_sheared_grids(truth):
     """No lattice direction goes in: any orientation, the raw grids of rocking scans."""
     turn = Rotation.from_rotvec([0.7, -1.1, 0.4]).as_matrix()
@@ -62,6 +65,7 @@ def test_every_atom_of_a_turned_crystal_on_sheared_grids(truth):
     require_exact(turned, simulate(turned, 1e20, seed=1, patches=patches), seed=2)
 
 
+@pytest.mark.slow  # test_open_lattice.py has two families
 def test_every_atom_from_four_peaks_of_two_families(truth):
     peaks = ((2, 0, 0), (0, 2, 0), (1, 1, 1), (-1, 1, 1))
     patches = [cubic_patch(p, 0.6, 32, 4.05) for p in peaks]
@@ -76,7 +80,7 @@ def test_a_wrong_potential_is_not_called_converged(truth):
     moved = truth.positions + np.random.default_rng(3).normal(0.0, 0.3, truth.positions.shape)
     data = simulate(Atoms(moved, "Al"), 1e20, seed=1, patches=paper_patches(32))
     support = support_from_truth(Atoms(moved, "Al"), 5.0)
-    result = reconstruct(data, support, seed=1, settings={"max_iterations": 1, "starts": 1})
+    result = reconstruct(data, support, seed=1, settings=BRIEF)
     assert not result.converged
     assert result.history[-1]["excess"] > 100
 
@@ -115,9 +119,7 @@ def test_a_misfit_comes_with_its_cause(truth):
     data = simulate(truth, 1e19, seed=1, patches=paper_patches(32))
     blurred = [np.rint(gaussian_filter(c, 0.5)) for c in data.counts]
     data = replace(data, counts=blurred)
-    result = reconstruct(
-        data, support_from_truth(truth, 5.0), seed=1, settings={"max_iterations": 1}
-    )
+    result = reconstruct(data, support_from_truth(truth, 5.0), seed=1, settings=BRIEF)
     assert not result.converged
     assert result.diagnosis[0].effect == "blur"
     assert result.misfit_text().endswith("% of it")

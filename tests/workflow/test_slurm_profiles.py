@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 
 import pytest
 import yaml
+from forking import planned
 from processes import ROOT
 
 PROFILES = ROOT / "profiles"
@@ -42,15 +41,7 @@ def test_threads_and_tasks_are_the_same_number_of_ranks():
 
 @pytest.mark.parametrize(("name", "ranks"), [("local", 1), ("slurm", 4), ("slurm-one-rank", 1)])
 def test_trials_of_a_profile_get_its_cores(tmp_path, name, ranks):
-    command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "-d", tmp_path]
-    command += ["--profile", PROFILES / name, "--dry-run", "--nocolor"]
-    run = subprocess.run(
-        [*map(str, command), "results/flux/1e18/trial-01/metrics.json"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
+    run = planned(tmp_path, "--profile", PROFILES / name, "results/flux/1e18/trial-01/metrics.json")
     assert run.returncode == 0, run.stdout + run.stderr
     assert re.search(rf"Reconstruct on {ranks} ranks", run.stdout + run.stderr)
     assert not re.search(r"warning|deprecated", run.stdout + run.stderr, re.IGNORECASE)

@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from copy import deepcopy
@@ -13,6 +14,8 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import yaml
+from browser import Browser, program
+from forking import planned
 from matplotlib.text import Text
 from processes import ROOT
 
@@ -23,6 +26,8 @@ from prammol.diffraction.support import support_from_truth
 from prammol.reconstruction.presets import PRESETS
 
 TRIAL = "results/flux/1e20/trial-01/metrics.json"
+
+QUICK = ["max_iterations=1", "patience=5"]  # of preset paper: a second
 
 TRIAL_RULES = {"crystal": 1, "simulate": 1, "support": 1, "reconstruct": 1, "evaluate": 1}
 
@@ -41,7 +46,7 @@ def snakemake(folder, *arguments):
 
 def jobs(folder, *arguments):
     """Return how often each rule would run."""
-    run = snakemake(folder, "--quiet", "rules", "--dry-run", *arguments)
+    run = planned(folder, "--quiet", "rules", "--cores", "1", *arguments)
     assert run.returncode == 0, run.stdout + run.stderr
     found = re.findall(r"^(\w+) +(\d+)$", run.stdout + run.stderr, re.MULTILINE)
     return {rule: int(n) for rule, n in found if rule not in ("total", "all")}
@@ -59,7 +64,8 @@ def small(**changes):
                 "sample": "vacancy",
                 "flux": ["1e20"],
                 "trials": 1,
-                "settings": ["max_iterations=1", "patience=5"],
+                "preset": "paper",
+                "settings": QUICK,
             }
         },
     }
@@ -92,7 +98,8 @@ HOT = {
     "flux": "1e20",
     "temperature": [300],
     "trials": 1,
-    "settings": ["max_iterations=1", "starts=1", "phase_patches.iterations=20"],
+    "preset": "paper",
+    "settings": QUICK,
     "dynamics": {"equilibrate": 20, "steps": 40, "every": 20},
 }
 
@@ -141,7 +148,7 @@ def test_one_warm_trial_needs_one_trajectory(tmp_path):
 
 
 def test_a_flux_by_another_name_is_refused(tmp_path):
-    run = snakemake(tmp_path, "-n", "results/flux/100e16/trial-03/metrics.json")
+    run = planned(tmp_path, "results/flux/100e16/trial-03/metrics.json")
     assert run.returncode != 0
     assert "expected for example 1e18" in run.stdout + run.stderr
 
@@ -150,14 +157,35 @@ def test_a_result_that_has_not_converged_is_a_result(finished):
     assert json.loads((finished / WARM).read_text())["converged"] is False
 
 
-def test_any_other_exit_code_is_a_failure(tmp_path):
-    arguments = configured(tmp_path, studies__flux__settings=["no_such_setting=1"])
-    run = snakemake(tmp_path, *arguments, TRIAL)
+@pytest.mark.usefixtures("scripts")
+@pytest.mark.skipif(program() is None, reason="no Chromium")
+def test_the_report_opens_on_the_figures_and_their_captions(finished, tmp_path):
+    from report_page import open_on_figures
+
+    page = tmp_path / "report.html"
+    arguments = configured(finished, **finished_with())
+    run = snakemake(finished, *arguments, "--report", page, "--", FIGURE)
+    assert run.returncode == 0, run.stdout + run.stderr
+    open_on_figures(page, ROOT / "workflow/report/opening.js")
+    with Browser(tmp_path / "profile", 1200, 800) as browser:
+        browser.open(page, "")
+        shown = browser.run("fetch(document.querySelector('iframe').src).then(r => r.text())")
+    assert re.findall(r"<img src=.data:image/(\w+)", shown) == ["png"]
+    assert "Reconstructions of every atom" in shown
+    caption = (ROOT / "workflow/report/fig3.rst").read_text().split()[:4]
+    assert " ".join(caption) in shown
+
+
+def test_any_other_exit_code_is_a_failure(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)  # with the crystal, its counts and its support
+    arguments = configured(folder, studies__flux__settings=["no_such_setting=1"])
+    run = snakemake(folder, *arguments, TRIAL)
     assert run.returncode != 0
     assert "Error in rule reconstruct" in run.stderr
-    log = tmp_path / "results/logs/flux/1e20/trial-01/reconstruct.log"
+    log = folder / "results/logs/flux/1e20/trial-01/reconstruct.log"
     assert "no_such_setting" in log.read_text()
-    assert "no_such_setting" in (tmp_path / "results/trials.html").read_text()
+    assert "no_such_setting" in (folder / "results/trials.html").read_text()
 
 
 ONE = {"reconstruct": 1, "evaluate": 1}
@@ -172,8 +200,8 @@ ALL_LATER = {"support": 2, "reconstruct": 2, "evaluate": 2}
     [
         ({}, {}),
         ({"studies__flux__settings": ["max_iterations=2"]}, {"draw_fig3": 1, **ONE}),
-        ({"studies__flux__preset": "paper"}, {"draw_fig3": 1, **ONE}),
-        ({"studies__temperature__preset": "paper"}, ONE),
+        ({"studies__flux__preset": "default"}, {"draw_fig3": 1, **ONE}),
+        ({"studies__temperature__preset": "default"}, ONE),
         ({"support": {"resolution": 6}}, {"draw_fig3": 1, **ALL_LATER}),
         (
             {"measurement__points": 26},
@@ -231,13 +259,13 @@ def test_more_ranks_rerun_nothing(finished):
 def test_a_trial_has_never_more_ranks_than_there_are_cores(tmp_path, cores, ranks):
     """Snakemake starts jobs of no more threads than cores; ranks are threads, each has one."""
     more = ["--set-threads", "reconstruct=2"]
-    run = snakemake(tmp_path, "-n", *configured(tmp_path), TRIAL, "--cores", cores, *more)
+    run = planned(tmp_path, *configured(tmp_path), TRIAL, "--cores", cores, *more)
     assert run.returncode == 0, run.stdout + run.stderr
     assert re.findall(r"Reconstruct on (\d+) ranks", run.stdout + run.stderr) == [ranks]
 
 
 def test_results_of_another_configuration_are_not_replaced(finished):
-    run = snakemake(finished, "-n", *configured(finished, name="other"), TRIAL)
+    run = planned(finished, *configured(finished, name="other"), TRIAL)
     assert run.returncode != 0
     assert "results/ holds the results of configuration 'test'" in run.stdout + run.stderr
 
@@ -252,7 +280,7 @@ def test_results_of_another_configuration_are_not_replaced(finished):
     ],
 )
 def test_a_wrong_configuration_is_refused(tmp_path, changes, complaint):
-    run = snakemake(tmp_path, "-n", *configured(tmp_path, **changes), TRIAL)
+    run = planned(tmp_path, *configured(tmp_path, **changes), TRIAL)
     assert run.returncode != 0
     assert complaint in run.stdout + run.stderr
 
@@ -266,7 +294,7 @@ def test_what_is_not_configured_is_the_default_of_the_command_line(tmp_path):
     target = "results/warm/300K/trial-01/support.h5"
     targets = [target, target.replace("support.h5", "reconstruction.h5"), TRIAL]
     arguments = ["--configfile", tmp_path / "config.yaml", "--nocolor"]
-    ran = snakemake(tmp_path, "-n", "-p", *targets, *arguments)
+    ran = planned(tmp_path, "-p", *targets, *arguments)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     parser = build_parser()
     assert f" --wavelength {MEASUREMENT['wavelength']} " in ran.stdout + ran.stderr
@@ -284,13 +312,13 @@ def test_the_film_is_of_the_trial_itself(tmp_path):
     potential = {"file": "W_zhou.eam.alloy", "mass": 183.8}
     arguments = configured(tmp_path, samples__vacancy__potential=potential)
     targets = [TRIAL.replace("metrics.json", name) for name in ("metrics.json", "trajectory.xyz")]
-    ran = snakemake(tmp_path, "-n", "-p", *targets, *arguments)
+    ran = planned(tmp_path, "-p", *targets, *arguments)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     commands = re.findall(r"-m prammol (reconstruct .*?) > ", ran.stdout + ran.stderr)
     parser = build_parser()
     trial, film = (vars(parser.parse_args(shlex.split(c))) for c in sorted(commands, key=len))
     assert trial["potential"] == "W_zhou.eam.alloy"
-    assert trial["set"] == ["max_iterations=1", "patience=5"]
+    assert trial["set"] == QUICK
     assert film["trajectory"] is not None
     differ = {name for name in trial if trial[name] != film[name]}
     assert differ == {"output", "trajectory", "resume"}
@@ -300,7 +328,7 @@ def test_the_film_of_a_warm_trial_shows_distances_from_the_mean_positions(tmp_pa
     arguments = configured(
         tmp_path, studies__temperature=deepcopy(HOT), figures__example="temperature/300K/trial-01"
     )
-    ran = snakemake(tmp_path, "-n", "results/figures/film.png", *arguments)
+    ran = planned(tmp_path, "results/figures/film.png", *arguments)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     needs = re.search(r"Film of a reconstruction\n(.*)", ran.stdout + ran.stderr)[1]
     assert "results/temperature/300K/mean.xyz" in needs

@@ -19,6 +19,14 @@ def main(job) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     print(done.stdout, done.stderr)
     done.check_returncode()
+    open_on_figures(Path(job.output[0]), Path(job.input.opening))
+
+
+def open_on_figures(report: Path, opening: Path) -> None:
+    """Add the script that shows figures and captions first to a report of Snakemake's."""
+    head, end, tail = report.read_text(encoding="utf-8").rpartition("</body>")
+    script = f"<script>{opening.read_text(encoding='utf-8')}</script>\n"
+    report.write_text(head + script + end + tail, encoding="utf-8")
 
 
 if "snakemake" in globals():
