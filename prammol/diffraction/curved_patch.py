@@ -87,6 +87,10 @@ class CurvedPatch(BraggPatch):
         """Return the slab ``start <= i < stop`` along the first axis."""
         return _Slab(super().planes(start, stop), self.points[start:stop])
 
+    def part(self, affine: BraggPatch, kept: tuple[slice, ...]) -> BraggPatch:
+        """Return some of the points, by slices along the axes; the affine grid has them, too."""
+        return _Slab(affine, self.points[kept])
+
     def moved(self, rotation: FloatArray, offset: FloatArray) -> BraggPatch:
         """Return the patch with every point q at rotation q + offset, (3, 3) and (3,) [1/Å]."""
         return _Slab(super().moved(rotation, offset), self.points @ rotation.T + offset)
@@ -129,7 +133,7 @@ class CurvedPatch(BraggPatch):
 
 
 class _Slab(CurvedPatch):
-    """Some planes of a curved patch, with the affine grid of the whole."""
+    """Some points of a curved patch, with the affine grid of the whole."""
 
     def __init__(self, affine: BraggPatch, points: FloatArray) -> None:
         BraggPatch.__init__(self, affine.origin, affine.step, affine.shape)

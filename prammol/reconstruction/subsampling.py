@@ -107,8 +107,6 @@ def _steps(
 
     Or for the intensity of one of an extent, which a response of the detector is computed from.
     """
-    if isinstance(patch, CurvedPatch):
-        return 1, 1, 1
     turns = patch.step / (2 * np.pi)
     filled = _MOST * np.ptp(x @ turns.T, axis=0)
     around = _MOST * _AROUND * distance * np.linalg.norm(turns, axis=1)
@@ -159,7 +157,8 @@ def thinned(
     if steps == (1, 1, 1):
         return slab, part
     origin = slab.origin + first @ slab.step
-    return BraggPatch(origin, slab.step * np.array(steps)[:, None], shape), part
+    left = BraggPatch(origin, slab.step * np.array(steps)[:, None], shape)
+    return slab.part(left, part) if isinstance(slab, CurvedPatch) else left, part
 
 
 def _thinned_shard(problem: Problem, steps: list[Steps], offset: Steps) -> Shard:

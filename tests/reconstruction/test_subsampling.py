@@ -129,11 +129,22 @@ def test_few_photons_and_bent_grids_are_used_whole():
         assert spare(replace(problem, data=dark)) == told
     few = replace(problem, data=Diffraction(patches, [np.ones(p.shape) for p in patches]))
     assert coarser(few) is few
-    points = [p.q().reshape(*p.shape, 3) for p in patches]
-    bent = [CurvedPatch(q + 1e-4 * (q[..., :1] ** 2)) for q in points]
-    counts = [np.full(p.shape, 1e6) for p in patches]
-    curved = replace(problem, data=Diffraction(bent, counts))
-    assert coarser(curved) is curved
+    problem.cluster.close()
+
+
+def test_points_left_of_a_bent_grid_are_points_of_it():
+    bent = [
+        CurvedPatch(p.q().reshape(*p.shape, 3) + 1e-2 * p.q().reshape(*p.shape, 3)[..., :1] ** 2)
+        for p in paper_patches(20)
+    ]
+    problem = problem_of(bent, 12.0)
+    fewer = coarser(problem)
+    assert len(fewer.shard.counts) < 0.2 * len(problem.shard.counts)
+    every = np.concatenate([p.q() for p in bent])
+    np.testing.assert_array_equal(fewer.factor.q, every[fewer.shard.global_index])
+    x = fcc_ball(5.0)
+    expected = direct_structure_factor(fewer.factor.q, x)
+    np.testing.assert_allclose(fewer.factor.forward(x), expected, atol=1e-4 * len(x))
     problem.cluster.close()
 
 

@@ -79,7 +79,7 @@ def test_wrong_atoms_beside_matter_are_put_right(oxidised):
     away = int(np.linalg.norm(x, axis=1).argmax())
     y, _, _ = oxidised.cluster.relax(np.delete(x, away, axis=0), force_tolerance=1e-3)
     state = judged_state(oxidised, y, SCALE)
-    for _ in range(4):
+    for _ in range(8):
         state = altered(replace(state, status=replace(state.status, selected=False)), slow=True)
         state = LOOKING(oxidised.calibrated(state.model.calibration), state)
         state = RelaxAndAlign()(oxidised.calibrated(state.model.calibration), state)
