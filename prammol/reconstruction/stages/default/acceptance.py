@@ -19,6 +19,10 @@ from prammol.structure.separation import TOO_CLOSE
 # Of what was wrong.
 # chosen: vacancy crystal, speed; same atoms from 0.05 to 0.2 (600 atoms at 1e18)
 _LITTLE_LEFT = 0.1
+# derived: far beyond what noise and model error do; with a prior that is worth more than the counts a
+# crystal of 8777 atoms at 300 K would collapse to 6
+_CONTRADICTED = 2.0  # times the misfit beyond noise of the object at hand
+_NOISE = 5.0  # derived: five standard deviations
 _HALF_LEFT = 0.5  # chosen: vacancy crystal, speed; same atoms from 0.25 to 1 (600 atoms at 1e18)
 
 
@@ -64,6 +68,8 @@ class Acceptance:
         self._close = TOO_CLOSE * sites.distance
         self._tried = {sites.taken.tobytes()}
         self._loose, self._tight = tolerances
+        beyond = max(self._beyond_noise(sites.positions[sites.taken])[0], 0.0)
+        self._most = max(_CONTRADICTED * beyond, beyond + _NOISE)
         self._value = value + self._bonds(sites.positions[sites.taken])
         # Swapping an atom for a site that relaxes to the same place gains next to nothing.
         self.gain = max(0.01 * one, LEAST_GAIN)
@@ -92,7 +98,9 @@ class Acceptance:
         ends = []
         for k in order:
             y, value = self._relaxed(self._sites.positions[new[k]], self._loose)
-            left = self._left(y)
+            excess, left = self._beyond_noise(y)
+            if excess > self._most:
+                continue
             ends.append((value, y, new[k], left))
             if left < _LITTLE_LEFT * self._state.verdict.wrong:
                 break
@@ -119,7 +127,7 @@ class Acceptance:
             x, value = self._relaxed(x, tolerance)
             if value > self._value - gain:
                 return None
-        return x
+        return None if self._beyond_noise(x)[0] > self._most else x
 
     def _is_new(self, keep: NDArray[np.bool_]) -> bool:
         key = keep.tobytes()
@@ -147,9 +155,10 @@ class Acceptance:
         number = tree.query_ball_point(vacant, self._reach, return_length=True)
         return self._prior.energy(x, self._reach) - self._prior.overcharged(number, len(x))
 
-    def _left(self, x: NDArray[np.float64]) -> float:
-        """Return by how many missing atoms' worth the data contradict an object."""
+    def _beyond_noise(self, x: NDArray[np.float64]) -> tuple[float, float]:
+        """Return by how much the data contradict an object: standard deviations, missing atoms."""
         factor = self._misfit.factor
         exact = PoissonMisfit(self._problem.shard, factor)
         omega = factor.forward(x)
-        return exact.excess(omega, exact.scale(omega))[1]
+        excess, atoms, *_ = exact.excess(omega, exact.scale(omega))
+        return excess, atoms

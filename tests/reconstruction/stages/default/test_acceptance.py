@@ -75,3 +75,31 @@ def test_a_proposal_that_leaves_less_than_half_is_not_relaxed_tightly(
     found = acceptance.best([keep])
     assert (found.status.added, found.status.removed) == (added, 0)
     assert seen == ([1e-2, 1e-4] if tight else [1e-2])
+
+
+def test_no_prior_makes_up_for_counts_that_contradict_an_object_twice_as_much(balls):
+    """As one that charges each atom more than all counts are worth."""
+
+    class Dear(BondPrior):
+        def energy(self, x, reach):
+            return 1e9 * len(x)
+
+        def overcharged(self, number, atoms):
+            return 0.0
+
+    _, truth = balls
+    problem = problem_of(truth, 1, scale=1.9)
+    state = RelaxAndAlign()(problem, state_of(truth[:-3], 1.9))
+    start = state.positions
+    misfit = PoissonMisfit(problem.shard, problem.factor)
+    sites = CandidateSites.around(misfit, problem.potential, start, truth[-3:])
+    value = misfit(start).value
+    few = np.arange(len(truth)) < len(start) // 2
+    all_there = np.ones(len(truth), dtype=bool)
+    for prior, better in ((BondPrior(0.0, 6.0), all_there), (Dear(1.0, 6.0), few)):
+        acceptance = Acceptance(problem, sites, prior, state, value, 1.0, (1e-2, 1e-4))
+        end = acceptance._bonds(sites.positions[better]) + misfit(sites.positions[better]).value
+        assert end < acceptance._value
+        found = acceptance.best([better]), acceptance.first([better])
+        assert (found[0] is None) == (better is few)
+        assert found[1] is None
