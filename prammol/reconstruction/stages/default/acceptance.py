@@ -19,8 +19,8 @@ from prammol.structure.separation import TOO_CLOSE
 # Of what was wrong.
 # chosen: vacancy crystal, speed; same atoms from 0.05 to 0.2 (600 atoms at 1e18)
 _LITTLE_LEFT = 0.1
-# derived: far beyond what noise and model error do; with a prior that is worth more than the counts a
-# crystal of 8777 atoms at 300 K would collapse to 6
+# derived: far beyond noise; without it a prior that is worth more than the counts makes 8777 atoms
+# at 300 K collapse to 6
 _CONTRADICTED = 2.0  # times the misfit beyond noise of the object at hand
 _NOISE = 5.0  # derived: five standard deviations
 _HALF_LEFT = 0.5  # chosen: vacancy crystal, speed; same atoms from 0.25 to 1 (600 atoms at 1e18)
