@@ -71,6 +71,11 @@ def foreseen(
         messages.say(found.text())
         if found.verdict != SINGLE_ATOMS:
             messages.warn(f"{name}: {_why(found)}")
+        elif found.hard_to_find:
+            messages.warn(
+                f"{name}: the counts decide single atoms, but from patches so narrow or faint "
+                "the search has ended with wrong atoms so far; see whether it converges"
+            )
     return found.summary()
 
 

@@ -38,6 +38,9 @@ SINGLE_ATOMS, LAYERS, SHAPE = "single atoms", "layers", "only shape and strain"
 # chosen: the paper's vacancy crystal, "fewer than 0.5 % wrong" of its flux study; not varied
 _RESOLVED = 0.005  # of the atoms
 _CLEARLY = 10.0  # chosen: bulk crystals of 600 atoms at +-0.15 and +-0.3 r.l.u.; not varied
+# chosen: crystals of 600 to 4679 atoms, +-0.3 to +-0.6 r.l.u., 1e15 to 1e20; from 0.6 to 0.76
+_FOUND = 0.7  # part of the surface's unknowns that the search has needed
+_WIDE = 1.8  # width that it has needed; chosen: the same crystals; from 1.6 to 1.99
 _SURE = 0.05  # derived: a layer is wrong once in twenty times
 # chosen: patches of +-0.05 to +-0.6 r.l.u. at 1e13 to 1e20; 300 to 3000 give the same limits
 _HOPELESS = 1000.0  # times the photons
@@ -98,6 +101,9 @@ class Prospects:
         log-likelihood that its absence costs.
     measured_part : float
         Part of the unknowns of the surface, one for each doubtful site, that the patches measure.
+    width : float
+        Half the edge of a cube as large as the narrowest patch, times the distance of neighbours
+        [rad].
     points_per_speckle : float
         Points per speckle along the coarsest axis; the least that holds the intensity is 2.
     wrong_atoms : float
@@ -121,6 +127,7 @@ class Prospects:
     photons: float
     photons_per_atom: float
     measured_part: float
+    width: float
     points_per_speckle: float
     wrong_atoms: float
     wrong_layer: float
@@ -135,6 +142,12 @@ class Prospects:
         factor = self.resolving_factor
         narrow = self.limit == "width of the patches"
         return self.verdict != SINGLE_ATOMS and narrow and (factor is None or factor > _CLEARLY)
+
+    @property
+    def hard_to_find(self) -> bool:
+        """Whether single atoms are decided, but not so that the search has found them so far."""
+        hard = self.measured_part < _FOUND or self.width < _WIDE
+        return self.verdict == SINGLE_ATOMS and hard
 
     def text(self) -> str:
         """Return one sentence for a person."""
@@ -167,7 +180,7 @@ def prospects(
     atoms: float,
     potential: Potential,
     soft: Relaxation,
-    factors: Sequence[float] = (1.0,),
+    factors: Sequence[float] = (1.0,),  # derived: the photons as they are
 ) -> list[Prospects]:
     """Return what counts of a compact crystal can decide, for each of some fluxes.
 
@@ -207,6 +220,8 @@ def prospects(
     per_speckle = min(
         np.pi / radius / float(np.linalg.norm(s)) for p in patches for s in p.patch.step
     )
+    volume = min(p.patch.size * abs(float(np.linalg.det(p.patch.step))) for p in patches)
+    width = 0.5 * volume ** (1 / 3) * potential.neighbour_distance
     turned, lattice = _of_the_whole(patches, radius)
     out = []
     for factor in factors:
@@ -225,6 +240,7 @@ def prospects(
                 photons=factor * float(sum(p.photons for p in patches)),
                 photons_per_atom=factor * own,
                 measured_part=float(part),
+                width=width,
                 points_per_speckle=per_speckle,
                 wrong_atoms=number,
                 wrong_layer=layer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from prammol.cli.foreseen import foreseen
@@ -33,6 +34,13 @@ def test_few_photons_are_warned_of(capsys):
     found = foreseen("d.h5", counts(0.6, 24, 1e15), 300.0, aluminium(), Communicator())
     assert found["verdict"] != "single atoms"
     assert "limit: photons" in capsys.readouterr().err
+
+
+def test_a_search_that_may_fail_is_warned_of(capsys):
+    found = foreseen("d.h5", counts(0.3, 16, 1e19), 300.0, aluminium(), Communicator())
+    assert found["verdict"] == "single atoms"
+    assert found["width"] == pytest.approx(0.3 * 16 / 15 * 2 * np.pi / 2**0.5, rel=0.01)
+    assert "the search has ended with wrong atoms" in capsys.readouterr().err
 
 
 def test_narrow_patches_are_refused_unless_forced(capsys):

@@ -140,5 +140,7 @@ def _rows(found: Plan) -> dict[str, Any]:
         "mean error": f"{expected.position_pm:.2g} pm, the potential known",
         "strain error": f"{expected.strain:.1g} of a bond, the potential known; "
         f"{expected.lattice_strain:.1g} of d without it",
+        "measured of the surface": f"{100 * expected.measured_part:.0f} %"
+        + (", too little for the search so far" if expected.hard_to_find else ""),
         "single atoms from": "no flux" if flux is None else f"{flux:.2g} photons/µm² in an image",
     }
