@@ -60,7 +60,7 @@ def plot_plan(found: Plan, path: PathLike, force: bool = False) -> None:
             if found.resolving_flux is not None and found.resolving_flux < flux[-1]:
                 axes.axvline(found.resolving_flux, color=GREEN, **DASHED)
             axes.grid(**GRID)
-        wrong.set_title(f"{found.atoms:.3g} {found.element} atoms", loc="left")
+        wrong.set_title(f"{found.atoms:.4g} {found.element} atoms", loc="left")
         error.set_title(found.prospects.verdict, loc="left")
         names = [
             miller([int(i) for i in p.hkl]) if all(i == int(i) for i in p.hkl) else f"{k + 1}"
