@@ -186,8 +186,8 @@ def _number(potential: Potential, diameter_nm: float | None, atoms: float | None
         atoms = np.pi / 6 * (10 * diameter_nm) ** 3 / potential.atomic_volume
     if not (np.isfinite(atoms) and _ATOMS[0] <= atoms <= _ATOMS[1]):
         msg = (
-            f"the crystal has {atoms:.3g} atoms, expected {_ATOMS[0]:.0f} to {_ATOMS[1]:.0e}: "
-            "larger ones don't scatter kinematically"
+            f"the crystal has {atoms:.3g} atoms, expected {_ATOMS[0]:.0f} (a few cells) "
+            f"to {_ATOMS[1]:.0e} (beyond, scattering isn't kinematic)"
         )
         raise InputError(msg)
     return float(atoms)

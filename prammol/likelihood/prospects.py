@@ -35,8 +35,8 @@ from prammol.structure.surface import on_surface
 Floats = NDArray[np.float64]
 
 SINGLE_ATOMS, LAYERS, SHAPE = "single atoms", "layers", "only shape and strain"
-# chosen: the paper's vacancy crystal, "fewer than 0.5 % wrong" of its flux study; not varied
-_RESOLVED = 0.005  # of the atoms
+# chosen: the vacancy crystal, where 0.5 % of all atoms are its flux study's limit; not varied
+_RESOLVED = 0.01  # wrong ones of the doubtful sites
 _CLEARLY = 10.0  # chosen: bulk crystals of 600 atoms at +-0.15 and +-0.3 r.l.u.; not varied
 # chosen: crystals of 600 to 4679 atoms, +-0.3 to +-0.6 r.l.u., 1e15 to 1e20; from 0.6 to 0.76
 _FOUND = 0.7  # part of the surface's unknowns that the search has needed
@@ -94,6 +94,8 @@ class Prospects:
         What to improve first.
     atoms : float
         Atoms of the crystal.
+    doubtful_sites : float
+        Atoms of its surface, and vacant sites beside them.
     photons : float
         Photons of all peaks.
     photons_per_atom : float
@@ -124,6 +126,7 @@ class Prospects:
     verdict: str
     limit: str
     atoms: float
+    doubtful_sites: float
     photons: float
     photons_per_atom: float
     measured_part: float
@@ -215,7 +218,7 @@ def prospects(
     def wrong(factor: float) -> float:
         return sites * _wrong_part(factor * strengths)
 
-    allowed = max(1.0, _RESOLVED * atoms)
+    allowed = max(1.0, _RESOLVED * sites)
     resolving = _factor(wrong, allowed)
     per_speckle = min(
         np.pi / radius / float(np.linalg.norm(s)) for p in patches for s in p.patch.step
@@ -237,6 +240,7 @@ def prospects(
                 verdict=SINGLE_ATOMS if single else LAYERS if layer <= _SURE else SHAPE,
                 limit=_limit(single, more, alone <= allowed, own / max(full, 1e-300), per_speckle),
                 atoms=float(atoms),
+                doubtful_sites=float(sites),
                 photons=factor * float(sum(p.photons for p in patches)),
                 photons_per_atom=factor * own,
                 measured_part=float(part),

@@ -169,9 +169,19 @@ def test_a_faint_peak_leaves_only_shape_and_strain():
 
 
 def test_resolving_photons_resolve():
-    found = of(1e14, 1300)
-    again = of(1e14 * found.resolving_factor, 1300)
-    assert again.wrong_atoms == pytest.approx(0.005 * 1300, rel=0.1)
+    factor = of(1e14, 1300).resolving_factor
+    below, above = (of(1e14 * f * factor, 1300) for f in (0.97, 1.03))
+    assert below.verdict == "layers"
+    assert above.verdict == "single atoms"
+    assert above.wrong_atoms == pytest.approx(0.01 * above.doubtful_sites, rel=0.2)
+
+
+def test_the_inside_of_a_large_crystal_makes_its_surface_no_better():
+    """300 nm of which hardly a surface site is measured: 0.4 % of all its atoms are wrong."""
+    atoms = 8.5e8
+    found = of(4e10, atoms, points=64, half_width=0.05)
+    assert found.wrong_atoms < 0.005 * atoms
+    assert found.verdict == "only shape and strain"
 
 
 def test_photons_and_background_are_read_from_counts():
