@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 
 import numpy as np
 import pytest
+from processes import ROOT, run
 from small_crystal import fcc_ball
 
 from prammol.core.errors import InputError
@@ -95,3 +98,14 @@ def test_structures_with_a_basis(name):
 def test_picture_needs_a_known_format(tmp_path):
     with pytest.raises(InputError, match=r"expected \.png"):
         plot_plan(plan(POTENTIAL, BEAMLINE, atoms=1000), tmp_path / "p.doc")
+
+
+@pytest.mark.slow
+def test_the_gallery_keeps_what_it_plans(tmp_path):
+    """Counts on the planned patches: every atom is found, and as exactly as was planned."""
+    done = run([sys.executable, str(ROOT / "docs/gallery/plot_5_plan.py")], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    planned = float(re.search(r"wrong atoms, (\S+) pm", done.stdout)[1])
+    found = re.search(r"(\d+) missing, (\d+) extra, (\S+) pm", done.stdout)
+    assert found[1] == found[2] == "0"
+    assert 0.3 < float(found[3]) / planned < 2
