@@ -42,12 +42,14 @@ _CLEARLY = 10.0  # chosen: bulk crystals of 600 atoms at +-0.15 and +-0.3 r.l.u.
 _FOUND = 0.7  # part of the surface's unknowns that the search has needed
 _WIDE = 1.8  # width that it has needed; chosen: the same crystals; from 1.6 to 1.99
 _SURE = 0.05  # derived: a layer is wrong once in twenty times
-# chosen: patches of +-0.05 to +-0.6 r.l.u. at 1e13 to 1e20; 300 to 3000 give the same limits
+# chosen: 1300 atoms, +-0.05 to +-0.6 r.l.u., 1e13 to 1e20; 300 to 3000 change 1 of 35 limits
 _HOPELESS = 1000.0  # times the photons
-_BALL = 900  # chosen: atoms of the model ball; 400 to 2000 give the same within a fifth
+# chosen: 4679 atoms at +-0.6 r.l.u., 400 to 2000 within a fifth; at +-0.3 r.l.u. the photons that
+# resolve differ tenfold
+_BALL = 900  # atoms of the model ball
 _LEAST = 13.0  # derived: an atom and its neighbours
 _NYQUIST = 2.0  # derived: points for each speckle that hold its intensity
-_SAMPLED = 3000  # chosen: points of the patches that stand for all; 1000 to 6000, within a tenth
+_SAMPLED = 3000  # points that stand for all; chosen: 4679 atoms; 1000 to 6000, within a third
 _PRIOR = 0.25  # derived: variance of a site that is occupied as likely as not
 _ROUNDS = 200  # chosen: a limit that hardly binds; not varied
 _SETTLED = 1e-4  # derived: the number of wrong atoms needs two digits
