@@ -44,6 +44,7 @@ from prammol.io import (
     write_reconstruction,
     write_support,
 )
+from prammol.io.beamline import read_beamline
 from prammol.io.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from prammol.io.instrument import read_instrument
 from prammol.io.phased_objects import read_object
@@ -117,6 +118,7 @@ TARGETS = {
     "diffraction": Target(_diffraction, ".h5", 60),
     "scans": Target(_diffraction, ".h5", 40),
     "instrument": Target(read_instrument, ".yaml", 60),
+    "beamline": Target(read_beamline, ".yaml", 60),
     "support": Target(read_support, ".h5", 50),
     "reconstruction": Target(read_reconstruction, ".h5", 50),
     "checkpoint": Target(read_checkpoint, ".h5", 50),
@@ -210,6 +212,10 @@ def _scans(folder: Path) -> None:
     )
     (folder / "instrument.yaml").write_text(text)
     made = read_instrument(folder / "instrument.yaml")
+    (folder / "beamline.yaml").write_text(
+        "energy: 9\nflux_density: 4e11\ndistance: 0.5\npixel: 55\npixels: 516\n"
+        "rocking_step: 0.02\nimages: 100\nexposure: 1.0\n"
+    )
     atoms = Atoms(np.array([[0.0, 0.0, 0.0], [0.0, 2.0, 2.0]]), "Al")
     cells = innermost_patches(atoms, 2, half_width=0.5)
     write_scans(folder / "scans", simulate_scans(atoms, made, 1, cells)[0], made, "Al")

@@ -21,6 +21,7 @@ from prammol.core.version import __version__
 VERBS = (
     "init",
     "run",
+    "plan",
     "crystal",
     "simulate",
     "support",
@@ -51,6 +52,7 @@ doi 10.1038/s41524-024-01340-4).
 verbs (each has its own --help, with units and examples):
   init         a commented file with the options of a run              -> run.yaml
   run          what that file describes, one verb after the other
+  plan         what an experiment would tell, before the beamtime      -> p.png, p.json
   crystal      make and relax a sample crystal                         -> s.xyz
   simulate     photon counts of a crystal around its Bragg peaks       -> d.h5
   support      where atoms may be, from a known crystal or the counts  -> u.h5

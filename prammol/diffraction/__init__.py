@@ -7,6 +7,7 @@ support. Thermal motion enters as Debye-Waller factors.
 
 from __future__ import annotations
 
+from prammol.diffraction.beamline import Beamline
 from prammol.diffraction.bragg_patch import BraggPatch, cubic_patch, paper_patches
 from prammol.diffraction.curved_patch import CurvedPatch, patch_of_points
 from prammol.diffraction.dataset import Diffraction, Shard, local_shard
@@ -30,6 +31,7 @@ from prammol.diffraction.structure_factor import StructureFactor, direct_structu
 from prammol.diffraction.support import Support, support_above, support_from_truth
 
 __all__ = [
+    "Beamline",
     "BraggPatch",
     "CurvedPatch",
     "Diffraction",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from prammol.io.arrays import read_background
 from prammol.io.atomic_write import naming, replacing, require_absent, unwritable
 from prammol.io.atoms import read_atoms, write_atoms
+from prammol.io.beamline import read_beamline
 from prammol.io.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from prammol.io.cxi import read_diffraction, read_support, write_diffraction, write_support
 from prammol.io.instrument import read_instrument
@@ -31,6 +32,7 @@ __all__ = [
     "provenance",
     "read_atoms",
     "read_background",
+    "read_beamline",
     "read_checkpoint",
     "read_diffraction",
     "read_instrument",

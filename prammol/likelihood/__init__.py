@@ -19,6 +19,7 @@ from prammol.likelihood.poisson import (
     poisson_scale,
     residual_weights,
 )
+from prammol.likelihood.prospects import Prospects, measured_patches, prospects
 from prammol.likelihood.quasi_likelihood import (
     Misfit,
     PoissonMisfit,
@@ -31,16 +32,19 @@ __all__ = [
     "HeldOut",
     "Misfit",
     "PoissonMisfit",
+    "Prospects",
     "amplitude_scale",
     "deviance",
     "difference_map",
     "expected_counts",
     "hold_out_blocks",
+    "measured_patches",
     "misfit_with_model_error",
     "noise_level",
     "peak_window",
     "poisson_log_likelihood",
     "poisson_scale",
+    "prospects",
     "residual_weights",
     "single_atom_gains",
     "speckles",

@@ -6,9 +6,11 @@ Drawn with matplotlib's objects alone: no screen is needed and no global state i
 from __future__ import annotations
 
 from prammol.plotting.fit import plot_fit
+from prammol.plotting.plan import plot_plan
 from prammol.plotting.reconstruction import plot_reconstruction
 
 __all__ = [
     "plot_fit",
+    "plot_plan",
     "plot_reconstruction",
 ]

@@ -381,7 +381,7 @@ def test_peaks_of_an_unknown_lattice_are_refused(refused, small, tmp_path):
     ("arguments", "text"),
     [
         (["reconstrct"], "did you mean 'reconstruct'"),
-        (["xyzzy"], "the verbs are init, run, crystal"),
+        (["xyzzy"], "the verbs are init, run, plan, crystal"),
         (["crystal", "vacncy", "-o", "s.xyz"], "did you mean 'vacancy'"),
         (["crystal", "vacancy", "--atoms", "5", "-o", "s.xyz"], "atoms"),
         (["crystal", "bulk"], "-o"),

@@ -11,6 +11,10 @@ counts, atoms, atoms added and removed, C [sqrt(photons)], energy per atom, seco
 "mpiexec -n N prammol reconstruct ..." shares the work and gives the same atoms.
 
 After each iteration r.checkpoint.h5 is written, and removed when the result is there.
+Before it starts it says what these data can decide: single atoms, layers, or only shape
+and strain, with the errors that are expected at best. Where the patches are too narrow for
+single atoms it refuses, unless --anyway is given.
+
 If the run is killed, the same command with --resume goes on from it.
 
 --trajectory FILE.xyz keeps the atoms after each iteration, for films and OVITO: one
@@ -136,6 +140,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_response(detector)
     add_fit_blur(detector)
     add_mask_flaws(parser)
+    parser.add_argument(
+        "--anyway",
+        action="store_true",
+        help="start also where the patches are too narrow to decide single atoms",
+    )
     parser.add_argument("--threads", type=count, default=1, help="threads of each process [1]")
     add_potential(parser)
 
@@ -144,6 +153,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Reconstruct on all ranks, print and write on the first."""
     from prammol.cli.commands.checkpointing import Checkpointing, tidy
     from prammol.cli.cost_estimate import estimate
+    from prammol.cli.foreseen import foreseen
     from prammol.cli.progress import Progress
     from prammol.cli.settings import parse_settings
     from prammol.cli.sigterm import Termination
@@ -169,6 +179,8 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
             messages.detail(f"setting {name} = {value}")
         if note is not None:
             messages.note(note)
+    forced = options.anyway or bool(saved.history)
+    expected = foreseen(options.diffraction, data, needs.atoms, potential, comm, forced)
     with (
         Termination(comm) as termination,
         Progress(outputs["jsonl"], comm.is_root, take_over=bool(saved.history)) as progress,
@@ -198,6 +210,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
         result = replace(
             result, wall_s=result.wall_s + before_s, core_s=result.core_s + before_core_s
         )
+        result = replace(result, provenance={**result.provenance, "prospects": expected})
         on_root(comm, lambda: _write(options, outputs, result, data, potential, checkpointing))
     peak = comm.max(resident_mib()[1])
     if comm.is_root:
@@ -346,6 +359,7 @@ def _write(
         command=command_line(), seeds={"reconstruct": result.seed}, potential=potential
     )
     origin["diffraction"] = {"file": Path(options.diffraction).name, **data.described()}
+    origin["prospects"] = result.provenance["prospects"]
     origin["resumed"] = checkpointing.resumed
     force = options.force or checkpointing.may_replace
     if not force:  # somebody else's may have appeared

@@ -80,7 +80,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peak",
         action="append",
-        type=_peak,
+        type=peak,
         metavar="H,K,L",
         help="centre of a cube in reciprocal lattice units; once for each, written --peak=-1,1,1",
     )
@@ -233,7 +233,8 @@ def _from_amplitude(options: argparse.Namespace, atoms: Atoms) -> Diffraction:
     )
 
 
-def _peak(text: str) -> tuple[float, ...]:
+def peak(text: str) -> tuple[float, ...]:
+    """Convert the text of three indices."""
     try:
         hkl = tuple(float(part) for part in text.split(","))
     except ValueError:
