@@ -93,6 +93,10 @@ class BraggPatch:
         """The patch itself, or of one that isn't quite affine the grid it is nearest to."""
         return self
 
+    def local_steps(self) -> NDArray[np.float64]:
+        """Return steps of the grid here and there, (k, 3, 3) [1/Å]; of an affine one the same."""
+        return self.step[None]
+
     def at(self, index: NDArray[np.int_]) -> NDArray[np.float64]:
         """Return the scattering vectors of points, (m, 3) [1/Å], by their indices, (m, 3)."""
         return np.asarray(self.origin + index @ self.step)

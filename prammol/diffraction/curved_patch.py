@@ -23,6 +23,9 @@ _NEWTON = 6  # derived: Newton's error squares with each step, 0.5 of a step is 
 _LARGEST_BEND = 0.5  # of a step: neighbouring steps of a scan differ by much less
 
 
+_PLACES = 5  # chosen: along each axis, the corners among them; steps change slowly
+
+
 class CurvedPatch(BraggPatch):
     """Points of a bent grid.
 
@@ -74,6 +77,13 @@ class CurvedPatch(BraggPatch):
         """Largest distance of a point from the affine grid, in units of its shortest step."""
         off = self.points.reshape(-1, 3) - BraggPatch.q(self)
         return float(np.sqrt((off**2).sum(axis=1).max()) / np.linalg.norm(self.step, axis=1).min())
+
+    def local_steps(self) -> FloatArray:
+        """Return steps of the grid at places all over it, (k, 3, 3) [1/Å]."""
+        places = [np.unique(np.linspace(0, n - 2, _PLACES).astype(int)) for n in self.shape]
+        here = np.array(np.meshgrid(*places, indexing="ij")).reshape(3, -1).T
+        next_ones = [self.at(here + unit) for unit in np.eye(3, dtype=int)]
+        return np.stack(next_ones, axis=1) - self.at(here)[:, None]
 
     def at(self, index: NDArray[np.int_]) -> FloatArray:
         """Return the scattering vectors of points, (m, 3) [1/Å], by their indices, (m, 3)."""

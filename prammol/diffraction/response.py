@@ -116,10 +116,13 @@ class Extent:
     margin: float = 0.0
 
     def filled(self, patch: BraggPatch) -> Floats:
-        """Return which part of the period of a patch's grid is filled along each axis, (3,)."""
-        turns = patch.affine.step / (2 * np.pi)
-        beside = 2.0 * self.margin * np.linalg.norm(turns, axis=1)
-        return np.asarray(np.ptp(self.points @ turns.T, axis=0) + beside)
+        """Return which part of the period of a patch's grid is filled along each axis, (3,).
+
+        Of a bent grid where its steps are longest.
+        """
+        turns = patch.local_steps() / (2 * np.pi)
+        beside = 2.0 * self.margin * np.linalg.norm(turns, axis=2)
+        return np.asarray((np.ptp(self.points @ turns.mT, axis=1) + beside).max(axis=0))
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,8 @@ class Convolution:
             shape = (sum(planes[k]), *patch.shape[1:])
             steps = [np.linalg.norm(p.affine.step, axis=1) for p in (nominal[k], patch)]
             ratio = steps[0] / steps[1]
-            filled = np.ceil(100.0 * extent.filled(patch)) / 100.0  # few values, for the cache
+            filled = extent.filled(nominal[k]) / ratio  # not of the slab: alike on all ranks
+            filled = np.ceil(100.0 * filled) / 100.0  # few values, for the cache
             require_sampled(filled, k)
             made = [
                 fitted_rows(n, float(b), float(s), float(f), error)

@@ -107,9 +107,9 @@ def _steps(
 
     Or for the intensity of one of an extent, which a response of the detector is computed from.
     """
-    turns = patch.step / (2 * np.pi)
-    filled = _MOST * np.ptp(x @ turns.T, axis=0)
-    around = _MOST * _AROUND * distance * np.linalg.norm(turns, axis=1)
+    turns = patch.local_steps() / (2 * np.pi)
+    filled = _MOST * np.ptp(x @ turns.mT, axis=1).max(axis=0)
+    around = _MOST * _AROUND * distance * np.linalg.norm(turns, axis=2).max(axis=0)
     enough = (filled <= _FILLED) & (filled + around <= 1.0)
     if extent is not None:
         enough &= holds_intensity(_MOST * extent.filled(patch))
