@@ -122,14 +122,7 @@ def reconstruct(
         raise InputError(msg)
     comm = comm or Communicator()
     potential = potential or aluminium()
-    if potential.has_basis and not plan.judges:
-        msg = (
-            f"preset {plan.name} knows fcc and bcc crystals only, not {potential.structure}, "
-            "expected preset default"
-        )
-        raise InputError(msg)
-    if potential.others:
-        _require_known_of_elements(potential, plan)
+    plan.require_known(potential)
     clock = _Clock()
     if plan.control.mask_flaws:
         data = masked_flaws(data)
@@ -174,22 +167,6 @@ def reconstruct(
         calibration=_described_calibration(problem, state),
         diagnosis=diagnosis,
     )
-
-
-def _require_known_of_elements(potential: Potential, plan: Preset) -> None:
-    """Check that the settings are for several elements, too."""
-    refused = {
-        f"preset {plan.name}": not plan.judges,
-        "setting diffuse": plan.settings().get("fit_diffuse.diffuse", False),
-        "setting matter": plan.settings().get("fit_matter.enabled", False),
-    }
-    for name, on in refused.items():
-        if on:
-            msg = (
-                f"{name} is for one element, the crystal has {', '.join(potential.elements)}; "
-                "leave it out"
-            )
-            raise InputError(msg)
 
 
 def make_problem(

@@ -9,7 +9,8 @@ otherwise. Structure and lattice constant are those of the potential, if options
 one, else those in the crystal's file. C follows from the flux, g from the form factor f(q)
 and the solid angle of a point, unless --form-factor says that f is constant. With
 --temperature, Omega is the mean over snapshots of canonical dynamics (the coherent part);
-with --diffuse, abs(Omega)^2 is averaged instead, what a detector sees. Writes HDF5 in the CXI layout."""
+with --diffuse, abs(Omega)^2 is averaged instead, what a detector sees. Writes HDF5 in the
+CXI layout."""
 
 from __future__ import annotations
 
