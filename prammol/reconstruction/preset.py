@@ -197,11 +197,7 @@ class Preset:
             )
             raise InputError(msg)
         settings = self.settings()
-        fitted = [
-            name
-            for name, key in (("diffuse", "fit_diffuse.diffuse"), ("matter", "fit_matter.enabled"))
-            if settings.get(key, False)
-        ]
+        fitted = [name for name in ("diffuse", "matter") if settings.get(name, False)]
         if potential.others and fitted:
             msg = (
                 f"setting {fitted[0]} is for one element, the crystal has "

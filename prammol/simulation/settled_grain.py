@@ -15,9 +15,12 @@ from prammol.core.errors import InputError, SimulationError
 from prammol.potentials.lammps import Cluster
 from prammol.potentials.potential import Potential
 from prammol.structure.labels import Labels
-from prammol.structure.voronoi import voronoi_grain_sites
+from prammol.structure.voronoi import neighbour_counts, voronoi_grain_sites
 
 _AWAY = 0.4  # derived: nearly half way to the next site [neighbour distances]
+# derived: so many bonds fix a point, with angles one fewer do; else it is free to turn
+_HELD = 3
+_OPEN = 4  # derived: neighbours in zincblende, whose potentials have angles
 _ROUNDS = 30  # chosen: a limit, up to 8 for 200 to 800 atoms of NiAl, Ni3Al, CoAl; not varied
 _SAME = 0.1  # derived: far below any distance of two atoms [Å]
 
@@ -25,7 +28,7 @@ _SAME = 0.1  # derived: far below any distance of two atoms [Å]
 def settled_grain(
     potential: Potential, count: int, seed: int, attempt: int, cluster: Cluster
 ) -> tuple[NDArray[np.float64], NDArray[np.int_]] | None:
-    """Return a grain before it relaxes, without the atoms that would leave their sites.
+    """Return a grain before it relaxes, without atoms that would leave their sites or hang loose.
 
     The next atoms of the lattice take their place, so that the number is exact.
 
@@ -61,7 +64,9 @@ def settled_grain(
             y, _, _ = cluster.relax(x, force_tolerance=1e-2)
         except SimulationError:
             return None
+        reach = lattice.first_shell * potential.neighbour_distance
         away = strayed(x, y) > _AWAY * potential.neighbour_distance
+        away |= neighbour_counts(y, reach) < (_HELD if lattice.coordination > _OPEN else _HELD - 1)
         if not away.any():
             return x, kinds
         left = np.concatenate([left, x[away]])

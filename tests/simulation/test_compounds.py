@@ -28,7 +28,7 @@ def test_atoms_of_a_compound_stay_on_their_sites():
     cluster.labels = Labels.of_atoms(atoms.positions, atoms.kinds)
     energy, forces = cluster.energy_forces(atoms.positions)
     cluster.close()
-    assert np.abs(forces).max() < 1e-6
+    assert np.abs(forces).max() < 1e-3
     assert energy == pytest.approx(atoms.info["energy"], abs=1e-6)
 
 
