@@ -63,6 +63,8 @@ _ARRAYS: dict[str, tuple[int | None, ...]] = {
     "label_kinds": (None,),
     "label_cell": (None, 3),
     "label_motif": (None, 3),
+    "label_odd": (None, 3),
+    "label_odd_kinds": (None,),
 }
 _OWN = ("scale", "stiffness", "bond_energy")
 _NUMBERS = (*_OWN, "matter_freedom", "diffuse_displacement", "diffuse_error")
@@ -76,7 +78,7 @@ _DIFFUSE = {
     "columns": "1/eV",
     "positions": "angstrom",
 }
-_LABELS = ("positions", "members", "kinds", "cell", "motif")
+_LABELS = ("positions", "members", "kinds", "cell", "motif", "odd", "odd_kinds")
 # What stages hand to each other is of use within an iteration only.
 _TEXTS = ("background_terms", "verdict", "status", "history", "identity", "run", "notes")
 
@@ -168,7 +170,7 @@ def write_checkpoint(path: PathLike, saved: Checkpoint, force: bool = False) -> 
             store(made, f"diffuse_{name}", getattr(diffuse, name), unit)
         labels = model.labels or Labels.of_atoms(np.empty((0, 3)), np.empty(0, dtype=int))
         for name in _LABELS:
-            length = "" if name in ("members", "kinds") else "angstrom"
+            length = "" if name in ("members", "kinds", "odd_kinds") else "angstrom"
             store(made, f"label_{name}", getattr(labels, name), length)
         store(made, "scale", float(model.scale), "sqrt(photons)")
         store(made, "stiffness", float(model.stiffness), "1/eV")
@@ -295,6 +297,7 @@ def _labels_of(arrays: Mapping[str, Any]) -> Labels | None:
     labels = Labels(*(arrays[f"label_{name}"] for name in _LABELS))
     members, kinds = labels.members, labels.kinds
     whole = members.dtype.kind == kinds.dtype.kind == "i"
+    whole &= len(labels.odd) == len(labels.odd_kinds)
     if len(members) != len(labels.positions) or not whole or len(labels.cell) not in (0, 3):
         msg = "its elements don't fit their sites"
         raise ValueError(msg)

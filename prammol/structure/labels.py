@@ -17,6 +17,10 @@ def _none() -> NDArray[np.float64]:
     return np.empty((0, 3))
 
 
+def _no_kinds() -> NDArray[np.int_]:
+    return np.empty(0, dtype=int)
+
+
 @dataclass(frozen=True, eq=False)
 class Labels:
     """Sites of a crystal of several elements, each with its element.
@@ -37,6 +41,10 @@ class Labels:
         Primitive vectors as rows [Å]; (0, 3) if they aren't known.
     motif : (m, 3) ndarray
         Atoms of a primitive cell [Å]; (0, 3) if it isn't known.
+    odd : (k, 3) ndarray
+        Places of atoms with another element than the perfect crystal has there [Å].
+    odd_kinds : (k,) int ndarray
+        Their elements.
     """
 
     positions: NDArray[np.float64]
@@ -44,6 +52,8 @@ class Labels:
     kinds: NDArray[np.int_]
     cell: NDArray[np.float64] = field(default_factory=_none)
     motif: NDArray[np.float64] = field(default_factory=_none)
+    odd: NDArray[np.float64] = field(default_factory=_none)
+    odd_kinds: NDArray[np.int_] = field(default_factory=_no_kinds)
 
     @classmethod
     def of_atoms(cls, x: NDArray[np.float64], kinds: NDArray[np.int_]) -> Labels:
@@ -53,6 +63,10 @@ class Labels:
     @cached_property
     def _tree(self) -> cKDTree:
         return cKDTree(self.positions)
+
+    @cached_property
+    def _odd_tree(self) -> cKDTree:
+        return cKDTree(self.odd)
 
     @cached_property
     def _reach(self) -> float:
@@ -71,14 +85,25 @@ class Labels:
             far = np.flatnonzero(gap > self._reach)
             way = x[far] - self.positions[near[far]] + self.motif[member[far]]
             member[far] = self._members_at(way)
-        return np.asarray(self.kinds[member])
+        kinds = np.asarray(self.kinds[member])
+        if len(self.odd):
+            gap, near = self._odd_tree.query(x)
+            here = gap < self._reach
+            kinds[here] = self.odd_kinds[near[here]]
+        return kinds
+
+    @property
+    def perfect(self) -> Labels:
+        """Those of the perfect crystal."""
+        return replace(self, odd=_none(), odd_kinds=_no_kinds())
+
+    def with_kinds(self, x: NDArray[np.float64], kinds: NDArray[np.int_]) -> Labels:
+        """Return labels by which atoms at x, (n, 3) [Å], have some elements, (n,)."""
+        odd = self.perfect.kinds_of(x) != kinds
+        return replace(self, odd=x[odd], odd_kinds=kinds[odd])
 
     def _members_at(self, way: NDArray[np.float64]) -> NDArray[np.int_]:
         """Return which atom of the motif is nearest to places, (n, 3) [Å] from a cell's origin."""
         turns = (way[:, None] - self.motif) @ np.linalg.inv(self.cell)
         rest = (turns - np.rint(turns)) @ self.cell
         return np.asarray(np.linalg.norm(rest, axis=2).argmin(axis=1))
-
-    def moved(self, shift: NDArray[np.float64]) -> Labels:
-        """Return the same sites, moved by (3,) [Å]."""
-        return replace(self, positions=self.positions + shift)
