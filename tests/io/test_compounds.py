@@ -69,12 +69,15 @@ def test_results_have_the_elements(tmp_path):
 def test_checkpoints_have_the_elements(tmp_path):
     cell, motif = np.eye(3) * 2.9, np.array([[0.0, 0, 0], [1.4, 1.4, 1.4]])
     labels = Labels(ATOMS.positions, ATOMS.kinds, np.array([0, 1]), cell, motif)
+    labels = labels.with_kinds(ATOMS.positions[:2], 1 - ATOMS.kinds[:2])
     model = Model(ATOMS.positions + 0.1, 1.5, labels=labels)
     saved = Checkpoint(State(model), [{"iteration": 0}], {"seed": "1"})
     write_checkpoint(tmp_path / "c.h5", saved)
     found = read_checkpoint(tmp_path / "c.h5").state.model
-    np.testing.assert_array_equal(atoms_of(coal(), found).symbols, ATOMS.symbols)
-    for name in ("positions", "members", "kinds", "cell", "motif"):
+    expected = atoms_of(coal(), model).symbols
+    np.testing.assert_array_equal(atoms_of(coal(), found).symbols, expected)
+    assert (expected != ATOMS.symbols).sum() == 2
+    for name in ("positions", "members", "kinds", "cell", "motif", "odd", "odd_kinds"):
         np.testing.assert_array_equal(getattr(found.labels, name), getattr(labels, name))
     write_checkpoint(tmp_path / "d.h5", replace(saved, state=State(replace(model, labels=None))))
     assert read_checkpoint(tmp_path / "d.h5").state.model.labels is None

@@ -44,6 +44,19 @@ def test_elements_go_on_beyond_the_sites_that_are_known(name):
     np.testing.assert_array_equal(found, kinds[near])
 
 
+def test_single_atoms_may_have_another_element():
+    x, members, labels = crystal("L12", 4)
+    kinds = LATTICES["L12"].motif_kinds[members]
+    other = kinds.copy()
+    other[[3, 77]] = 1 - other[[3, 77]]
+    told = labels.with_kinds(x, other)
+    near = x + np.random.default_rng(2).normal(0, 0.1, x.shape)
+    np.testing.assert_array_equal(told.kinds_of(near), other)
+    np.testing.assert_array_equal(told.perfect.kinds_of(near), kinds)
+    np.testing.assert_array_equal(told.with_kinds(x, kinds).kinds_of(x), kinds)
+    assert len(told.odd) == 2
+
+
 def test_atoms_alone_tell_the_nearest_element():
     x = np.array([[0.0, 0, 0], [3, 0, 0], [6, 0, 0]])
     labels = Labels.of_atoms(x, np.array([1, 0, 1]))

@@ -14,10 +14,12 @@ from prammol.reconstruction.state import State
 
 @dataclass(frozen=True)
 class CheckChanges(Checked):
-    """Look for a single addition, removal, exchange, move or other element that lowers the misfit beyond noise.
+    """Look for a single change that lowers the misfit beyond noise.
 
-    Where there is one the object isn't right, though the counts as a whole don't contradict it, and
-    the reconstruction goes on (:mod:`prammol.reconstruction.occupancy.single_changes`,
+    Additions, removals, exchanges, moves, and other elements. Where there is one the object isn't
+    right, though the counts as a whole don't contradict it, and the reconstruction goes on
+    (:mod:`prammol.reconstruction.occupancy.single_changes`,
+    :mod:`prammol.reconstruction.occupancy.element_swaps`,
     :mod:`prammol.reconstruction.refinement.score_test`). Does nothing while the counts contradict
     the object anyway. Atoms stay what they are.
 
