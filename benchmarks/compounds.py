@@ -2,7 +2,7 @@
 
     python benchmarks/compounds.py -o docs/results/compounds.csv
 
-This makes docs/results/compounds.csv; no picture. Crystals are made by the program, their support is
+This makes docs/results/compounds.csv; no picture. The program makes the crystals, their support is
 the truth's at 5 Å. Rows are added to a table that is there.
 """
 
