@@ -196,11 +196,9 @@ class Preset:
                 "expected preset default"
             )
             raise InputError(msg)
-        settings = self.settings()
-        fitted = [name for name in ("diffuse", "matter") if settings.get(name, False)]
-        if potential.others and fitted:
+        if potential.others and self.settings().get("matter", False):
             msg = (
-                f"setting {fitted[0]} is for one element, the crystal has "
+                f"setting matter is for one element, the crystal has "
                 f"{', '.join(potential.elements)}; leave it out"
             )
             raise InputError(msg)
