@@ -97,6 +97,15 @@ def gain_of_swaps(problem: Problem, model: Model) -> float:
     return max(gains) if max(gains) > least else 0.0
 
 
+def elements_are_seen(problem: Problem, model: Model) -> bool:
+    """Tell whether a wrong element of any atom would lower the misfit beyond noise."""
+    x = model.positions
+    if problem.factor.scatterers is None or not len(x):
+        return True
+    swaps = swaps_of(PoissonMisfit(problem.shard, problem.factor), x)
+    return float(0.5 * swaps.curvature.min()) > float(np.log(len(x) / FALSE_ALARMS))
+
+
 def element_confidence(misfit: PoissonMisfit, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how probable the element of each atom is against the other, (n,).
 

@@ -17,6 +17,7 @@ from prammol.reconstruction.loop import make_problem
 from prammol.reconstruction.model import Model, atoms_of
 from prammol.reconstruction.occupancy.element_swaps import (
     element_confidence,
+    elements_are_seen,
     gain_of_swaps,
     swaps_of,
     together,
@@ -102,6 +103,8 @@ def test_wrong_elements_are_found_and_put_right(crystal):
     np.testing.assert_array_equal(found.symbols, truth.symbols)
     told = problem.labelled(state.model.labels)
     assert gain_of_swaps(told, replace(model, labels=state.model.labels)) == 0.0
+    right = State(state.model, Verdict(0.0, 0.0, explained=True, converged=True))
+    assert CheckChanges()(told, right).verdict.converged
     again = ExchangeElements()(told, State(state.model))
     assert not again.status.selected
     sure = element_confidence(PoissonMisfit(told.shard, told.factor), truth.positions)
@@ -117,6 +120,12 @@ def test_elements_that_scatter_alike_are_as_likely_as_not(crystal):
     alike = StructureFactor(PATCHES, 1e-9, 1, problem.shard.amplitude, scatterers)
     sure = element_confidence(PoissonMisfit(problem.shard, alike), truth.positions)
     np.testing.assert_allclose(sure, 0.5, atol=1e-9)
+    # Nothing contradicts wrong elements then, and the run may not claim to have them.
+    model = Model(truth.positions, problem.data.meta["scale"], labels=labels)
+    unseen = replace(problem, factor=alike)
+    assert not elements_are_seen(unseen, model)
+    fine = State(model, Verdict(0.0, 0.0, explained=True, converged=True))
+    assert not CheckChanges()(unseen, fine).verdict.converged
 
 
 def test_one_element_has_nothing_to_swap():

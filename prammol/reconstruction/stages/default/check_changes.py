@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from prammol.reconstruction.occupancy.element_swaps import gain_of_swaps
+from prammol.reconstruction.occupancy.element_swaps import (
+    elements_are_seen,
+    gain_of_swaps,
+)
 from prammol.reconstruction.occupancy.single_changes import single_changes
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.score_test import gain_of_moves
@@ -21,7 +24,8 @@ class CheckChanges(Checked):
     (:mod:`prammol.reconstruction.occupancy.single_changes`,
     :mod:`prammol.reconstruction.occupancy.element_swaps`,
     :mod:`prammol.reconstruction.refinement.score_test`). Does nothing while the counts contradict
-    the object anyway. Atoms stay what they are.
+    the object anyway. Atoms stay what they are. Where the counts don't see which element an atom
+    has, the reconstruction isn't converged.
 
     Attributes
     ----------
@@ -41,4 +45,7 @@ class CheckChanges(Checked):
         gain = max(gain, gain_of_swaps(problem, state.model))
         if gain == 0 and not len(state.model.displacements):
             gain = gain_of_moves(problem, state.positions)
-        return replace(state, verdict=verdict.with_better(gain))
+        verdict = verdict.with_better(gain)
+        if verdict.converged and not elements_are_seen(problem, state.model):
+            verdict = replace(verdict, converged=False)
+        return replace(state, verdict=verdict)
