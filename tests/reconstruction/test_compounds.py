@@ -10,9 +10,11 @@ from prammol.core.errors import InputError
 from prammol.core.parallel import Communicator
 from prammol.diffraction.support import support_from_truth
 from prammol.evaluation.metrics import evaluate
+from prammol.io.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from prammol.potentials.choose import choose_potential
 from prammol.reconstruction.fit import fit_of
 from prammol.reconstruction.loop import make_problem, reconstruct
+from prammol.reconstruction.observer import Observer
 from prammol.reconstruction.presets import get_preset
 from prammol.simulation.averages import innermost_patches
 from prammol.simulation.counts import simulate
@@ -57,6 +59,28 @@ def test_every_atom_of_coal_and_its_element():
 @pytest.mark.parametrize("flux", [1e18, 1e20])
 def test_compounds_are_exact(formula, file, number, points, flux):
     require_exact(choose_potential(formula, file), number, points, flux)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_has_the_same_atoms_and_elements(tmp_path):
+    potential = choose_potential("Ni3Al", "NiAlH_jea.eam.alloy")
+    truth = make_crystal("bulk", potential, 300, 5, substitute={"Al": 0.01, "Ni": 0.01})
+    data, support = measured(potential, truth, 24, 1e19), support_from_truth(truth)
+    settings = {"error_bars": False}
+
+    class Keeper(Observer):
+        def iterated(self, state, history):
+            if state.status.iteration == 1:
+                write_checkpoint(tmp_path / "c.h5", Checkpoint(state, list(history), {}))
+
+    run = {"seed": 1, "settings": settings}
+    whole = reconstruct(data, support, potential, observer=Keeper(), **run)
+    saved = read_checkpoint(tmp_path / "c.h5")
+    again = reconstruct(data, support, potential, resume=(saved.state, saved.history), **run)
+    np.testing.assert_array_equal(again.atoms.positions, whole.atoms.positions)
+    np.testing.assert_array_equal(again.atoms.symbols, whole.atoms.symbols)
+    found = evaluate(whole.atoms, truth, with_resolution=False)
+    assert (found.n_missing, found.n_extra, found.n_wrong_element) == (0, 0, 0)
 
 
 def test_what_is_for_one_element_is_refused():
