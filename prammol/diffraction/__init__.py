@@ -19,9 +19,9 @@ from prammol.diffraction.diffuse_scattering import (
     scattered_by_waves,
     spectrum_of_waves,
 )
+from prammol.diffraction.form_factors import form_factor
 from prammol.diffraction.photon_flux import (
     counts_per_flux,
-    form_factor,
     known_gain,
     scale_from_flux,
     solid_angle,

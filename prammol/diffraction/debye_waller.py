@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.diffraction.bragg_patch import BraggPatch
+from prammol.diffraction.scatterers import Scatterers
 from prammol.diffraction.structure_factor import Positions, StructureFactor
 
 
@@ -41,7 +42,7 @@ class ThermalStructureFactor(StructureFactor):
         Length of the Bragg vectors G [1/Å], around which the factors are expanded.
     occupancies : (n,) ndarray, optional
         Part of the time each atom is in its place; 1 if not given.
-    amplitude : (size,) ndarray, optional
+    amplitude, scatterers
         As for :class:`~prammol.diffraction.structure_factor.StructureFactor`.
     """
 
@@ -54,8 +55,9 @@ class ThermalStructureFactor(StructureFactor):
         threads: int = 1,
         occupancies: NDArray[np.float64] | None = None,
         amplitude: NDArray[np.float64] | None = None,
+        scatterers: Scatterers | None = None,
     ) -> None:
-        super().__init__(patches, epsilon, threads, amplitude)
+        super().__init__(patches, epsilon, threads, amplitude, scatterers)
         bulk = float(np.median(displacements))
         self._more = displacements - bulk
         self._weights = np.exp(-0.5 * length**2 * self._more)

@@ -8,6 +8,9 @@ and its adjoint, for values v on the points,
 
     (adjoint v)_j = sum_q v(q) exp(+i q . x_j).
 
+Atoms of several elements have a weight of their own besides, the ratio of their form factor to that
+of the first element (:class:`prammol.diffraction.scatterers.Scatterers`), which may depend on q.
+
 On an affine grid both are non-uniform Fourier transforms, done by ducc0 in
 O(n + N log N), patches with the same steps and shape together; on a curved patch
 transforms between two non-uniform sets, about ten times slower.
@@ -24,6 +27,8 @@ from numpy.typing import NDArray
 
 from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.curved_patch import CurvedPatch
+from prammol.diffraction.scatterers import Scatterers
+from prammol.structure.labels import Labels
 
 Positions = NDArray[np.float64]
 
@@ -79,6 +84,8 @@ class StructureFactor:
     amplitude : (size,) ndarray, optional
         Factor of the amplitude at each point, such as the form factor of the atoms in units of
         that at the peak: Omega and its adjoint are multiplied by it. 1 if not given.
+    scatterers : Scatterers, optional
+        Which element scatters how, and which is where. All atoms alike if not given.
     """
 
     def __init__(
@@ -88,9 +95,11 @@ class StructureFactor:
         epsilon: float = 1e-9,
         threads: int = 1,
         amplitude: NDArray[np.float64] | None = None,
+        scatterers: Scatterers | None = None,
     ) -> None:
         self.patches = list(patches)
         self.amplitude = amplitude
+        self.scatterers = scatterers
         self.epsilon = float(epsilon)
         self.threads = int(threads)
         self._single = self.epsilon > 1e-6
@@ -99,15 +108,65 @@ class StructureFactor:
         self._groups = _groups(self.patches)
         self.size = sum(p.size for p in self.patches)
         self._q: NDArray[np.float64] | None = None
+        self._parts: list[StructureFactor] | None = None
 
     def with_accuracy(self, epsilon: float) -> StructureFactor:
         """Return that of atoms at rest on the same points, to another relative accuracy."""
-        return StructureFactor(self.patches, epsilon, self.threads, self.amplitude)
+        return self.on(self.patches, self.amplitude, epsilon)
+
+    def on(
+        self,
+        patches: Sequence[BraggPatch],
+        amplitude: NDArray[np.float64] | None,
+        epsilon: float | None = None,
+    ) -> StructureFactor:
+        """Return that of the same atoms at rest on other points, with other amplitudes there."""
+        return StructureFactor(
+            patches, epsilon or self.epsilon, self.threads, amplitude, self.scatterers
+        )
+
+    def labelled(self, labels: Labels) -> StructureFactor:
+        """Return that of atoms at rest on the same points, elements where labels have them."""
+        other = self.on(self.patches, self.amplitude)
+        if self.scatterers is not None:
+            other.scatterers, other._parts = self.scatterers.labelled(labels), self.of_elements
+        return other
 
     @property
     def of_one_atom(self) -> NDArray[np.float64] | float:
-        """What one atom of weight 1 alone gives for abs(Omega)^2, (size,), or 1.0 everywhere."""
+        """What one atom of weight 1 alone gives for abs(Omega)^2, (size,), or 1.0 everywhere.
+
+        Of the first element, if there are several.
+        """
         return 1.0 if self.amplitude is None else self.amplitude**2
+
+    @property
+    def of_elements(self) -> list[StructureFactor]:
+        """Transforms of atoms of each element alone, wherever they are; itself if all are alike."""
+        if self.scatterers is None:
+            return [self]
+        if self._parts is None:
+            ratios = self.scatterers.ratios(self.q)
+            own = np.ones(self.size) if self.amplitude is None else self.amplitude
+            self._parts = [
+                StructureFactor(self.patches, self.epsilon, self.threads, r * own) for r in ratios
+            ]
+        return self._parts
+
+    def kinds_of(self, x: Positions) -> NDArray[np.int_]:
+        """Return which of `of_elements` is that of an atom at x, (n, 3) [Å], as (n,) int."""
+        if self.scatterers is None:
+            return np.zeros(len(x), dtype=int)
+        return self.scatterers.labels.kinds_of(x)
+
+    def weights_of(self, x: Positions) -> NDArray[np.float64] | float:
+        """Return the weight of an atom at each place, (n, 3) [Å], as (n,); 1.0 if all are alike.
+
+        The ratio of form factors, averaged over the points.
+        """
+        if self.scatterers is None:
+            return 1.0
+        return np.asarray(self.scatterers.mean_ratios[self.kinds_of(x)])
 
     @property
     def q(self) -> NDArray[np.float64]:
@@ -136,6 +195,15 @@ class StructureFactor:
         """
         if len(x) == 0:
             return np.zeros(self.size, dtype=self._complex)
+        if self.scatterers is not None:
+            kinds = self.kinds_of(x)
+            total: NDArray[np.complex128] = np.zeros(self.size, dtype=self._complex)
+            for k, factor in enumerate(self.of_elements):
+                here = kinds == k
+                if here.any():
+                    own = None if weights is None else weights[here]
+                    total = total + factor.forward(x[here], own)
+            return total
         out: NDArray[np.complex128] = np.empty(self.size, dtype=self._complex)
         for patches, part in self._groups:
             waves = _waves(x, patches, -1.0)
@@ -197,6 +265,13 @@ class StructureFactor:
         """Return the adjoint of values, (1, n), or of them times each of several fields, (k, n)."""
         total = np.zeros((1 if times is None else len(times), len(x)), dtype=complex)
         if len(x) == 0:
+            return total
+        if self.scatterers is not None:
+            kinds = self.kinds_of(x)
+            for k, factor in enumerate(self.of_elements):
+                here = kinds == k
+                if here.any():
+                    total[:, here] = factor._adjoint(values, times, x[here])
             return total
         if self.amplitude is not None:
             values = values * self.amplitude

@@ -64,6 +64,14 @@ class Comparison:
             return None
         return np.asarray(self.chi_squared > chi2.isf(LEVEL, _AXES))
 
+    @property
+    def element_changed(self) -> int | None:
+        """Pairs of atoms of different elements; None if there is one element."""
+        if len({*self.first.elements, *self.second.elements}) == 1:
+            return None
+        one, other = self.first.symbols[self.first_index], self.second.symbols[self.second_index]
+        return int((one != other).sum())
+
     def summary(self) -> dict[str, Any]:
         """Return the numbers as plain values, None for what isn't known."""
         moved, pairs = self.moved, len(self.distance_pm)
@@ -75,6 +83,7 @@ class Comparison:
             "n_second": len(self.second),
             "n_same": int((~moved).sum()) if moved is not None else None,
             "n_moved": int(moved.sum()) if moved is not None else None,
+            "n_element_changed": self.element_changed,
             "n_moved_by_chance": LEVEL * pairs if moved is not None else None,
             "n_added": len(self.added),
             "n_added_beyond": _certain(self.second, self.added),
@@ -109,7 +118,8 @@ class Comparison:
         change[self.added] = "added"
         distance[self.second_index] = self.distance_pm
         x = np.concatenate([self.second.positions, self.first.positions[self.removed]])
-        return Atoms(x, self.first.element, {"change": change, "distance_pm": distance})
+        symbols = np.concatenate([self.second.symbols, self.first.symbols[self.removed]])
+        return Atoms.of_elements(x, symbols, {"change": change, "distance_pm": distance})
 
 
 def compare(first: Atoms, second: Atoms) -> Comparison:
@@ -123,10 +133,11 @@ def compare(first: Atoms, second: Atoms) -> Comparison:
     Raises
     ------
     InputError
-        If the elements differ or the first has fewer than two atoms.
+        If they have no element in common or the first has fewer than two atoms.
     """
-    if first.element != second.element:
-        msg = f"the first is made of {first.element}, the second of {second.element}"
+    if not set(first.elements) & set(second.elements):
+        of = [", ".join(atoms.elements) for atoms in (first, second)]
+        msg = f"the first is made of {of[0]}, the second of {of[1]}"
         raise InputError(msg)
     registration = register(second.positions, first.positions)
     x, y = registration.apply(second.positions), first.positions

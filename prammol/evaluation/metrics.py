@@ -64,6 +64,8 @@ class Metrics:
         The found atoms in the frame of the truth [Å].
     registration : Registration
         The translation and inversion that were applied.
+    wrong_element : (n_wrong_element,) int ndarray or None
+        Numbers of found atoms whose partner has another element; None if there is one element.
     """
 
     n_atoms: int
@@ -81,10 +83,18 @@ class Metrics:
     extra: IntArray
     positions: FloatArray
     registration: Registration
+    wrong_element: IntArray | None = None
+
+    @property
+    def n_wrong_element(self) -> int | None:
+        """Found atoms whose partner has another element; None if there is one element."""
+        return None if self.wrong_element is None else len(self.wrong_element)
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers for ``metrics.json``; NaN becomes None."""
         values = {name: getattr(self, name) for name in NUMBERS}
+        if self.wrong_element is not None:
+            values["n_wrong_element"] = len(self.wrong_element)
         return {k: None if np.isnan(v) else v for k, v in values.items()}
 
 
@@ -118,10 +128,11 @@ def evaluate(
     InputError
         If the elements differ, or the truth has fewer than two atoms.
     """
-    if isinstance(found, Atoms) and isinstance(truth, Atoms) and found.element != truth.element:
+    named = (found, truth) if isinstance(found, Atoms) and isinstance(truth, Atoms) else None
+    if named is not None and not set(named[0].elements) & set(named[1].elements):
         msg = (
-            f"the truth is made of {truth.element}, the reconstruction of {found.element}; "
-            f"expected the same element"
+            f"the truth is made of {', '.join(named[1].elements)}, the reconstruction of "
+            f"{', '.join(named[0].elements)}; expected the same element"
         )
         raise InputError(msg)
     x = found.positions if isinstance(found, Atoms) else np.asarray(found, dtype=float)
@@ -135,6 +146,10 @@ def evaluate(
     truth_index = partner[found_index]
     errors = PM_PER_ANGSTROM * np.linalg.norm(moved[found_index] - y[truth_index], axis=1)
     missing = np.setdiff1d(np.arange(len(y)), truth_index)
+    wrong = None
+    if named is not None and len({*named[0].elements, *named[1].elements}) > 1:
+        same = named[0].symbols[found_index] == named[1].symbols[truth_index]
+        wrong = found_index[~same]
     extra = np.flatnonzero(partner < 0)
     some = len(errors) > 0
     sharp = with_resolution and len(x) > 0
@@ -156,6 +171,7 @@ def evaluate(
         extra=extra,
         positions=moved,
         registration=registration,
+        wrong_element=wrong,
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from prammol.core.errors import InputError
 from prammol.io.atomic_write import PathLike, naming, replacing
 from prammol.io.lammps_data import is_lammps_data, read_lammps_data
-from prammol.structure.atoms import COLUMN_UNITS, Atoms
+from prammol.structure.atoms import COLUMN_UNITS, ELEMENT, Atoms
 from prammol.structure.periodic_box import in_one_piece
 
 FloatArray = NDArray[np.float64]
@@ -53,11 +53,13 @@ def write_atoms(path: PathLike, atoms: Atoms, force: bool = False) -> None:
 def write_frame(file: IO[str], atoms: Atoms) -> None:
     """Write atoms at the end of an open extended XYZ file, as :func:`write_atoms` does."""
     properties = ["species:S:1", "pos:R:3"]
-    blocks = [[atoms.element] * len(atoms)]
+    blocks = [atoms.symbols.tolist()]
     blocks += [[f"{v:.10f}" for v in axis] for axis in atoms.positions.T]
     info: dict[str, Any] = {}
     units = ["pos angstrom"]
     for name, values in atoms.columns.items():
+        if name == ELEMENT:
+            continue
         kind, texts = _column_text(name, np.asarray(values))
         written = _ENERGIES if name == _ENERGY else name
         properties.append(f"{written}:{kind}:{len(texts)}")
@@ -73,11 +75,17 @@ def write_frame(file: IO[str], atoms: Atoms) -> None:
     file.writelines(" ".join(row) + "\n" for row in zip(*blocks, strict=True))
 
 
-def read_atoms(path: PathLike) -> Atoms:
+def read_atoms(path: PathLike, several: bool = False) -> Atoms:
     """Read the first frame of an XYZ file, extended or plain, or a LAMMPS data file.
 
     A cluster that lies across the border of its periodic box (``Lattice``, ``pbc``) is put
     together.
+
+    Parameters
+    ----------
+    path : path
+    several : bool
+        Whether the atoms may be of several elements; the column ``element`` has them then.
 
     Returns
     -------
@@ -89,7 +97,7 @@ def read_atoms(path: PathLike) -> Atoms:
     ------
     InputError
         If the file is missing or isn't XYZ (the message names the line), holds more than one
-        element, or a crystal without a surface in a periodic box.
+        element where only one may be, or a crystal without a surface in a periodic box.
     """
     path = Path(path)
     try:
@@ -101,14 +109,22 @@ def read_atoms(path: PathLike) -> Atoms:
             raise InputError(msg)
         with path.open(encoding="utf-8-sig") as file:
             if is_lammps_data(file):
-                return read_lammps_data(path, file)
-            return read_frame(path, file)
+                atoms = read_lammps_data(path, file)
+            else:
+                atoms = read_frame(path, file)
     except FileNotFoundError:
         msg = f"{path}: no such file, expected atoms as XYZ"
         raise InputError(msg) from None
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path}: can't be read as an XYZ text file ({error})"
         raise InputError(msg) from error
+    if not several and len(atoms.elements) > 1:
+        listed = ", ".join(sorted(atoms.elements)[:5]) + (
+            ", ..." if len(atoms.elements) > 5 else ""
+        )
+        msg = f"{path}: holds {listed}, expected atoms of one element"
+        raise InputError(msg)
+    return atoms
 
 
 def read_frame(path: Path, file: IO[str]) -> Atoms:
@@ -148,31 +164,29 @@ def read_frame(path: Path, file: IO[str]) -> Atoms:
     if species.ndim != 1 or species.dtype.kind != "U" or columns["pos"].dtype.kind != "f":
         msg = f"{path}: Properties={properties}, expected species:S:1 and pos:R:3"
         raise InputError(msg)
-    element = _element(path, species)
+    symbols = _symbols(path, species)
     positions = columns.pop("pos")
     if cell is not None:
         with naming(path):
             positions = in_one_piece(positions, cell, periodic, sure=pbc is not None)
     with naming(path):
-        return Atoms(positions, element, columns, info)
+        if len(set(symbols)) == 1:
+            return Atoms(positions, symbols[0], columns, info)
+        return Atoms.of_elements(positions, np.array(symbols), columns, info)
 
 
-def _element(path: Path, species: NDArray[Any]) -> str:
-    """Return the one chemical symbol."""
-    found = sorted(set(species.tolist()))
-    elements = {name.capitalize() for name in found}
-    if len(elements) == 1 and _SYMBOL.fullmatch(found[0]):
-        return elements.pop()
-    odd = next((name for name in found if not _SYMBOL.fullmatch(name)), None)
+def _symbols(path: Path, species: NDArray[Any]) -> list[str]:
+    """Return the chemical symbols, their case put right."""
+    odd = next(
+        (name for name in sorted(set(species.tolist())) if not _SYMBOL.fullmatch(name)), None
+    )
     if odd is not None:
         msg = (
             f"{path}: {odd[:40]!r} isn't a chemical symbol, expected one such as Al "
             "(LAMMPS writes it after dump_modify ID element Al)"
         )
-    else:
-        listed = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-        msg = f"{path}: holds {listed}, expected atoms of one element"
-    raise InputError(msg)
+        raise InputError(msg)
+    return [name.capitalize() for name in species.tolist()]
 
 
 def _column_text(name: str, values: NDArray[Any]) -> tuple[str, list[list[str]]]:

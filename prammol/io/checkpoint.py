@@ -7,7 +7,6 @@ result depends on, so that it is never continued with something else.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -17,13 +16,9 @@ import h5py
 import numpy as np
 
 from prammol.core.errors import InputError
-from prammol.core.version import __version__
 from prammol.diffraction.calibration import Calibration
-from prammol.diffraction.curved_patch import CurvedPatch
-from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.diffuse_scattering import NO_DIFFUSE, DiffuseScattering
 from prammol.diffraction.matter import Matter
-from prammol.diffraction.support import Support
 from prammol.io.atomic_write import PathLike
 from prammol.io.hdf5 import (
     create,
@@ -37,13 +32,13 @@ from prammol.io.hdf5 import (
     store,
     to_json,
 )
-from prammol.potentials.potential import Potential
+from prammol.io.run_identity import digest
 from prammol.reconstruction.model import Model
-from prammol.reconstruction.preset import Preset
 from prammol.reconstruction.state import LoopStatus, State
 from prammol.reconstruction.verdict import Verdict
+from prammol.structure.labels import Labels
 
-FORMAT = 11  # derived: format, counted up with each change
+FORMAT = 12  # derived: format, counted up with each change
 _GROUP = "entry_1/checkpoint"
 # derived: shapes
 _ARRAYS: dict[str, tuple[int | None, ...]] = {
@@ -63,6 +58,13 @@ _ARRAYS: dict[str, tuple[int | None, ...]] = {
     "diffuse_positions": (None, 3),
     "matter_positions": (None, 3),
     "matter_weights": (None,),
+    "label_positions": (None, 3),
+    "label_members": (None,),
+    "label_kinds": (None,),
+    "label_cell": (None, 3),
+    "label_motif": (None, 3),
+    "label_odd": (None, 3),
+    "label_odd_kinds": (None,),
 }
 _OWN = ("scale", "stiffness", "bond_energy")
 _NUMBERS = (*_OWN, "matter_freedom", "diffuse_displacement", "diffuse_error")
@@ -76,18 +78,9 @@ _DIFFUSE = {
     "columns": "1/eV",
     "positions": "angstrom",
 }
+_LABELS = ("positions", "members", "kinds", "cell", "motif", "odd", "odd_kinds")
 # What stages hand to each other is of use within an iteration only.
 _TEXTS = ("background_terms", "verdict", "status", "history", "identity", "run", "notes")
-# Identity of a run -> how a message names it.
-_NAMES = {
-    "version": "version of prammol",
-    "counts": "diffraction",
-    "support": "support",
-    "potential": "potential",
-    "preset": "preset",
-    "settings": "settings",
-    "seed": "seed",
-}
 
 
 @dataclass(frozen=True)
@@ -101,7 +94,7 @@ class Checkpoint:
     history : list of dict
         One record per iteration.
     identity : mapping of str to str
-        See :func:`identity`.
+        See :func:`prammol.io.run_identity.identity`.
     run : str
         Who wrote it: a text of its own for every process (or MPI job).
     replace : bool
@@ -131,67 +124,6 @@ def checkpoint_path(output: PathLike) -> Path:
     path = Path(output)
     stem = path.stem if path.suffix in (".h5", ".hdf5", ".cxi") else path.name
     return path.with_name(stem + ".checkpoint.h5")
-
-
-def identity(
-    data: Diffraction, support: Support, potential: Potential, preset: Preset, seed: int
-) -> dict[str, str]:
-    """Return what the result of a reconstruction depends on, as short texts.
-
-    The number of ranks and threads isn't part of it: it changes last bits only.
-
-    Parameters
-    ----------
-    data : Diffraction
-        Grids, valid points and their counts.
-    support : Support
-    potential : Potential
-        Its commands and the content of its file, not the place of the file.
-    preset : Preset
-        With its settings as they will be used.
-    seed : int
-    """
-    points: list[Any] = []
-    for patch, counts, valid in zip(data.patches, data.counts, data.valid, strict=True):
-        seen = np.asarray(valid, dtype=bool)
-        points += [patch.q()] if isinstance(patch, CurvedPatch) else [patch.origin, patch.step]
-        points += [np.where(seen, counts, 0.0), seen]
-    points += [np.where(v, b, 0.0) for b, v in zip(data.background, data.valid, strict=False)]
-    points += [np.where(v, g, 0.0) for g, v in zip(data.gain, data.valid, strict=False)]
-    points.append(np.array([data.geometry.offset, data.geometry.rotation]))
-    if data.response is not None:
-        points += [data.response.box, data.response.blur, np.array(data.response.uncertainty)]
-    commands = (
-        f"{potential.element} {potential.pair_style} {potential.pair_coeff} {potential.mass!r} "
-        f"{potential.structure} {potential.lattice_constant!r} {potential.checksum}"
-        f"{'' if potential.crystal is None else f' {potential.crystal!r}'}"
-    )
-    return {
-        "version": __version__,
-        "counts": _digest(*points),
-        "support": _digest(support.origin, support.voxel, support.inside),
-        "potential": _digest(commands),
-        "preset": preset.name,
-        "settings": _digest(to_json(dict(sorted(preset.settings().items())))),
-        "seed": str(seed),
-    }
-
-
-def require_same(path: PathLike, found: Mapping[str, str], expected: Mapping[str, str]) -> None:
-    """Check that a checkpoint is of this run.
-
-    Raises
-    ------
-    InputError
-        If it was made with something else; says with what.
-    """
-    other = [name for key, name in _NAMES.items() if found.get(key) != expected.get(key)]
-    if other:
-        listed = " and ".join(filter(None, [", ".join(other[:-1]), other[-1]]))
-        msg = f"{path}: is the checkpoint of a run with another {listed}, it can't be continued"
-        if found.get("version") != expected.get("version"):
-            msg += f" (it is of prammol {found.get('version')}, this is {expected.get('version')})"
-        raise InputError(msg)
 
 
 def write_checkpoint(path: PathLike, saved: Checkpoint, force: bool = False) -> None:
@@ -236,6 +168,10 @@ def write_checkpoint(path: PathLike, saved: Checkpoint, force: bool = False) -> 
         diffuse = model.diffuse or NO_DIFFUSE
         for name, unit in _DIFFUSE.items():
             store(made, f"diffuse_{name}", getattr(diffuse, name), unit)
+        labels = model.labels or Labels.of_atoms(np.empty((0, 3)), np.empty(0, dtype=int))
+        for name in _LABELS:
+            length = "" if name in ("members", "kinds", "odd_kinds") else "angstrom"
+            store(made, f"label_{name}", getattr(labels, name), length)
         store(made, "scale", float(model.scale), "sqrt(photons)")
         store(made, "stiffness", float(model.stiffness), "1/eV")
         store(made, "bond_energy", float(model.bond_energy))
@@ -320,6 +256,7 @@ def _read_state(made: h5py.Group) -> State:
             bond_energy=load_number(made, "bond_energy"),
             calibration=_calibration_of(arrays, terms, matter),
             diffuse=_diffuse_of(made, arrays),
+            labels=_labels_of(arrays),
         ),
         Verdict(**_fields_of(made, "verdict", Verdict)),
         LoopStatus(**_fields_of(made, "status", LoopStatus)),
@@ -356,6 +293,22 @@ def _diffuse_of(made: h5py.Group, arrays: Mapping[str, Any]) -> DiffuseScatterin
     return DiffuseScattering(**values) if len(values["positions"]) else None
 
 
+def _labels_of(arrays: Mapping[str, Any]) -> Labels | None:
+    labels = Labels(*(arrays[f"label_{name}"] for name in _LABELS))
+    members, kinds = labels.members, labels.kinds
+    whole = members.dtype.kind == kinds.dtype.kind == "i"
+    whole &= len(labels.odd) == len(labels.odd_kinds)
+    if len(members) != len(labels.positions) or not whole or len(labels.cell) not in (0, 3):
+        msg = "its elements don't fit their sites"
+        raise ValueError(msg)
+    if not len(members):
+        return None
+    if not 0 <= members.min() <= members.max() < len(kinds):
+        msg = "its sites have elements that it doesn't count"
+        raise ValueError(msg)
+    return labels
+
+
 def _fields_of(made: h5py.Group, name: str, kind: type[Any]) -> dict[str, Any]:
     """Return the fields of a dataclass that were stored as JSON."""
     found, expected = parse_json(load_text(made, name)), [f.name for f in fields(kind)]
@@ -375,25 +328,11 @@ def _group_of(path: PathLike, file: h5py.File) -> h5py.Group:
 
 def _checksum(made: h5py.Group) -> str:
     """Digest of everything in a checkpoint but the digest itself."""
-    return _digest(
+    return digest(
         *(load_array(made, name, shape) for name, shape in _ARRAYS.items()),
         *(np.array(load_number(made, name)) for name in _NUMBERS),
         *(load_text(made, name) for name in _TEXTS),
     )
-
-
-def _digest(*parts: Any) -> str:
-    """SHA-256 of texts and arrays; shapes and types count."""
-    out = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, str):
-            out.update(f"text {len(part)};".encode() + part.encode())
-        else:
-            array = np.ascontiguousarray(part)
-            array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-            out.update(f"{array.dtype.kind}{array.dtype.itemsize} {array.shape};".encode())
-            out.update(array.tobytes())
-    return out.hexdigest()
 
 
 def _damaged(path: PathLike, why: str) -> InputError:

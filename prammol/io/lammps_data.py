@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -27,8 +28,12 @@ _SECTION = re.compile(r"[A-Z][A-Za-z]*( [A-Z][A-Za-z]*)*")
 _LIKE = 0.005  # chosen: relative, masses are rounded; not varied
 
 
-def write_lammps_data(path: PathLike, atoms: Atoms, mass: float, force: bool = False) -> None:
+def write_lammps_data(
+    path: PathLike, atoms: Atoms, mass: float | Mapping[str, float], force: bool = False
+) -> None:
     """Write a LAMMPS data file (units metal, atom style atomic, free boundaries).
+
+    Types count the elements by their atomic numbers; a comment behind each mass names its element.
 
     Parameters
     ----------
@@ -36,8 +41,8 @@ def write_lammps_data(path: PathLike, atoms: Atoms, mass: float, force: bool = F
         File to write.
     atoms : Atoms
         The cluster.
-    mass : float
-        Atomic mass [g/mol].
+    mass : float or mapping of str to float
+        Atomic mass [g/mol], of each element if there are several.
     force : bool
         Whether an existing file may be replaced.
 
@@ -51,17 +56,28 @@ def write_lammps_data(path: PathLike, atoms: Atoms, mass: float, force: bool = F
     if not len(atoms):
         msg = f"{path}: no atoms to write"
         raise InputError(msg)
+    masses = {atoms.element: mass} if isinstance(mass, float | int) else dict(mass)
+    absent = [name for name in atoms.elements if name not in masses]
+    if absent:
+        msg = f"{path}: no mass of {absent[0]} is known, it can't be written"
+        raise InputError(msg)
     x = atoms.positions
     low, high = x.min(axis=0) - 10, x.max(axis=0) + 10
     with replacing(path, force) as temporary, temporary.open("w", encoding="utf-8") as file:
         style = "units metal, atom_style atomic, boundary f f f"
-        file.write(f"{atoms.element} cluster by prammol, {style}\n\n")
-        file.write(f"{len(atoms)} atoms\n1 atom types\n\n")
+        file.write(f"{' '.join(masses)} cluster by prammol, {style}\n\n")
+        file.write(f"{len(atoms)} atoms\n{len(masses)} atom types\n\n")
         for axis, lo, hi in zip("xyz", low, high, strict=True):
             file.write(f"{lo:.6f} {hi:.6f} {axis}lo {axis}hi\n")
-        file.write(f"\nMasses\n\n1 {mass:.6f} # {atoms.element}\n\nAtoms # atomic\n\n")
+        file.write("\nMasses\n\n")
         file.writelines(
-            f"{i} 1 {r[0]:.10f} {r[1]:.10f} {r[2]:.10f}\n" for i, r in enumerate(x, start=1)
+            f"{k} {value:.6f} # {name}\n" for k, (name, value) in enumerate(masses.items(), start=1)
+        )
+        file.write("\nAtoms # atomic\n\n")
+        number = {name: k for k, name in enumerate(masses, start=1)}
+        file.writelines(
+            f"{i} {number[name]} {r[0]:.10f} {r[1]:.10f} {r[2]:.10f}\n"
+            for i, (name, r) in enumerate(zip(atoms.symbols.tolist(), x, strict=True), start=1)
         )
 
 
@@ -75,7 +91,7 @@ def is_lammps_data(file: IO[str]) -> bool:
 def read_lammps_data(path: Path, file: IO[str]) -> Atoms:
     """Read an open LAMMPS data file of atom style atomic, charge, molecular or full.
 
-    The element is what comments, labels or the mass of the atom types say. Atoms that have
+    The elements are what comments, labels or the masses of the atom types say. Atoms that have
     crossed a border are put back by their image flags, or, without these, so that they are in
     one piece.
 
@@ -88,7 +104,7 @@ def read_lammps_data(path: Path, file: IO[str]) -> Atoms:
     Raises
     ------
     InputError
-        If it isn't one, doesn't tell its element, or holds several.
+        If it isn't one, or doesn't tell its elements.
     """
     number, low, cell, sections = _parts(path, file)
     style, lines = sections.get("Atoms", ("", []))
@@ -103,13 +119,14 @@ def read_lammps_data(path: Path, file: IO[str]) -> Atoms:
     except (ValueError, OverflowError) as error:
         msg = f"{path}: section Atoms doesn't hold numbers ({str(error)[:80]})"
         raise InputError(msg) from None
-    element = _element(path, sections, {row[at_type] for row in rows})
+    element_of = _elements(path, sections, {row[at_type] for row in rows})
+    symbols = np.array([element_of[row[at_type]] for row in rows], dtype=str)
     with naming(path):
         if images.shape == (number, 3):
             x = x + images @ cell
         else:
             x = low + in_one_piece(x - low, cell, np.ones(3, bool), sure=False)
-        return Atoms(x, element)
+        return Atoms.of_elements(x, symbols)
 
 
 _Sections = dict[str, tuple[str, list[list[str]]]]
@@ -164,11 +181,11 @@ def _columns(path: Path, style: str, width: int) -> tuple[int, int]:
     return at_type, at
 
 
-def _element(path: Path, sections: _Sections, types: set[str]) -> str:
-    """Return the one element of the types of the atoms."""
+def _elements(path: Path, sections: _Sections, types: set[str]) -> dict[str, str]:
+    """Return the element of each type of the atoms."""
     told = {line[0]: line[1:] for line in sections.get("Masses", ("", []))[1]}
     labels = {line[0]: line[1] for line in sections.get("Atom Type Labels", ("", []))[1]}
-    found = set()
+    found = {}
     for kind in sorted(types):
         mass, _, *note = told.get(kind, ["", "#"])
         words = [labels.get(kind, kind), *note[:1]]
@@ -180,11 +197,8 @@ def _element(path: Path, sections: _Sections, types: set[str]) -> str:
                 "Masses with g/mol, or a comment such as '# Al' there"
             )
             raise InputError(msg)
-        found.add(symbol)
-    if len(found) != 1:
-        msg = f"{path}: holds {', '.join(sorted(found))}, expected atoms of one element"
-        raise InputError(msg)
-    return found.pop()
+        found[kind] = symbol
+    return found
 
 
 def _of_mass(text: str) -> str:

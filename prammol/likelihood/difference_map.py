@@ -59,8 +59,11 @@ class DifferenceMap:
         return self._comm.allreduce(d) / self.height
 
     def overlap(self, apart: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return how alike the images of two atoms are, (n, 3) [Å] apart: 1 for the same place."""
-        factor, weight = self._factor.with_accuracy(_OVERLAP_ACCURACY), self._weight
+        """Return how alike the images of two atoms are, (n, 3) [Å] apart: 1 for the same place.
+
+        Of two atoms of one element, the first.
+        """
+        factor, weight = self._factor.of_elements[0].with_accuracy(_OVERLAP_ACCURACY), self._weight
         if factor.amplitude is not None:
             weight = weight / factor.amplitude  # which the adjoint has again
         at = np.concatenate([np.zeros((1, 3)), apart])

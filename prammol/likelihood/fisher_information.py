@@ -11,7 +11,7 @@ covariance of any unbiased estimate (Cramér and Rao).
 
 from __future__ import annotations
 
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,7 @@ class Fisher:
                 factor.threads,
                 weights,
                 factor.amplitude,
+                factor.scatterers,
             )
         omega = self._factor.forward(x)
         self._omega = shard.whole(omega)
@@ -117,17 +118,18 @@ class Fisher:
         q = self._rest.q
         square = np.sum(q**2, axis=1)
         out = np.empty((len(self.x), 3, 3))
-        for u in np.unique(self._motion):
-            here = self._motion == u
+        kinds = self._rest.kinds_of(self.x)
+        for u, kind in product(np.unique(self._motion), range(len(self._rest.of_elements))):
+            here, rest = (self._motion == u) & (kinds == kind), self._rest.of_elements[kind]
             w = 2.0 * self._scale**4 * self._weight * self._visible * np.exp(-square * u)
-            power = w * squared(self._omega) * self._rest.of_one_atom
+            power = w * squared(self._omega) * rest.of_one_atom
             doubled = (w * self._omega**2).astype(complex)
-            if self._rest.amplitude is not None:
-                doubled *= self._rest.amplitude  # its adjoint has the other one
+            if rest.amplitude is not None:
+                doubled *= rest.amplitude  # its adjoint has the other one
             for a, b in combinations_with_replacement(range(3), 2):
                 both = q[:, a] * q[:, b]
                 mean = self._comm.sum(float(power @ both))
-                part = self._rest.adjoint(doubled * both, 2.0 * self.x[here]).real.copy()
+                part = rest.adjoint(doubled * both, 2.0 * self.x[here]).real.copy()
                 out[here, a, b] = out[here, b, a] = mean - self._comm.allreduce(part)
         if self._response is not None:
             out *= self._response.visibility_at(self.x)[:, None, None]

@@ -176,7 +176,8 @@ class PoissonMisfit:
 
     def visibility_at(self, x: NDArray[np.float64]) -> NDArray[np.float64] | float:
         """Return how visible atoms at x, (n, 3) [Å], are against the mean, (n,); 1.0 if alike."""
-        return 1.0 if self._response is None else self._response.visibility_at(x)
+        seen = 1.0 if self._response is None else self._response.visibility_at(x)
+        return seen if self.factor.scatterers is None else self.factor.weights_of(x) ** 2 * seen
 
     def excess(
         self, omega: NDArray[np.complex128], scale: float, fitted: float = 0.0

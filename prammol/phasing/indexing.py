@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import product
 
+import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +22,7 @@ from prammol.core.errors import DataError
 from prammol.diffraction.dataset import Diffraction
 from prammol.phasing.lattice_from_peaks import (
     Sublattice,
+    brightest_patches,
     explain,
     independent_patches,
     reduced,
@@ -96,6 +98,8 @@ def indexed(peaks: NDArray[np.float64], potential: Potential) -> list[Cell]:
         If the peaks are no reflections of the structure, or of such as its atoms extinguish.
     """
     lattice = potential.lattice
+    numbers = [gemmi.Element(name).atomic_number for name in potential.elements]
+    electrons = np.array(numbers)[lattice.kind_of_site] / numbers[0]
     unit = lattice.reciprocal / potential.lattice_constant
     length = np.linalg.norm(peaks, axis=1)
     known = _reflections(unit, float(length.max()) * (1 + _NEAR))
@@ -107,7 +111,7 @@ def indexed(peaks: NDArray[np.float64], potential: Potential) -> list[Cell]:
     for triple in map(np.array, _triples(groups, unit, length, wanted)):
         rows = triple @ unit
         deviation = float(np.abs(rows @ rows.T / np.outer(length, length) - wanted).max())
-        strength = np.abs(structure_factors(lattice, triple)) ** 2 / len(lattice.sites) ** 2
+        strength = np.abs(structure_factors(lattice, triple, electrons)) ** 2 / sum(electrons) ** 2
         if strength.min() < _BLIND:
             if deviation < blind[0] - 1e-9:
                 blind = deviation, triple[strength.argmin()]
@@ -124,10 +128,37 @@ def indexed(peaks: NDArray[np.float64], potential: Potential) -> list[Cell]:
     return [_cell(peaks, triple, lattice, deviation) for deviation, triple in ranked]
 
 
-def structure_factors(lattice: Lattice, indices: NDArray[np.int_]) -> NDArray[np.complex128]:
-    """Return the sum of exp(-2 pi i h.s) over the atoms of the cell, (n,), of (n, 3) indices."""
+def structure_factors(
+    lattice: Lattice, indices: NDArray[np.int_], weights: NDArray[np.float64]
+) -> NDArray[np.complex128]:
+    """Return the sum of w exp(-2 pi i h.s) over the m atoms of the cell.
+
+    Parameters
+    ----------
+    lattice : Lattice
+    indices : (n, 3) int ndarray
+        h.
+    weights : (m,) ndarray
+        w of each site s.
+
+    Returns
+    -------
+    (n,) complex ndarray
+    """
     phase = indices @ np.array(lattice.sites, dtype=float).T
-    return np.asarray(np.exp(-2j * np.pi * phase).sum(axis=1))
+    return np.asarray(np.exp(-2j * np.pi * phase) @ weights)
+
+
+def phased_patches(data: Diffraction, potential: Potential) -> list[int]:
+    """Return the numbers of the three patches to be phased, from 0.
+
+    Those that fix the positions best; of a compound the brightest: its superlattice peaks are
+    weak, and near them the data see the tails of the others.
+    """
+    peaks, height = data.peaks(), [float(c.max()) for c in data.counts]
+    if potential.compound:
+        return brightest_patches(peaks, height)
+    return independent_patches(peaks, height)
 
 
 def lattice_note(data: Diffraction, potential: Potential, sublattice: int) -> str | None:
@@ -138,8 +169,7 @@ def lattice_note(data: Diffraction, potential: Potential, sublattice: int) -> st
     DataError
         If neither the potential nor the setting `sublattice` settles it.
     """
-    peaks = data.peaks()
-    chosen = independent_patches(peaks, [float(c.max()) for c in data.counts])
+    peaks, chosen = data.peaks(), phased_patches(data, potential)
     if potential.has_basis:
         cells = indexed(peaks[chosen], potential)
         if len(cells) == 1 or sublattice:
@@ -194,7 +224,7 @@ def _refusal(
     length: NDArray[np.float64], potential: Potential, blind: NDArray[np.int_] | None
 ) -> str:
     where = ", ".join(f"{value:.2f}" for value in length)
-    name = f"{potential.structure} {potential.element}"
+    name = f"{potential.structure} {''.join(potential.elements)}"
     if blind is not None:
         return (
             f"the Bragg peaks at {where} 1/Å would be reflections of {name} of which "

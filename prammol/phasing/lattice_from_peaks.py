@@ -269,5 +269,15 @@ def independent_patches(peaks: NDArray[np.float64], height: list[float]) -> list
     return list(triples[max(range(len(triples)), key=merit)])
 
 
+def brightest_patches(peaks: NDArray[np.float64], height: list[float]) -> list[int]:
+    """Choose three patches, not nearly in one plane, of which the weakest is brightest."""
+    directions = peaks / np.linalg.norm(peaks, axis=1, keepdims=True)
+    triples = [list(t) for t in combinations(range(len(peaks)), 3)]
+    volumes = [abs(float(np.linalg.det(directions[t]))) for t in triples]
+    wide = min(_WIDE, max(volumes))
+    allowed = [t for t, volume in zip(triples, volumes, strict=True) if volume >= wide]
+    return max(allowed, key=lambda t: min(height[k] for k in t))
+
+
 # chosen: not varied
 _WIDE = 0.2  # determinant of unit Bragg vectors below which they are nearly in one plane

@@ -42,6 +42,9 @@ class Energies(Protocol):
     def atom_energies_forces(self, x: Floats) -> tuple[Floats, Floats]:
         """Return the energy of each atom, (n,) [eV], and the forces, (n, 3) [eV/Å]."""
 
+    def kinds_of(self, x: Floats) -> NDArray[np.int_]:
+        """Return the element of atoms at x, (n, 3) [Å], a number from 0, (n,)."""
+
     def cutoff(self) -> float:
         """Return the distance beyond which two atoms don't feel each other [Å]."""
 
@@ -144,7 +147,11 @@ def relax_adatoms(
     table = read_setfl(cluster.potential)
     if table is not None:
         x, energy, _ = minimise_each(
-            AdatomEnergy(table, host), x, force_tolerance, max_iterations, np.inf
+            AdatomEnergy(table, host, cluster.kinds_of(host), cluster.kinds_of(x)),
+            x,
+            force_tolerance,
+            max_iterations,
+            np.inf,
         )
         return x, energy
     alone = cluster.atom_energies(host)

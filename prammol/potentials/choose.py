@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +18,8 @@ from prammol.core.errors import PotentialError
 from prammol.potentials.equilibrium_lattice import bulk_at_rest
 from prammol.potentials.potential import Potential, aluminium, require_words
 from prammol.potentials.tables import read_tables
-from prammol.structure.lattices import LATTICES
+from prammol.structure.atoms import by_atomic_number
+from prammol.structure.lattices import LATTICES, Lattice
 
 # Pair styles by the end of the file's name, and whether pair_coeff names the element.
 _STYLES = {
@@ -28,6 +30,7 @@ _STYLES = {
     ".sw": ("sw", True),
     ".tersoff": ("tersoff", True),
 }
+_FORMULA = re.compile(r"([A-Z][a-z]?)([1-9][0-9]?)?")
 
 
 def choose_potential(
@@ -38,6 +41,7 @@ def choose_potential(
     mass: float | None = None,
     structure: str | None = None,
     lattice_constant: float | None = None,
+    solutes: Sequence[str] = (),
 ) -> Potential:
     """Return the potential that a user's options describe.
 
@@ -49,7 +53,8 @@ def choose_potential(
     Parameters
     ----------
     element : str, optional
-        Chemical symbol in any case; the file's if it describes only one.
+        Chemical symbol in any case, or the formula of a compound such as ``Ni3Al``; the file's if
+        it describes only one.
     file : str or Path, optional
         Potential file, or the name of one of those that come with LAMMPS. ``{file}``
         stands for it in the commands.
@@ -60,9 +65,11 @@ def choose_potential(
     mass : float, optional
         Atomic mass [g/mol].
     structure : str, optional
-        One of LATTICES.
+        One of LATTICES; of a compound one with as many sites of each element.
     lattice_constant : float, optional
         First edge of the cell at rest [Å].
+    solutes : sequence of str
+        Elements that may take the place of others in the crystal.
 
     Raises
     ------
@@ -70,44 +77,118 @@ def choose_potential(
         If a file is missing or doesn't describe the element, LAMMPS refuses the potential,
         or something isn't known.
     """
-    given = (file, pair_style, pair_coeff, mass, structure, lattice_constant)
+    given = (file, pair_style, pair_coeff, mass, structure, lattice_constant, *solutes)
     if all(v is None for v in given):
         return _built_in(element)
-    element = None if element is None else element.capitalize()
+    formula = {} if element is None else formula_of(element)
     path = find_potential(file) if file is not None else None
     style, names_element = _style_of(path, pair_style)
     header = _header(path, style)
-    if element is None and len(header) == 1:
-        element = next(iter(header))
-    if element is not None and header and element not in header:
-        msg = f"{path}: potential has no {element}, it describes {', '.join(header)[:100]}"
-        raise PotentialError(msg)
-    if pair_coeff is None and path is not None and element is not None:
-        pair_coeff = f"* * {{file}} {element}" if names_element else "* * {file}"
-    if element is None or style is None or pair_coeff is None:
-        needed = {"--element": element, "--pair-style": style, "--pair-coeff": pair_coeff}
+    if not formula and len(header) == 1:
+        formula = {next(iter(header)): 1}
+    names = by_atomic_number([*formula, *solutes]) if formula else ()
+    for symbol in names:
+        if header and symbol not in header:
+            msg = f"{path}: potential has no {symbol}, it describes {', '.join(header)[:100]}"
+            raise PotentialError(msg)
+    if pair_coeff is None and path is not None and formula:
+        pair_coeff = f"* * {{file}} {' '.join(names)}" if names_element else "* * {file}"
+    if not formula or style is None or pair_coeff is None:
+        needed = {"--element": formula or None, "--pair-style": style, "--pair-coeff": pair_coeff}
         missing = " and ".join(name for name, value in needed.items() if value is None)
         msg = f"{file or style}: the potential doesn't say everything, give {missing}"
         raise PotentialError(msg)
-    atom = known_element(element)
+    atoms = [known_element(symbol) for symbol in names]
+    if mass is not None and len(atoms) > 1:
+        msg = f"{element}: one mass for {len(atoms)} elements, leave it out"
+        raise PotentialError(msg)
+    lattices = {
+        name: _renumbered(lattice, [names.index(symbol) for symbol in formula])
+        for name, lattice in _lattices_of(formula, structure).items()
+    }
     coefficients = [pair_coeff] if isinstance(pair_coeff, str) else list(pair_coeff)
     texts, more = _with_files([style, *coefficients])
+    first, *others = atoms
     potential = Potential(
-        element=element,
+        element=first.name,
         pair_style=texts[0],
         pair_coeff=texts[1] if len(texts) == 2 else tuple(texts[1:]),
-        mass=mass if mass is not None else header.get(element, atom.weight),
+        mass=mass if mass is not None else header.get(first.name, first.weight),
         structure=structure or "fcc",
         lattice_constant=4.0 if lattice_constant is None else lattice_constant,
         file=path,
         more_files=tuple(more),
+        others=tuple((atom.name, header.get(atom.name, atom.weight)) for atom in others),
     )
     cubic = structure is None or LATTICES[structure].vectors.tolist() == np.eye(3).tolist()
     if structure is not None and lattice_constant is not None and cubic:
-        return potential
-    bulk = bulk_at_rest(potential, [structure] if structure else list(LATTICES), atom.covalent_r)
+        return replace(potential, crystal=_differing(lattices, structure))
+    radius = sum(atom.covalent_r for atom in atoms) / len(atoms)
+    bulk = bulk_at_rest(potential, lattices, radius)
     edge = lattice_constant or bulk.lattice_constant
-    return replace(potential, structure=bulk.structure, lattice_constant=edge, crystal=bulk.crystal)
+    crystal = bulk.crystal or _differing(lattices, bulk.structure)
+    return replace(potential, structure=bulk.structure, lattice_constant=edge, crystal=crystal)
+
+
+def formula_of(text: str) -> dict[str, int]:
+    """Return how often a formula such as ``Ni3Al`` has each element, by atomic number.
+
+    A text that is an element in another case, such as ``CU``, is that element.
+
+    Raises
+    ------
+    PotentialError
+        If there is no such element.
+    """
+    parts = _FORMULA.findall(text)
+    alone = gemmi.Element(text.capitalize())
+    whole = "".join(symbol + number for symbol, number in parts) == text
+    if len(parts) < 2 or not whole or alone.name == text.capitalize() != "X":
+        return {known_element(text.capitalize()).name: 1}
+    found: dict[str, int] = {}
+    for symbol, number in sorted(parts, key=lambda part: known_element(part[0]).atomic_number):
+        found[symbol] = found.get(symbol, 0) + int(number or 1)
+    return found
+
+
+def _lattices_of(formula: dict[str, int], structure: str | None) -> dict[str, Lattice]:
+    """Return structures with so many sites of each element, numbered as these are."""
+    counts = list(formula.values())
+    wanted = np.array(counts) // np.gcd.reduce(counts)
+    found = {}
+    for name, lattice in LATTICES.items():
+        own = np.array(lattice.counts) // np.gcd.reduce(lattice.counts)
+        if sorted(own) != sorted(wanted) or structure not in (None, name):
+            continue
+        if len(counts) > 1 and own.tolist() != wanted.tolist():
+            order = np.argsort(np.argsort(own, kind="stable"), kind="stable")
+            named = np.argsort(wanted, kind="stable")[order]
+            found[name] = _renumbered(lattice, named.tolist())
+        else:
+            found[name] = lattice
+    if not found:
+        names = [name for name, lattice in LATTICES.items() if len(lattice.counts) == len(counts)]
+        text = "".join(
+            symbol + str(number if number > 1 else "") for symbol, number in formula.items()
+        )
+        msg = (
+            f"{text}: no structure {structure or ''} with such a formula is known, expected "
+            f"{' or '.join(names) or 'at most two elements'}"
+        )
+        raise PotentialError(" ".join(msg.split()))
+    return found
+
+
+def _renumbered(lattice: Lattice, numbers: list[int]) -> Lattice:
+    """Return a structure with other numbers of its elements, one for each."""
+    if numbers == list(range(len(lattice.counts))):
+        return lattice
+    return replace(lattice, kinds=tuple(np.array(numbers)[lattice.kind_of_site].tolist()))
+
+
+def _differing(lattices: dict[str, Lattice], structure: str) -> Lattice | None:
+    """Return a structure if it isn't the one of LATTICES."""
+    return None if lattices[structure] == LATTICES[structure] else lattices[structure]
 
 
 def _built_in(element: str | None) -> Potential:

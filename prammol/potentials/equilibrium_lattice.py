@@ -6,7 +6,7 @@ energy of each structure is followed over a wide range of lattice constants.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,15 +49,17 @@ class Bulk:
     crystal: Lattice | None = None
 
 
-def bulk_at_rest(potential: Potential, structures: Sequence[str], radius: float) -> Bulk:
+def bulk_at_rest(
+    potential: Potential, structures: Sequence[str] | Mapping[str, Lattice], radius: float
+) -> Bulk:
     """Return the crystal of lowest energy.
 
     Parameters
     ----------
     potential : Potential
         Its own structure and lattice constant aren't used.
-    structures : sequence of str
-        Structures to compare.
+    structures : sequence of str, or mapping of str to Lattice
+        Structures to compare: names of LATTICES, or structures by their names.
     radius : float
         Roughly half the distance of neighbours [Å], such as the covalent radius.
 
@@ -66,25 +68,27 @@ def bulk_at_rest(potential: Potential, structures: Sequence[str], radius: float)
     PotentialError
         If LAMMPS refuses the potential, or no structure has a minimum of the energy.
     """
+    if not isinstance(structures, Mapping):
+        structures = {name: LATTICES[name] for name in structures}
     found = []
-    for structure in structures:
-        lattice = LATTICES[structure]
+    for structure, lattice in structures.items():
         factor = 2 * radius / lattice.neighbour
         edges = factor * np.geomspace(*_RANGE, _STEPS)
         try:
             with PeriodicCrystal(potential, lattice) as crystal:
                 best = _lowest(crystal, edges)
                 if best is not None:
-                    found.append(_shaped(structure, crystal, *best))
+                    found.append(_shaped(structure, lattice, crystal, *best))
         except SimulationError as error:
             reason = said(error.__cause__ or error)
             msg = f"{potential.name}: LAMMPS can't use the potential: {reason}"
             raise PotentialError(msg) from error
     if not found:
         low, high = (2 * radius * r for r in _RANGE)
+        name = "".join(potential.elements)
         msg = (
-            f"{potential.name}: no {' or '.join(structures)} crystal of {potential.element} is at "
-            f"rest with neighbours between {low:.1f} and {high:.1f} Å; "
+            f"{potential.name}: no {' or '.join(structures)} crystal of {name} is at rest with "
+            f" neighbours between {low:.1f} and {high:.1f} Å; "
             "give --structure and --lattice-constant"
         )
         raise PotentialError(msg)
@@ -92,9 +96,10 @@ def bulk_at_rest(potential: Potential, structures: Sequence[str], radius: float)
     return next(bulk for bulk in found if bulk.energy < usual + _ALIKE)
 
 
-def _shaped(structure: str, crystal: PeriodicCrystal, edge: float, energy: float) -> Bulk:
+def _shaped(
+    structure: str, lattice: Lattice, crystal: PeriodicCrystal, edge: float, energy: float
+) -> Bulk:
     """Return the crystal with the ratio of its edges at rest, near one with the ideal ratio."""
-    lattice = LATTICES[structure]
     length = np.linalg.norm(lattice.vectors, axis=1)
     _, kind = np.unique(np.round(length, 6), return_inverse=True)
     if kind.max() == 0:

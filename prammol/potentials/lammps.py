@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from prammol.core.parallel import Communicator
 from prammol.potentials.adatoms import relax_adatoms
 from prammol.potentials.lammps_process import run_command, select_potential, start_lammps
 from prammol.potentials.potential import Potential
+from prammol.structure.labels import Labels
 
 _double_pointer = ctypes.POINTER(ctypes.c_double)
 # chosen: 4649 atoms, speed only; with 2 Å a relaxation takes 3.0 instead of 2.3 s
@@ -33,7 +35,7 @@ _OVERLAP = 0.5  # Å
 
 
 class Cluster:
-    """A free cluster of one element in LAMMPS.
+    """A free cluster in LAMMPS.
 
     The object holds one LAMMPS instance. Its number of atoms follows the
     positions it is given, the instance is rebuilt only when that number or the
@@ -46,6 +48,11 @@ class Cluster:
     comm : Communicator, optional
         LAMMPS runs on all its ranks. A single process if not given.
 
+    Attributes
+    ----------
+    labels : Labels or None
+        Which element is where, in an order as that of the potential. The first everywhere if None.
+
     Raises
     ------
     SimulationError
@@ -57,9 +64,11 @@ class Cluster:
         self.potential = potential
         self.comm = comm or Communicator()
         self._lmp = start_lammps(self.comm.mpi)
+        self.labels: Labels | None = None
         self._count = -1
         self._cutoff: float | None = None
         self._last = np.zeros((0, 3))
+        self._kinds = np.zeros(0, dtype=int)
         self._low = np.zeros(3)
         self._high = np.zeros(3)
 
@@ -78,7 +87,9 @@ class Cluster:
         self._count = -1
         self._cutoff = None
 
-    # -- energies and forces ------------------------------------------------
+    def kinds_of(self, x: NDArray[np.float64]) -> NDArray[np.int_]:
+        """Return the element of atoms at x, (n, 3) [Å], a number from 0, (n,)."""
+        return np.zeros(len(x), dtype=int) if self.labels is None else self.labels.kinds_of(x)
 
     def energy_forces(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         """Return the potential energy [eV] and the forces, (n, 3) [eV/Å].
@@ -213,19 +224,26 @@ class Cluster:
         """Return the distance beyond which two atoms don't feel each other [Å].
 
         LAMMPS doesn't tell the cutoff of a potential, so it is measured on a pair
-        of atoms, to 0.1 Å and forces of 1e-9 eV/Å.
+        of atoms, to 0.1 Å and forces of 1e-9 eV/Å. Of several elements it is that of the pair
+        that feels each other farthest.
         """
         if self._cutoff is None:
-            distance = _MARGIN
-            while distance > 1:
-                _, forces = self.energy_forces(np.array([[0.0, 0.0, 0.0], [distance, 0.0, 0.0]]))
-                if np.abs(forces).max() > 1e-9:
-                    break
-                distance -= 0.1
-            self._cutoff = distance + 0.1
+            labels, every = self.labels, range(len(self.potential.elements))
+            pairs = map(np.array, combinations_with_replacement(every, 2))
+            self._cutoff = max(self._cutoff_of(pair) for pair in pairs)
+            self.labels = labels
         return self._cutoff
 
-    # -- dynamics -----------------------------------------------------------
+    def _cutoff_of(self, kinds: NDArray[np.int_]) -> float:
+        """Return the distance beyond which two atoms of some elements don't feel each other [Å]."""
+        distance = _MARGIN
+        while distance > 1:
+            x = np.array([[0.0, 0.0, 0.0], [distance, 0.0, 0.0]])
+            self.labels = Labels.of_atoms(x, kinds) if kinds.any() else None
+            if np.abs(self.energy_forces(x)[1]).max() > 1e-9:
+                break
+            distance -= 0.1
+        return distance + 0.1
 
     def sample_nvt(
         self,
@@ -297,6 +315,8 @@ class Cluster:
         """Tell whether the atoms can be moved to x without building them anew."""
         if len(x) != self._count:
             return False
+        if self.labels is not None and not np.array_equal(self.kinds_of(x), self._kinds):
+            return False
         if (x.min(axis=0) < self._low + 2).any() or (x.max(axis=0) > self._high - 2).any():
             return False
         # LAMMPS hands an atom only to the rank next door; one that jumps farther is lost.
@@ -314,8 +334,8 @@ class Cluster:
             "atom_modify map array sort 0 0",
             "boundary f f f",
             f"region box block {box} units box",
-            "create_box 1 box",
-            f"mass 1 {self.potential.mass}",
+            f"create_box {len(self.potential.masses)} box",
+            *(f"mass {k} {mass}" for k, mass in enumerate(self.potential.masses, start=1)),
         ):
             self._command(command)
         select_potential(self._lmp, self.potential)
@@ -328,8 +348,10 @@ class Cluster:
         ):
             self._command(command)
         n = len(x)
+        self._kinds = self.kinds_of(x)
+        types = (self._kinds + 1).tolist()
         made = self._lmp.create_atoms(
-            n, list(range(1, n + 1)), [1] * n, np.ascontiguousarray(x).ravel().tolist()
+            n, list(range(1, n + 1)), types, np.ascontiguousarray(x).ravel().tolist()
         )
         if made is not None and int(self._lmp.get_natoms()) != n:
             msg = f"LAMMPS took {self._lmp.get_natoms():.0f} of {n} atoms"

@@ -49,13 +49,14 @@ class PeriodicCrystal:
                 "units metal",
                 "atom_style atomic",
                 f"region box {region} units box",
-                "create_box 1 box",
-                f"mass 1 {potential.mass}",
+                f"create_box {len(potential.masses)} box",
+                *(f"mass {k} {mass}" for k, mass in enumerate(potential.masses, start=1)),
             ):
                 run_command(self._lmp, command)
             select_potential(self._lmp, potential)
             n = len(sites)
-            self._lmp.create_atoms(n, list(range(1, n + 1)), [1] * n, sites.ravel().tolist())
+            types = np.tile(lattice.kind_of_site + 1, len(cells)).tolist()
+            self._lmp.create_atoms(n, list(range(1, n + 1)), types, sites.ravel().tolist())
         except SimulationError:
             self._lmp.close()
             raise

@@ -1,4 +1,4 @@
-"""Interatomic potentials: which LAMMPS commands describe a metal.
+"""Interatomic potentials: which LAMMPS commands describe a crystal.
 
 The paper's aluminium potential (Mishin et al., Phys. Rev. B 59, 3393 (1999), file
 of the NIST Interatomic Potentials Repository) comes with the package. What a user
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,12 +34,12 @@ _CODE = re.compile(r"(python|mliap|kim|plugin)(/\w+)*", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Potential:
-    """A LAMMPS pair potential for one element.
+    """A LAMMPS pair potential for one element, or for a crystal of several.
 
     Parameters
     ----------
     element : str
-        Chemical symbol.
+        Chemical symbol; of several elements the lightest.
     pair_style : str
         Arguments of the LAMMPS ``pair_style`` command.
     pair_coeff : str or tuple of str
@@ -55,7 +56,10 @@ class Potential:
     more_files : tuple of Path
         Further files, no two of the same name.
     crystal : Lattice, optional
-        The structure itself, if its cell hasn't the shape that LATTICES has.
+        The structure itself, if its cell hasn't the shape or the elements that LATTICES has.
+    others : tuple of (str, float)
+        Further elements with their masses [g/mol], by atomic number. `pair_coeff` names all
+        elements in this order.
 
     Raises
     ------
@@ -73,6 +77,7 @@ class Potential:
     file: Path | None = None
     more_files: tuple[Path, ...] = ()
     crystal: Lattice | None = None
+    others: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         for command in (self.pair_style, *self.pair_coeffs):
@@ -83,7 +88,8 @@ class Potential:
         if len(set(names)) < len(names):
             msg = f"potential: two files are called {max(names, key=names.count)}, rename one"
             raise PotentialError(msg)
-        if self.structure not in LATTICES or not self.mass > 0 or not self.lattice_constant > 0:
+        known = self.structure in LATTICES or self.crystal is not None
+        if not known or not min(self.masses) > 0 or not self.lattice_constant > 0:
             msg = (
                 f"{self.name}: mass {self.mass} g/mol, structure {self.structure!r} and lattice "
                 f"constant {self.lattice_constant} Å, expected positive numbers and "
@@ -92,12 +98,50 @@ class Potential:
             raise PotentialError(msg)
         if self.file is not None:
             tables = read_tables(self.file, self.pair_style.split()[0])
-            if tables is not None and self.element not in tables.elements:
+            for element in self.elements:
+                if tables is not None and element not in tables.elements:
+                    msg = (
+                        f"{self.file}: potential has no {element}, "
+                        f"it describes {', '.join(tables.elements)[:100]}"
+                    )
+                    raise PotentialError(msg)
+        self._require_elements()
+
+    def _require_elements(self) -> None:
+        """Check that LAMMPS and the structure count several elements as they are counted here."""
+        if not self.others:
+            return
+        wanted = list(self.elements)
+        numbers = [gemmi.Element(name).atomic_number for name in wanted]
+        for text in self.pair_coeffs:
+            words = text.split()
+            if words[:2] == ["*", "*"] and words[-len(wanted) :] != wanted:
                 msg = (
-                    f"{self.file}: potential has no {self.element}, "
-                    f"it describes {', '.join(tables.elements)[:100]}"
+                    f"{self.name}: pair_coeff {text[:60]!r} must end with the elements in the "
+                    f"order of their atomic numbers, {' '.join(wanted)}"
                 )
                 raise PotentialError(msg)
+        if numbers != sorted(set(numbers)) or len(self.lattice.counts) > len(wanted):
+            msg = (
+                f"{self.name}: elements {' '.join(wanted)} with structure {self.structure}, "
+                f"expected {len(self.lattice.counts)} by atomic number"
+            )
+            raise PotentialError(msg)
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols, by atomic number."""
+        return (self.element, *(name for name, _ in self.others))
+
+    @property
+    def masses(self) -> tuple[float, ...]:
+        """Their masses [g/mol]."""
+        return (self.mass, *(mass for _, mass in self.others))
+
+    @property
+    def compound(self) -> bool:
+        """Whether sites of the perfect crystal have different elements."""
+        return len(set(self.lattice.kinds)) > 1
 
     @property
     def pair_coeffs(self) -> tuple[str, ...]:
@@ -146,7 +190,7 @@ class Potential:
 
     def vacant_sites(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the vacant sites of the lattice beside atoms, (n, 3) [Å], as (m, 3)."""
-        bonds = self.lattice.bonds if self.has_basis else 0
+        bonds = 0 if self.lattice.centred else self.lattice.bonds
         return vacant_sites(x, self.bond_reach, self.neighbour_distance, bonds=bonds)
 
     @property

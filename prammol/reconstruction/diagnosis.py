@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import chdtri
 
 from prammol.core.errors import InputError
-from prammol.diffraction.photon_flux import form_factors
+from prammol.diffraction.form_factors import form_factors
 from prammol.reconstruction.effects import Columns, Unexplained, outstanding_points
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.occupancy.single_changes import single_changes

@@ -21,7 +21,6 @@ from scipy.ndimage import rank_filter
 
 from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.debye_waller import thermal_structure_factor
-from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.deviance import deviance, noise_level
 from prammol.likelihood.quasi_likelihood import PoissonMisfit, extra_photons
 from prammol.reconstruction.model import Model
@@ -120,7 +119,7 @@ class Unexplained:
             total = -2.0 * self.signal
             for sign in (-1.0, 1.0):
                 moved = [p.moved(np.eye(3), sign * p.affine.step[axis]) for p in base.patches]
-                factor = StructureFactor(moved, base.epsilon, base.threads, base.amplitude)
+                factor = base.on(moved, base.amplitude)
                 total += self.scale**2 * shard.detected(self.model.structure_factor(factor))
             out.append(total)
         return out

@@ -20,6 +20,7 @@ from prammol.diffraction.dataset import Diffraction, Shard
 from prammol.diffraction.detector_flaws import masked_flaws
 from prammol.diffraction.photon_flux import with_form_factor
 from prammol.diffraction.response import Extent, Response
+from prammol.diffraction.scatterers import Scatterers
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.deviance import deviance, noise_level
 from prammol.likelihood.quasi_likelihood import PoissonMisfit, extra_photons
@@ -27,6 +28,8 @@ from prammol.reconstruction.effects import outstanding_points
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.problem import calibrated_shard, declared_with, with_matter
 from prammol.reconstruction.result import Reconstruction
+from prammol.structure.atoms import Atoms
+from prammol.structure.labels import Labels
 
 Floats = NDArray[np.float64]
 _MARGIN = 1.0  # chosen: not varied; how far outside of the atoms a response looks [Å]
@@ -125,9 +128,10 @@ def fit_of(result: Reconstruction, data: Diffraction) -> Fit:
     InputError
         If the calibration isn't one of these patches, or the element differs.
     """
-    element = data.meta.get("element")
-    if element not in (None, result.atoms.element):
-        msg = f"{data.source}: was scattered by {element}, the atoms are {result.atoms.element}"
+    element, atoms = data.meta.get("elements", data.meta.get("element")), result.atoms
+    elements = str(element or ",".join(atoms.elements)).split(",")
+    if not set(atoms.elements) <= set(elements):
+        msg = f"{data.source}: was scattered by {element}, the atoms are {','.join(atoms.elements)}"
         raise InputError(msg)
     calibration = result.calibration or Calibration.nominal(len(data.patches))
     shapes = [b.shape for b in calibration.background]
@@ -143,18 +147,19 @@ def fit_of(result: Reconstruction, data: Diffraction) -> Fit:
         np.asarray(columns.get("mean_square_displacement", ()), dtype=float),
         np.asarray(columns.get("occupancy", ()), dtype=float),
         calibration=calibration,
+        labels=_labels(atoms, elements),
     )
-    data = with_form_factor(_as_recorded(result, data), result.atoms.element)
+    data = with_form_factor(_as_recorded(result, data), elements[0])
     flaws = bool(result.settings.get("mask_flaws", False))
     if flaws:
         data = masked_flaws(data)
-    made = _compared(data, model)
+    made = _compared(data, model, elements)
     if flaws:
         shard, expected, _ = made
         own = shard.valid * np.abs(shard.counts - expected) / np.sqrt(expected + 1.0)
         points = outstanding_points(own, data.patches)
         valid = [v & ~p for v, p in zip(data.valid, points, strict=True)]
-        made = _compared(replace(data, valid=valid), model)
+        made = _compared(replace(data, valid=valid), model, elements)
     shard, expected, sigma = made
     diffuse = "diffuse" in calibration.terms
     if diffuse:  # the weights of its error aren't in the file
@@ -188,13 +193,29 @@ def _as_recorded(result: Reconstruction, data: Diffraction) -> Diffraction:
     return replace(data, response=response)
 
 
-def _compared(data: Diffraction, model: Model) -> tuple[Shard, Floats, float]:
+def _labels(atoms: Atoms, elements: Sequence[str]) -> Labels | None:
+    """Return where the elements are, None if there is one."""
+    if len(elements) == 1:
+        return None
+    kinds = np.array([elements.index(name) for name in atoms.symbols.tolist()], dtype=int)
+    return Labels.of_atoms(atoms.positions, kinds)
+
+
+def _compared(
+    data: Diffraction, model: Model, elements: Sequence[str]
+) -> tuple[Shard, Floats, float]:
     """Return the points, what the model expects of them, and the misfit in standard deviations."""
     comm = Communicator()
     calibration = model.calibration or Calibration.nominal(len(data.patches))
     extent = Extent(model.positions, _MARGIN)
     shard = calibrated_shard(declared_with(data, calibration), calibration, extent, comm)
-    factor = StructureFactor(shard.patches, _ACCURACY, amplitude=shard.amplitude)
+    scatterers = None
+    if model.labels is not None:
+        constant = data.meta.get("form_factor") == "constant"
+        scatterers = Scatterers.of(elements, data.patches, constant, model.labels)
+    factor = StructureFactor(
+        shard.patches, _ACCURACY, amplitude=shard.amplitude, scatterers=scatterers
+    )
     shard = with_matter(shard, calibration, factor)
     misfit = PoissonMisfit(shard, factor)
     omega = model.structure_factor(factor)

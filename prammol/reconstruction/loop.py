@@ -25,10 +25,11 @@ from prammol.potentials.potential import Potential, aluminium
 from prammol.reconstruction.diagnosis import diagnose, found_besides, outstanding
 from prammol.reconstruction.effects import Unexplained
 from prammol.reconstruction.history import Record, record_of, require_finite
+from prammol.reconstruction.model import Model, atoms_of
 from prammol.reconstruction.observer import Observer
 from prammol.reconstruction.preset import Preset
 from prammol.reconstruction.presets import get_preset
-from prammol.reconstruction.problem import Problem, extent_of, responding
+from prammol.reconstruction.problem import Problem, extent_of, responding, scatterers_of
 from prammol.reconstruction.result import Reconstruction
 from prammol.reconstruction.setting_kinds import name_of
 from prammol.reconstruction.state import LoopStatus, State
@@ -121,12 +122,7 @@ def reconstruct(
         raise InputError(msg)
     comm = comm or Communicator()
     potential = potential or aluminium()
-    if potential.has_basis and not plan.judges:
-        msg = (
-            f"preset {plan.name} knows fcc and bcc crystals only, not {potential.structure}, "
-            "expected preset default"
-        )
-        raise InputError(msg)
+    plan.require_known(potential)
     clock = _Clock()
     if plan.control.mask_flaws:
         data = masked_flaws(data)
@@ -156,7 +152,7 @@ def reconstruct(
             converged, reason = False, STRAIN_OR_GEOMETRY
     wall, core = clock.read()
     return Reconstruction(
-        atoms=Atoms(state.positions, potential.element, columns, info),
+        atoms=atoms_of(potential, state.model, columns, info),
         scale=state.model.scale,
         history=history,
         converged=converged,
@@ -189,11 +185,13 @@ def make_problem(
     DataError
         If the peaks don't determine positions in three dimensions.
     InputError
-        If there are more ranks than planes of points to share, or the points don't hold the
-        intensity of the object and the detector has a response.
+        If there are more ranks than planes of points to share, the points don't hold the
+        intensity of the object and the detector has a response, or the potential is of other
+        elements, or of several without sites of their own.
     """
     data.require_three_dimensions()
     data = with_form_factor(data, potential.element)
+    scatterers = scatterers_of(data, potential)
     planes = sum(p.shape[0] for p in data.patches)
     if comm.size > planes:
         msg = f"{comm.size} ranks for {planes} planes of points; expected at most {planes} ranks"
@@ -202,7 +200,7 @@ def make_problem(
     return Problem(
         data=data,
         shard=shard,
-        factor=StructureFactor(shard.patches, epsilon, threads, shard.amplitude),
+        factor=StructureFactor(shard.patches, epsilon, threads, shard.amplitude, scatterers),
         support=support,
         cluster=Cluster(potential, comm),
         seed=seed,
@@ -249,9 +247,9 @@ class _Run:
         """
         model = state.model
         if not (self._plan.control.mask_flaws and len(state.positions)):
-            self.problem = self.problem.with_diffuse(model.diffuse).calibrated(model.calibration)
+            self.problem = _made_for(self.problem, model)
             return
-        whole = self._whole.with_diffuse(model.diffuse).calibrated(model.calibration)
+        whole = _made_for(self._whole, model)
         points = outstanding(Unexplained(whole, state.model))
         self.problem = whole.without(points)
         self._outliers = sum(int(p.sum()) for p in points)
@@ -310,7 +308,9 @@ class _Run:
             total = {name: total.get(name, 0.0) + value for name, value in seconds.items()}
             if good_enough_start(plan, tried):
                 break
-        return min(tried, key=lambda state: state.verdict.wrong), total
+        best = min(tried, key=lambda state: state.verdict.wrong)
+        self.problem = self.problem.labelled(best.model.labels)
+        return best, total
 
     def _applied(
         self, stages: tuple[Any, ...], state: State, observer: Observer | None = None
@@ -327,8 +327,14 @@ class _Run:
             if observer is not None and stage is not stages[-1]:
                 observer.started(name, state)
         model = state.model.contiguous()
-        self.problem = self.problem.with_diffuse(model.diffuse).calibrated(model.calibration)
+        self.problem = _made_for(self.problem, model)
         return replace(state, model=model), seconds
+
+
+def _made_for(problem: Problem, model: Model) -> Problem:
+    """Return the problem with what a model has found besides its atoms."""
+    made = problem.with_diffuse(model.diffuse).calibrated(model.calibration)
+    return made.labelled(model.labels)
 
 
 def _described(

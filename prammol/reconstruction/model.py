@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,9 @@ from prammol.diffraction.calibration import Calibration
 from prammol.diffraction.debye_waller import thermal_structure_factor
 from prammol.diffraction.diffuse_scattering import DiffuseScattering
 from prammol.diffraction.structure_factor import StructureFactor
+from prammol.potentials.potential import Potential
+from prammol.structure.atoms import Atoms
+from prammol.structure.labels import Labels
 
 
 def _none() -> NDArray[np.float64]:
@@ -41,6 +46,8 @@ class Model:
         Scales and geometry of the patches, where the counts contradict those of the file.
     diffuse : DiffuseScattering, optional
         Predicted of the atoms, where the counts insist.
+    labels : Labels, optional
+        Which element is where, if there are several.
     """
 
     positions: NDArray[np.float64]
@@ -51,6 +58,7 @@ class Model:
     bond_energy: float = 1.0
     calibration: Calibration | None = None
     diffuse: DiffuseScattering | None = None
+    labels: Labels | None = None
 
     def structure_factor(self, factor: StructureFactor) -> NDArray[np.complex128]:
         """Return Omega on the points of a transform, (m,), averaged over the motion."""
@@ -73,3 +81,17 @@ class Model:
             displacements=np.ascontiguousarray(self.displacements),
             occupancies=np.ascontiguousarray(self.occupancies),
         )
+
+
+def atoms_of(
+    potential: Potential,
+    model: Model,
+    columns: Mapping[str, NDArray[Any]] | None = None,
+    info: Mapping[str, Any] | None = None,
+) -> Atoms:
+    """Return the atoms of a model with their elements, and columns of further values."""
+    x, labels = model.positions, model.labels
+    if labels is None or not len(x):
+        return Atoms(x, potential.element, columns or {}, info or {})
+    symbols = np.array(potential.elements)[labels.kinds_of(x)]
+    return Atoms.of_elements(x, symbols, columns, info)

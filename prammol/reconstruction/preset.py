@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from prammol.core.errors import InputError
+from prammol.potentials.potential import Potential
 from prammol.reconstruction.setting_kinds import (
     Checked,
     Count,
@@ -180,6 +181,27 @@ class Preset:
     def settings(self) -> dict[str, Any]:
         """Return the value of every setting by its name."""
         return {setting.name: setting.value for setting in self.list_settings()}
+
+    def require_known(self, potential: Potential) -> None:
+        """Check that the stages know crystals as that of a potential.
+
+        Raises
+        ------
+        InputError
+            If a crystal has several atoms per primitive cell or several elements, and they don't.
+        """
+        if potential.has_basis and not self.judges:
+            msg = (
+                f"preset {self.name} knows fcc and bcc crystals only, not {potential.structure}, "
+                "expected preset default"
+            )
+            raise InputError(msg)
+        if potential.others and self.settings().get("matter", False):
+            msg = (
+                f"setting matter is for one element, the crystal has "
+                f"{', '.join(potential.elements)}; leave it out"
+            )
+            raise InputError(msg)
 
     def with_settings(self, changes: Mapping[str, Any]) -> Preset:
         """Return the preset with some settings changed.

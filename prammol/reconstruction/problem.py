@@ -10,6 +10,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from prammol.core.errors import InputError
 from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.calibration import Calibration
@@ -17,10 +18,12 @@ from prammol.diffraction.dataset import Diffraction, Shard, local_shard
 from prammol.diffraction.deconvolution import deconvolved
 from prammol.diffraction.diffuse_scattering import DiffuseScattering, with_background
 from prammol.diffraction.response import Convolution, Extent
+from prammol.diffraction.scatterers import Scatterers
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.diffraction.support import Support
 from prammol.potentials.lammps import Cluster
 from prammol.potentials.potential import Potential
+from prammol.structure.labels import Labels
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,19 @@ class Problem:
         other = replace(self, diffuse=diffuse)._made_with(self.calibration or nominal)
         return replace(other, calibration=self.calibration)
 
+    def labelled(self, labels: Labels | None) -> Problem:
+        """Return the problem with elements where labels have them; itself if there is one element.
+
+        LAMMPS has them there, too, from now on.
+        """
+        scatterers = self.factor.scatterers
+        if labels is None or scatterers is None:
+            return self
+        self.cluster.labels = labels
+        if labels is scatterers.labels:
+            return self
+        return replace(self, factor=self.factor.labelled(labels))
+
     def without(self, points: Sequence[NDArray[np.bool_]]) -> Problem:
         """Return the problem with some points masked, one array with the patch's shape per patch.
 
@@ -121,9 +137,7 @@ class Problem:
         shard = calibrated_shard(declared, calibration, self.extent, self.comm)
         if self.diffuse is not None:
             shard = replace(shard, trust=self.diffuse.trust[shard.global_index])
-        factor = StructureFactor(
-            shard.patches, self.factor.epsilon, self.factor.threads, shard.amplitude
-        )
+        factor = self.factor.on(shard.patches, shard.amplitude)
         shard = with_matter(shard, calibration, factor)
         return replace(self, shard=shard, factor=factor, calibration=calibration)
 
@@ -173,6 +187,36 @@ def with_matter(shard: Shard, calibration: Calibration, factor: StructureFactor)
     if calibration.matter is None:
         return shard
     return replace(shard, beside=calibration.matter.structure_factor(factor))
+
+
+def scatterers_of(data: Diffraction, potential: Potential) -> Scatterers | None:
+    """Return how the elements of a compound scatter, nothing known yet of where they are.
+
+    None if there is one element.
+
+    Raises
+    ------
+    InputError
+        If the data say that they are of other elements, or the elements have no sites of their own.
+    """
+    told = data.meta.get("elements")
+    if told is not None and told != ",".join(potential.elements):
+        msg = (
+            f"the data are of {told}, but the potential is for {','.join(potential.elements)}; "
+            "expected the same elements"
+        )
+        raise InputError(msg)
+    if not potential.others:
+        return None
+    if not potential.compound:
+        msg = (
+            f"{', '.join(potential.elements)} without a site for each: only compounds with the "
+            "elements on sites of their own are reconstructed"
+        )
+        raise InputError(msg)
+    constant = data.meta.get("form_factor") == "constant"
+    nowhere = Labels.of_atoms(np.empty((0, 3)), np.empty(0, dtype=int))
+    return Scatterers.of(potential.elements, data.patches, constant, nowhere)
 
 
 def extent_of(support: Support, potential: Potential) -> Extent:

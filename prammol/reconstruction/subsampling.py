@@ -17,7 +17,6 @@ from prammol.diffraction.bragg_patch import BraggPatch, shard
 from prammol.diffraction.curved_patch import CurvedPatch
 from prammol.diffraction.dataset import Diffraction, Shard
 from prammol.diffraction.response import Extent, holds_intensity
-from prammol.diffraction.structure_factor import StructureFactor
 from prammol.phasing.hio_er import MeasuredPatch
 from prammol.reconstruction.problem import Problem, responding
 
@@ -56,9 +55,7 @@ def coarser(problem: Problem, rng: np.random.Generator | None = None) -> Problem
         return problem
     offset = _MIDDLE if rng is None else _three(rng.integers(_MOST, size=3))
     part = _thinned_shard(problem, steps, offset)
-    factor = StructureFactor(
-        part.patches, problem.factor.epsilon, problem.factor.threads, part.amplitude
-    )
+    factor = problem.factor.on(part.patches, part.amplitude)
     return replace(problem, shard=part, factor=factor)
 
 

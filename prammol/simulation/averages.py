@@ -57,6 +57,8 @@ def innermost_patches(
 ) -> list[BraggPatch]:
     """Return cubes around three of the innermost peaks of a crystal, its axes as in LATTICES.
 
+    Of a compound whose peaks don't tell its elements apart also around superlattice peaks.
+
     Parameters
     ----------
     atoms : Atoms
@@ -94,7 +96,7 @@ def innermost_patches(
         if lattice is None:
             msg = f"which peaks of {atoms.element}? Give --structure, or --peak three times"
             raise InputError(msg)
-        peaks = lattice.peaks
+        peaks = (*lattice.peaks, *lattice.superlattice)
     lattice = lattice or LATTICES["fcc"]
     centres = np.array(peaks, dtype=float) @ (lattice.reciprocal / (2 * np.pi))
     return paper_patches(points, float(edge), centres.tolist(), half_width or lattice.half_width)

@@ -18,10 +18,12 @@ from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.dataset import Background, Diffraction, background_arrays
 from prammol.diffraction.photon_flux import PAPER_WAVELENGTH, known_gain, scale_from_flux
 from prammol.diffraction.response import Extent, Response, detected, widened
+from prammol.diffraction.scatterers import Scatterers
 from prammol.diffraction.structure_factor import StructureFactor, squared
 from prammol.potentials.potential import Potential
 from prammol.simulation.averages import MeanAmplitude, mean_structure_factor
 from prammol.structure.atoms import Atoms
+from prammol.structure.labels import Labels
 
 _ACCURACY = 1e-12  # derived: far below the counting noise of any flux
 _MARGIN = 12  # derived: points; further ones have no part in an interval of 4 steps
@@ -95,7 +97,8 @@ def simulate(
     Returns
     -------
     Diffraction
-        ``meta`` has ``flux``, ``scale``, ``element``, ``wavelength``, ``seed``,
+        ``meta`` has ``flux``, ``scale``, ``element``, of several the lightest, which the scale is
+        that of, and ``elements``, ``wavelength``, ``seed``,
         ``total_counts``, ``peak_counts``; with a temperature also ``temperature``,
         ``snapshots``, ``equilibrate``, ``every``, ``timestep``, ``remove_rigid_motion``,
         ``dynamics_seed`` and ``diffuse``.
@@ -117,8 +120,13 @@ def simulate(
         if diffuse:
             msg = "diffuse scattering needs a temperature, atoms at rest have none"
             raise InputError(msg)
-        omega = StructureFactor(wide, _ACCURACY).forward(atoms.positions)
-        mean = MeanAmplitude(omega, wide, atoms.element)
+        factor = StructureFactor(
+            wide, _ACCURACY, scatterers=_scatterers(atoms, patches, form_factor)
+        )
+        mean = MeanAmplitude(factor.forward(atoms.positions), wide, atoms.element, _meta(atoms))
+    elif len(atoms.elements) > 1:
+        msg = f"dynamics is for one element, the crystal has {', '.join(atoms.elements)}"
+        raise InputError(msg)
     else:
         mean = mean_structure_factor(
             atoms,
@@ -141,6 +149,19 @@ def simulate(
         mean = _detected(mean, response, patches, Extent(atoms.positions), gain)
     data = draw_counts(mean, flux, seed, wavelength, background, diffuse, form_factor)
     return data if response is None else replace(data, response=response)
+
+
+def _scatterers(atoms: Atoms, patches: Sequence[BraggPatch], form_factor: str) -> Scatterers | None:
+    """Return how several elements scatter, None if there is one."""
+    if len(atoms.elements) == 1:
+        return None
+    labels = Labels.of_atoms(atoms.positions, atoms.kinds)
+    return Scatterers.of(atoms.elements, patches, form_factor == "constant", labels)
+
+
+def _meta(atoms: Atoms) -> dict[str, Any]:
+    """Return what data of several elements record of them."""
+    return {} if len(atoms.elements) == 1 else {"elements": ",".join(atoms.elements)}
 
 
 def _detected(

@@ -16,7 +16,8 @@ from scipy.spatial.transform import Rotation
 from prammol.core.errors import DataError, InputError
 from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.dataset import MOST_COUNTS
-from prammol.diffraction.photon_flux import ELECTRON_RADIUS, form_factor, form_factors, patch_centre
+from prammol.diffraction.form_factors import form_factor, form_factors
+from prammol.diffraction.photon_flux import ELECTRON_RADIUS, patch_centre
 from prammol.simulation.instrument import Detector, Instrument
 from prammol.simulation.pixel_average import blur_rule, mean_intensity
 from prammol.structure.atoms import Atoms

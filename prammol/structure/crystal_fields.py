@@ -67,7 +67,7 @@ def crystal_fields(
         "structure_type": np.zeros(len(x), dtype=int),
     }
     if fitted is None:
-        if len(lattice.motif) > 1 and len(x) > 1:
+        if not lattice.centred and len(x) > 1:
             spacing = float(np.median(cKDTree(x).query(x, k=2)[0][:, 1]))
             columns["coordination"] = coordination(x, lattice.first_shell * spacing)
             columns["structure_type"] = structure_types(x, _CUTOFF[12] * 2**0.5 * spacing)

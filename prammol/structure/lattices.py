@@ -1,13 +1,14 @@
-"""What is known of crystal structures of one element: fcc, bcc, hcp and diamond.
+"""What is known of crystal structures: fcc, bcc, hcp, diamond, and B2, L1_2 and zincblende.
 
 Cubic cells have their edges along x, y, z; hexagonal ones a along x and c along z.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,11 @@ class Lattice:
         Vectors of the cell, in units of its first edge.
     half_width : float
         Half the edge of the cubes that are measured around `peaks` [2 pi / edge].
+    kinds : tuple of int
+        Which element each site has, counted from 0; empty if all have the same.
+    superlattice : tuple of (int, int, int)
+        Weak reflections that tell the sites of one element from those of another, where those of
+        `peaks` don't.
     """
 
     sites: tuple[tuple[float, float, float], ...]
@@ -51,6 +57,8 @@ class Lattice:
     line: Triple | None = None
     cell: tuple[tuple[float, ...], ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
     half_width: float = 0.6  # derived: the paper's cubes of 1.2 reciprocal lattice units
+    kinds: tuple[int, ...] = ()
+    superlattice: tuple[Triple, ...] = ()
 
     @property
     def vectors(self) -> NDArray[np.float64]:
@@ -72,11 +80,21 @@ class Lattice:
         """Volume of the cell, in cubes of its first edge."""
         return abs(float(np.linalg.det(self.vectors)))
 
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Sites of each element in the cell."""
+        return tuple(np.bincount(self.kind_of_site).tolist())
+
+    @property
+    def kind_of_site(self) -> NDArray[np.int_]:
+        """Which element each site has, (n,)."""
+        return np.array(self.kinds or (0,) * len(self.sites))
+
     @cached_property
     def primitive(self) -> NDArray[np.int_]:
         """Primitive vectors as rows of (3, 3), in fractions of the cell's vectors."""
-        sites = np.array(self.sites, dtype=float)
-        inside = [s for s in sites - sites[0] if _same(sites + s, sites)]
+        sites, kinds = np.array(self.sites, dtype=float), self.kind_of_site
+        inside = [s for s in sites - sites[0] if _same(sites + s, sites, kinds)]
         steps = np.array(list(product((-1, 0, 1), repeat=3)))
         found = (np.array(inside)[:, None] + steps).reshape(-1, 3)
         length = np.linalg.norm(found @ self.vectors, axis=1)
@@ -87,14 +105,30 @@ class Lattice:
         return np.asarray(found[rows[np.flatnonzero(np.abs(sizes - wanted) < 1e-6)[0]]])
 
     @cached_property
+    def _motif(self) -> list[int]:
+        """Numbers of the sites of a primitive cell."""
+        inverse, sites = np.linalg.inv(self.primitive), np.array(self.sites, dtype=float)
+        kept: list[int] = []
+        for k, site in enumerate(sites):
+            apart = [(site - sites[other])[None] @ inverse for other in kept]
+            if not any(_same(way, np.zeros((1, 3)), np.zeros(1)) for way in apart):
+                kept.append(k)
+        return kept
+
+    @cached_property
     def motif(self) -> NDArray[np.float64]:
         """Atoms of a primitive cell, (m, 3), in fractions of the cell's vectors."""
-        inverse = np.linalg.inv(self.primitive)
-        kept: list[NDArray[np.float64]] = []
-        for site in np.array(self.sites, dtype=float):
-            if not any(_same((site - other)[None] @ inverse, np.zeros((1, 3))) for other in kept):
-                kept.append(site)
-        return np.array(kept)
+        return np.array(self.sites, dtype=float)[self._motif]
+
+    @cached_property
+    def motif_kinds(self) -> NDArray[np.int_]:
+        """Which element each of them has, (m,)."""
+        return self.kind_of_site[self._motif]
+
+    @cached_property
+    def centred(self) -> bool:
+        """Whether the sites of all elements together are a lattice, each in the middle of it."""
+        return len(replace(self, kinds=()).motif) == 1
 
     @cached_property
     def bonds(self) -> int:
@@ -111,6 +145,7 @@ class Lattice:
         One for each rotation and reflection that leaves the structure as it is, up to a shift.
         """
         sites, metric = np.array(self.sites, dtype=float), self.vectors @ self.vectors.T
+        kinds = self.kind_of_site
         rows = np.array(list(product((-1, 0, 1), repeat=3)))
         alike = [rows[np.isclose(np.einsum("ni,ij,nj->n", rows, metric, rows), m, 1e-3)]
                  for m in metric.diagonal()]  # fmt: skip
@@ -118,16 +153,17 @@ class Lattice:
         for turn in map(np.array, product(*alike)):
             if np.allclose(turn @ metric @ turn.T, metric, atol=1e-3 * metric.max()):
                 turned = sites @ turn
-                if any(_same(turned - turned[0] + s, sites) for s in sites):
+                if any(_same(turned - turned[0] + s, sites, kinds) for s in sites):
                     found.append(np.rint(np.linalg.inv(turn).T).astype(int))
         return found
 
 
-def _same(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
-    """Tell whether sites are the same but for vectors of the cell and their order."""
+def _same(one: NDArray[np.float64], other: NDArray[np.float64], kinds: NDArray[Any]) -> bool:
+    """Tell whether sites with these elements are the same but for cell vectors and their order."""
     gap = one[:, None] - other
     gap -= np.rint(gap)
-    return bool((np.abs(gap).max(axis=2).min(axis=1) < 1e-3).all())
+    apart = np.abs(gap).max(axis=2) + (kinds[:, None] != kinds)
+    return bool((apart.min(axis=1) < 1e-3).all())
 
 
 # derived: crystallography
@@ -170,5 +206,35 @@ LATTICES = {
         shells=1.77,
         peaks=((-1, 1, 1), (1, -1, 1), (1, 1, -1)),
         half_width=0.85,
+    ),
+    "B2": Lattice(
+        sites=((0, 0, 0), (0.5, 0.5, 0.5)),
+        neighbour=0.75**0.5,
+        coordination=8,
+        first_shell=1.08,
+        shells=1.39,
+        peaks=((0, 1, 1), (1, 0, 1), (1, 1, 0)),
+        kinds=(0, 1),
+        superlattice=((1, 0, 0),),
+    ),
+    "L12": Lattice(
+        sites=_FCC,
+        neighbour=0.5**0.5,
+        coordination=12,
+        first_shell=1.2,
+        shells=1.22,
+        peaks=((-1, 1, 1), (1, -1, 1), (1, 1, -1)),
+        kinds=(0, 1, 1, 1),
+        superlattice=((1, 0, 0), (0, 1, 0)),
+    ),
+    "zincblende": Lattice(
+        sites=_FCC + tuple((x + 0.25, y + 0.25, z + 0.25) for x, y, z in _FCC),
+        neighbour=0.1875**0.5,
+        coordination=4,
+        first_shell=1.3,
+        shells=1.77,
+        peaks=((-1, 1, 1), (1, -1, 1), (1, 1, -1)),
+        half_width=0.85,
+        kinds=(0, 0, 0, 0, 1, 1, 1, 1),
     ),
 }

@@ -21,7 +21,14 @@ _ATTEMPTS = 1000  # chosen: not varied
 def voronoi_grain(
     structure: str | Lattice, lattice_constant: float, atoms: int, seed: int, attempt: int = 0
 ) -> NDArray[np.float64]:
-    """Return one Voronoi grain with an exact number of atoms.
+    """Return one Voronoi grain with an exact number of atoms, see :func:`voronoi_grain_sites`."""
+    return voronoi_grain_sites(structure, lattice_constant, atoms, seed, attempt)[0]
+
+
+def voronoi_grain_sites(
+    structure: str | Lattice, lattice_constant: float, atoms: int, seed: int, attempt: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
+    """Return one Voronoi grain with an exact number of atoms, and their sites in the cell.
 
     A lattice point p, measured from the node, is inside the cell scaled by s when
     g(p) = max_k (n_k . p / d_k) < s, over the faces k with normals n_k at distances
@@ -44,8 +51,10 @@ def voronoi_grain(
 
     Returns
     -------
-    (atoms, 3) ndarray
+    x : (atoms, 3) ndarray
         Positions [Å], the node at the origin.
+    sites : (atoms,) int ndarray
+        Which of the lattice's sites each of them is.
 
     Raises
     ------
@@ -65,9 +74,9 @@ def voronoi_grain(
     for k in range(_ATTEMPTS):
         rng = np.random.default_rng([seed, attempt, k])
         faces = _cell_faces(rng.random((_NODES, 3)))
-        x = _fill(faces, lattice, lattice_constant, atoms, rng.random(3))
-        if x is not None and aspect_ratio(x) <= _LARGEST_ASPECT:
-            return x
+        found = _fill(faces, lattice, lattice_constant, atoms, rng.random(3))
+        if found is not None and aspect_ratio(found[0]) <= _LARGEST_ASPECT:
+            return found
     msg = f"found no Voronoi grain of {atoms} atoms in {_ATTEMPTS} attempts with seed {seed}"
     raise InputError(msg)
 
@@ -107,7 +116,7 @@ def _fill(
     lattice_constant: float,
     atoms: int,
     offset: NDArray[np.float64],
-) -> NDArray[np.float64] | None:
+) -> tuple[NDArray[np.float64], NDArray[np.int_]] | None:
     """Return the `atoms` lattice points of smallest gauge, None if the last one isn't unique."""
     basis, cell = np.array(lattice.sites, dtype=float), lattice.vectors
     half = 2 + int(np.ceil((atoms / len(basis)) ** (1 / 3)))
@@ -125,4 +134,4 @@ def _fill(
         if not border[inside // len(basis)].any():
             break
         half *= 2
-    return x[inside] if following - size > 1e-9 * size else None
+    return (x[inside], inside % len(basis)) if following - size > 1e-9 * size else None

@@ -330,7 +330,7 @@ def test_wrong_xyz_is_one_sentence(refused, tmp_path):
     for name, text in (
         ("short.xyz", "3\n\nAl 0 0 0\nAl 0 0 2\n"),
         ("words.xyz", "1\n\nAl here or there\n"),
-        ("two.xyz", "2\n\nAl 0 0 0\nCu 0 0 2\n"),
+        ("odd.xyz", "2\n\nAl 0 0 0\nXq 0 0 2\n"),
         ("empty.xyz", ""),
     ):
         (tmp_path / name).write_text(text)

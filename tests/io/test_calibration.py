@@ -22,7 +22,8 @@ from prammol.io import (
     write_diffraction,
     write_reconstruction,
 )
-from prammol.io.checkpoint import Checkpoint, identity, read_checkpoint, write_checkpoint
+from prammol.io.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from prammol.io.run_identity import identity
 from prammol.potentials.potential import aluminium
 from prammol.reconstruction.presets import get_preset
 

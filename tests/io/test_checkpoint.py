@@ -16,15 +16,14 @@ from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.diffuse_scattering import DiffuseScattering
 from prammol.diffraction.support import Support
 from prammol.io import atomic_write as io_files
-from prammol.io import checkpoint
+from prammol.io import checkpoint, run_identity
 from prammol.io.checkpoint import (
     Checkpoint,
     checkpoint_path,
-    identity,
     read_checkpoint,
-    require_same,
     write_checkpoint,
 )
+from prammol.io.run_identity import identity, require_same
 from prammol.potentials.potential import aluminium
 from prammol.reconstruction.presets import get_preset
 
@@ -198,7 +197,7 @@ def test_the_identity_is_everything_the_result_depends_on(rng, tmp_path, monkeyp
     paper = identity(data, support, potential, get_preset("paper"), 1)
     with pytest.raises(InputError, match="another preset and settings, it"):
         require_same("c.h5", paper, own)
-    monkeypatch.setattr(checkpoint, "__version__", "9.9")
+    monkeypatch.setattr(run_identity, "__version__", "9.9")
     newer = identity(data, support, potential, preset, 1)
     with pytest.raises(InputError, match=r"version of prammol, .* this is 9\.9"):
         require_same("c.h5", own, newer)

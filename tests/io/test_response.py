@@ -16,7 +16,7 @@ from prammol.core.errors import InputError
 from prammol.diffraction.response import Response
 from prammol.diffraction.support import Support
 from prammol.io import read_diffraction, write_atoms, write_diffraction
-from prammol.io.checkpoint import identity
+from prammol.io.run_identity import identity
 from prammol.potentials.potential import aluminium
 from prammol.reconstruction.loop import reconstruct
 from prammol.reconstruction.presets import get_preset

@@ -77,7 +77,7 @@ def test_the_peaks_that_are_measured_by_default_scatter(potential):
     # One cell, summed atom by atom.
     sites = np.array(potential.lattice.sites) @ np.linalg.inv(unit).T * 2 * np.pi
     direct = np.exp(-1j * q @ sites.T).sum(axis=1)
-    found = structure_factors(potential.lattice, peaks)
+    found = structure_factors(potential.lattice, peaks, np.ones(len(sites)))
     np.testing.assert_allclose(found, direct, atol=1e-9)
     assert (np.abs(found) > 0.9).all()
     assert len(x)

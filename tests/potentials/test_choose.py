@@ -151,7 +151,7 @@ def test_commands_are_words_only(text, tmp_path, monkeypatch):
         ({"file": "library.meam", "element": "Cu"}, "give --pair-style"),
         ({"file": "library.meam", "pair_style": "eam/alloy"}, "isn't a setfl (eam/alloy)"),
         ({"file": "library.meam", "pair_style": "eam"}, "isn't a funcfl (eam)"),
-        ({"file": "Cu_mishin1.eam.alloy", "structure": "sc"}, "expected positive numbers and fcc"),
+        ({"file": "Cu_mishin1.eam.alloy", "structure": "sc"}, "Cu: no structure sc"),
         ({"file": "Cu_mishin1.eam.alloy", "mass": -1.0}, "expected positive numbers"),
         ({"element": "Ar", "pair_style": "lj/cut 8.5"}, "give --pair-coeff"),
         ({"pair_style": "lj/cut 8.5", "pair_coeff": "1 1 1 3"}, "give --element"),

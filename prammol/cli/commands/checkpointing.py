@@ -18,10 +18,10 @@ from prammol.core.parallel import Communicator
 from prammol.io.checkpoint import (
     Checkpoint,
     read_checkpoint,
-    require_same,
     write_checkpoint,
     writer_of,
 )
+from prammol.io.run_identity import require_same
 from prammol.reconstruction.observer import Observer
 from prammol.reconstruction.state import State
 

@@ -6,9 +6,9 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prammol.cli.messages import warn
 from prammol.core.defaults import FIT_BLUR
@@ -160,7 +160,11 @@ def add_potential(parser: argparse.ArgumentParser) -> None:
         "potential of LAMMPS can be used; what isn't given is found out by LAMMPS\n"
         "(docs/how-to/potentials.md).",
     )
-    group.add_argument("--element", metavar="EL", help="chemical symbol, for example Cu")
+    group.add_argument(
+        "--element",
+        metavar="EL",
+        help="chemical symbol, for example Cu, or the formula of a compound, for example Ni3Al",
+    )
     group.add_argument(
         "--potential",
         metavar="FILE",
@@ -177,7 +181,9 @@ def add_potential(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--mass", type=positive, help="atomic mass [g/mol]")
     group.add_argument(
-        "--structure", choices=("fcc", "bcc", "hcp", "diamond"), help="structure at rest"
+        "--structure",
+        choices=("fcc", "bcc", "hcp", "diamond", "B2", "L12", "zincblende"),
+        help="structure at rest",
     )
     group.add_argument(
         "--lattice-constant", type=positive, metavar="A", help="first edge of the cell at rest [Å]"
@@ -203,7 +209,9 @@ def add_dynamics(group: argparse._ActionsContainer) -> None:
         )
 
 
-def potential_of(options: argparse.Namespace, element: str | None = None) -> Potential:
+def potential_of(
+    options: argparse.Namespace, element: str | None = None, solutes: Sequence[str] = ()
+) -> Potential:
     """Return the potential of the options of :func:`add_potential`.
 
     Parameters
@@ -211,12 +219,20 @@ def potential_of(options: argparse.Namespace, element: str | None = None) -> Pot
     options : Namespace
     element : str, optional
         What the data say they are made of, used if the options don't name an element.
+    solutes : sequence of str
+        Elements that may take the place of others.
 
     Raises
     ------
+    InputError
+        If the data are of several elements and the options don't say the formula.
     PotentialError
         See :func:`prammol.potentials.choose.choose_potential`.
     """
+    if options.element is None and element is not None and "," in element:
+        names = element.split(",")
+        msg = f"--element: the crystal is of {element}, give its formula, such as {''.join(names)}"
+        raise InputError(msg)
     from prammol.potentials.choose import choose_potential
 
     return choose_potential(
@@ -227,17 +243,27 @@ def potential_of(options: argparse.Namespace, element: str | None = None) -> Pot
         mass=options.mass,
         structure=options.structure,
         lattice_constant=options.lattice_constant,
+        solutes=solutes,
     )
 
 
 def require_element(expected: str, name: object, element: str | None) -> None:
-    """Raise InputError if a file is about another element (None: it doesn't say)."""
+    """Raise InputError if a file is about another element (None: it doesn't say).
+
+    Of several elements both are named with commas, by atomic number.
+    """
     if element is not None and element != expected:
         msg = f"{name}: is about {element}, but the potential is for {expected}"
         raise InputError(msg)
 
 
-def read_crystal(path: PathLike, mean: bool = False) -> Atoms:
+def elements_of(meta: Mapping[str, Any]) -> str | None:
+    """Return the elements that data say they are of, with commas; None if they don't say."""
+    told = meta.get("elements", meta.get("element"))
+    return None if told is None else str(told)
+
+
+def read_crystal(path: PathLike, mean: bool = False, several: bool = False) -> Atoms:
     """Read the atoms of a crystal.
 
     Parameters
@@ -245,6 +271,8 @@ def read_crystal(path: PathLike, mean: bool = False) -> Atoms:
     path : path
     mean : bool
         Whether positions may be means of a warm crystal, of which two may be in one place.
+    several : bool
+        Whether it may be of several elements.
 
     Raises
     ------
@@ -255,7 +283,7 @@ def read_crystal(path: PathLike, mean: bool = False) -> Atoms:
     from prammol.simulation.counts import require_apart
     from prammol.structure.separation import require_angstrom
 
-    atoms = read_atoms(path)
+    atoms = read_atoms(path, several)
     with naming(path):
         require_angstrom(atoms.positions)
         if not mean:

@@ -57,10 +57,9 @@ def run(options: argparse.Namespace) -> int:
         require_absent(path, options.force)
     first = read_reconstruction(options.first).atoms
     second = read_reconstruction(options.second).atoms
-    if first.element != second.element:
-        msg = (
-            f"{options.second}: is made of {second.element}, but {options.first} of {first.element}"
-        )
+    if not set(first.elements) & set(second.elements):
+        of = [", ".join(atoms.elements) for atoms in (first, second)]
+        msg = f"{options.second}: is made of {of[1]}, but {options.first} of {of[0]}"
         raise InputError(msg)
     if len(first) < 2:
         msg = f"{options.first}: has {len(first)} atoms, expected at least 2 to compare with"
@@ -89,6 +88,8 @@ def _report(values: dict[str, Any]) -> None:
         doubt = "" if beyond is None else f", {beyond} beyond error bars"
         return f"{values[f'n_{name}']}{doubt}"
 
+    changed = values["n_element_changed"]
+    element = {} if changed is None else {"element changed": changed}
     moved = number("n_moved", "")
     if values["n_moved"] is not None:
         moved += f" beyond error bars, {values['n_moved_by_chance']:.3g} expected by chance"
@@ -97,6 +98,7 @@ def _report(values: dict[str, Any]) -> None:
             "atoms": f"{values['n_first']} first, {values['n_second']} second",
             "same": number("n_same", ""),
             "moved": moved,
+            **element,
             "added": change("added"),
             "removed": change("removed"),
             "mean distance": number("mean_distance_pm", "pm"),

@@ -31,6 +31,7 @@ EXAMPLES = """\
 examples:
   prammol crystal vacancy -o s.xyz
   prammol crystal bulk --atoms 600 --seed 5 -o small.xyz
+  prammol crystal bulk --atoms 400 --element CoAl --potential CoAl.eam.alloy -o coal.xyz
   prammol crystal bulk --atoms 2000 --potential Cu_mishin1.eam.alloy -o copper.xyz
   prammol crystal bulk --atoms 2000 --element Nb --pair-style 'uf3 3' \\
       --pair-coeff '* * Nb.uf3 Nb' -o niobium.xyz
@@ -43,6 +44,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_output(parser, "XYZ", "extended XYZ file to write")
     parser.add_argument("--atoms", type=count, help="number of atoms [that of the paper]")
     parser.add_argument("--seed", type=seed, help="seed of the grain's shape [the kind's own]")
+    parser.add_argument(
+        "--substitute",
+        action="append",
+        type=_part,
+        default=[],
+        metavar="EL:PART",
+        help="put atoms of an element in the place of this part of all, at random, before they "
+        "relax; can be given several times",
+    )
     parser.add_argument("--no-relax", action="store_true", help="leave the atoms on the lattice")
     add_potential(parser)
 
@@ -54,7 +64,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
 
     on_root(comm, lambda: require_inputs(potential=options.potential))
     on_root(comm, lambda: require_absent(options.output, options.force))
-    potential = potential_of(options)
+    potential = potential_of(options, solutes=[name for name, _ in options.substitute])
     atoms = make_crystal(
         options.kind,
         potential,
@@ -62,10 +72,25 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
         seed=options.seed,
         comm=comm,
         relax=not options.no_relax,
+        substitute=dict(options.substitute),
     )
     on_root(comm, lambda: write_atoms(options.output, atoms, options.force))
     if comm.is_root:
         energy = atoms.info.get("energy")
         relaxed = "" if energy is None else f", {energy / len(atoms):.4f} eV per atom"
-        messages.result(f"{options.output}: {len(atoms)} {atoms.element} atoms{relaxed}")
+        name = "".join(atoms.elements)
+        messages.result(f"{options.output}: {len(atoms)} {name} atoms{relaxed}")
     return 0
+
+
+def _part(text: str) -> tuple[str, float]:
+    """Convert an element and a part, such as Cu:0.03."""
+    name, _, part = text.partition(":")
+    try:
+        value = float(part)
+    except ValueError:
+        value = 0.0
+    if not (name.isalpha() and 0 < value < 1):
+        msg = f"{text!r} isn't an element and a part below 1 such as Cu:0.03"
+        raise argparse.ArgumentTypeError(msg)
+    return name.capitalize(), value

@@ -20,6 +20,7 @@ from prammol.cli.commands.common import written_as
 if TYPE_CHECKING:
     from prammol.evaluation.metrics import Metrics
     from prammol.reconstruction.result import Reconstruction
+    from prammol.structure.atoms import Atoms
 
 EXAMPLES = """\
 examples:
@@ -31,6 +32,7 @@ keys of the JSON file:
   scale_ratio (C / true C, null if the true one isn't known) iterations converged
   misfit_sigma (misfit beyond noise in standard deviations) cause (what would explain it)
   wall_s core_s ranks seed preset
+  and, where there are several elements: n_wrong_element
   and, where the truth is the mean of a warm crystal (column mean_square_displacement):
   n_hopping n_missing_staying resolution_staying_angstrom
   and with --scattering: resolution_of_scattering_angstrom
@@ -76,8 +78,8 @@ def run(options: argparse.Namespace) -> int:
     for path in filter(None, (options.json, options.atoms)):
         require_absent(path, options.force)
     result = read_reconstruction(options.result)
-    truth = read_crystal(options.truth, mean=True)
-    require_same_element(options.truth, truth.element, options.result, result.atoms.element)
+    truth = read_crystal(options.truth, mean=True, several=True)
+    require_same_element(options.truth, truth, options.result, result.atoms)
     scattering = read_mean_scattering(options.scattering) if options.scattering else None
     metrics = evaluate(result.atoms, truth)
     values = metrics_of(result, metrics)
@@ -98,12 +100,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def require_same_element(truth: str, true: str, result: str, found: str) -> None:
-    """Raise InputError if the truth is made of another element than the result."""
+def require_same_element(truth: str, true: Atoms, result: str, found: Atoms) -> None:
+    """Raise InputError if truth and result have no element in common."""
     from prammol.core.errors import InputError
 
-    if true != found:
-        msg = f"{truth}: the truth is made of {true}, but {result} is of {found}"
+    if not set(true.elements) & set(found.elements):
+        of = [", ".join(atoms.elements) for atoms in (true, found)]
+        msg = f"{truth}: the truth is made of {of[0]}, but {result} is of {of[1]}"
         raise InputError(msg)
 
 
@@ -142,6 +145,9 @@ def _report(values: dict[str, Any]) -> None:
         value = values[name]
         return "unknown" if value is None else f"{value:.4g} {unit}".rstrip()
 
+    wrong = {}
+    if "n_wrong_element" in values:
+        wrong = {"wrong element": values["n_wrong_element"]}
     staying = {}
     if "n_hopping" in values:
         staying = {
@@ -156,6 +162,7 @@ def _report(values: dict[str, Any]) -> None:
             "atoms": f"{values['n_atoms']} found, {values['n_true']} true",
             "missing": values["n_missing"],
             "extra": values["n_extra"],
+            **wrong,
             "mean error": number("mae_pm", "pm"),
             "rms error": number("rmse_pm", "pm"),
             "largest error": number("max_error_pm", "pm"),

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(msg)
     require_absent(options.output, options.force)
     if Path(options.result).suffix == ".xyz":
-        atoms = read_atoms(options.result)
+        atoms = read_atoms(options.result, several=True)
     else:
         atoms = read_reconstruction(options.result).atoms
     if suffix == ".vtp":

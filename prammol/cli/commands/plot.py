@@ -58,8 +58,8 @@ def run(options: argparse.Namespace) -> int:
         return 0
     truth = None
     if options.truth:
-        truth = read_crystal(options.truth, mean=True)
-        require_same_element(options.truth, truth.element, options.result, result.atoms.element)
+        truth = read_crystal(options.truth, mean=True, several=True)
+        require_same_element(options.truth, truth, options.result, result.atoms)
     plot_reconstruction(
         result,
         options.output,

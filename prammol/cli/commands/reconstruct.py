@@ -37,6 +37,7 @@ from prammol.cli.commands.common import (
     add_response,
     command_line,
     count,
+    elements_of,
     not_negative,
     on_root,
     potential_of,
@@ -255,7 +256,7 @@ def _inputs(
     """Check the outputs and read everything, before anything is computed."""
     from prammol.cli.commands.checkpointing import find_checkpoint, fresh, require_own
     from prammol.io import read_diffraction, read_support, require_absent
-    from prammol.io.checkpoint import identity
+    from prammol.io.run_identity import identity
     from prammol.reconstruction.presets import get_preset
 
     require_inputs(options.diffraction, options.support, potential=options.potential)
@@ -272,9 +273,9 @@ def _inputs(
     )
     data.require_three_dimensions()
     support = read_support(options.support)
-    element = data.meta.get("element")
+    element = elements_of(data.meta)
     potential = potential_of(options, element)
-    require_element(potential.element, options.diffraction, element)
+    require_element(",".join(potential.elements), options.diffraction, element)
     preset = get_preset(options.preset).with_settings(settings)
     own = identity(data, support, potential, preset, options.seed)
     if saved is not None:
@@ -311,7 +312,7 @@ def _trajectory(
         msg = f"{path}: is another output of this run, give the trajectory another name"
         raise InputError(msg)
     force = options.force or saved.replace
-    return Trajectory(path, potential.element, saved, comm, options.resume, force)
+    return Trajectory(path, potential, saved, comm, options.resume, force)
 
 
 def _lattice_note(
@@ -370,5 +371,6 @@ def _write(
     write_reconstruction(outputs["h5"], result, origin, force)
     write_atoms(outputs["xyz"], result.atoms, force)
     if len(result.atoms):
-        write_lammps_data(outputs["lammps"], result.atoms, potential.mass, force)
+        masses = dict(zip(potential.elements, potential.masses, strict=True))
+        write_lammps_data(outputs["lammps"], result.atoms, masses, force)
     checkpointing.finished()

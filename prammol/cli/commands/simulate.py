@@ -2,13 +2,15 @@
 
 Measured are cubes around three of the innermost peaks, (-1,1,1), (1,-1,1) and (1,1,-1)
 of fcc and diamond, (0,1,1), (1,0,1) and (1,1,0) of bcc, (1,0,1), (0,1,-1) and (-1,1,-1)
-of hcp, 50 points along each edge of 1.2 reciprocal lattice units (0.84 of hcp, 1.7 of
-diamond), unless --peak, --half-width and --points say otherwise. Structure and lattice
-constant are those of the potential, if options describe one, else those in the
-crystal's file. C follows from the flux, g from the form factor f(q) and the solid angle
-of a point, unless --form-factor says that f is constant. With --temperature, Omega is the
-mean over snapshots of canonical dynamics (the coherent part); with --diffuse,
-abs(Omega)^2 is averaged instead, what a detector sees. Writes HDF5 in the CXI layout."""
+of hcp, those of bcc and (1,0,0) of B2, those of fcc, (1,0,0) and (0,1,0) of L1_2, those
+of diamond of zincblende, 50 points along each edge of 1.2 reciprocal lattice units (0.84
+of hcp, 1.7 of diamond and zincblende), unless --peak, --half-width and --points say
+otherwise. Structure and lattice constant are those of the potential, if options describe
+one, else those in the crystal's file. C follows from the flux, g from the form factor f(q)
+and the solid angle of a point, unless --form-factor says that f is constant. With
+--temperature, Omega is the mean over snapshots of canonical dynamics (the coherent part);
+with --diffuse, abs(Omega)^2 is averaged instead, what a detector sees. Writes HDF5 in the
+CXI layout."""
 
 from __future__ import annotations
 
@@ -151,7 +153,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
             raise InputError(msg)
         require_inputs(options.crystal, options.amplitude, potential=options.potential)
         require_absent(options.output, options.force)
-        return read_crystal(options.crystal)
+        return read_crystal(options.crystal, several=options.amplitude is None)
 
     atoms = on_root(comm, inputs)
     if options.amplitude is not None:
@@ -251,8 +253,9 @@ def _potential(options: argparse.Namespace, atoms: Atoms) -> Potential | None:
 
     if options.temperature is None and options.potential is None and options.pair_style is None:
         return None
-    potential = potential_of(options, atoms.element)
-    require_element(potential.element, options.crystal, atoms.element)
+    elements = ",".join(atoms.elements)
+    potential = potential_of(options, elements)
+    require_element(",".join(potential.elements), options.crystal, elements)
     return potential
 
 

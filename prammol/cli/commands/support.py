@@ -18,6 +18,7 @@ from prammol.cli.commands.common import (
     add_output,
     command_line,
     count,
+    elements_of,
     positive,
     read_crystal,
     require_inputs,
@@ -189,11 +190,11 @@ def _coarse(options: argparse.Namespace, data: Diffraction) -> Support:
     from prammol.diffraction.support import support_from_truth
     from prammol.io.atomic_write import naming
 
-    truth = read_crystal(options.from_truth, mean=True)
-    element = data.meta.get("element")
-    if element is not None and element != truth.element:
+    truth = read_crystal(options.from_truth, mean=True, several=True)
+    element = elements_of(data.meta)
+    if element is not None and element != ",".join(truth.elements):
         msg = (
-            f"{options.from_truth}: is made of {truth.element}, "
+            f"{options.from_truth}: is made of {','.join(truth.elements)}, "
             f"but {options.diffraction} is about {element}"
         )
         raise InputError(msg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from prammol.core.parallel import Communicator
 from prammol.io.atomic_write import require_absent
 from prammol.io.checkpoint import Checkpoint
 from prammol.io.trajectory import append_frame, whole_frames
+from prammol.potentials.potential import Potential
+from prammol.reconstruction.model import atoms_of
 from prammol.reconstruction.observer import Observer
 from prammol.reconstruction.stages.default.phase_patches import SiteGuesses
 from prammol.reconstruction.state import State
@@ -29,8 +32,8 @@ class Trajectory(Observer):
     ----------
     path : Path
         Extended XYZ file.
-    element : str
-        Chemical symbol.
+    potential : Potential
+        Names the elements.
     saved : Checkpoint
         What the run begins with. The frames up to there are kept, later ones are cut off.
     comm : Communicator
@@ -49,22 +52,22 @@ class Trajectory(Observer):
     def __init__(
         self,
         path: Path,
-        element: str,
+        potential: Potential,
         saved: Checkpoint,
         comm: Communicator,
         resume: bool = False,
         force: bool = False,
     ) -> None:
-        self._path, self._element, self._comm = path, element, comm
+        self._path, self._potential, self._comm = path, potential, comm
         on_root(comm, lambda: self._begin(saved, resume, force))
 
     def started(self, stage: str, state: State) -> None:
         """Add the state after a stage of the start."""
-        self._add(_frame(self._element, state, stage, {}))
+        self._add(_frame(self._potential, state, stage, {}))
 
     def iterated(self, state: State, history: list[dict[str, Any]]) -> None:
         """Add the state after an iteration."""
-        self._add(_frame(self._element, state, "iteration", history[-1]))
+        self._add(_frame(self._potential, state, "iteration", history[-1]))
 
     def _add(self, atoms: Atoms) -> None:
         on_root(self._comm, lambda: append_frame(self._path, atoms))
@@ -83,7 +86,7 @@ class Trajectory(Observer):
         self._path.unlink(missing_ok=True)
         if saved.history:
             append_frame(
-                self._path, _frame(self._element, saved.state, "iteration", saved.history[-1])
+                self._path, _frame(self._potential, saved.state, "iteration", saved.history[-1])
             )
 
     def _continued(self, saved: Checkpoint, force: bool) -> int:
@@ -108,14 +111,15 @@ class Trajectory(Observer):
         raise InputError(msg)
 
 
-def _frame(element: str, state: State, stage: str, record: dict[str, Any]) -> Atoms:
+def _frame(potential: Potential, state: State, stage: str, record: dict[str, Any]) -> Atoms:
     """Return the atoms of a state, or its sites with the best guess at their occupancies."""
-    guesses = state.given(SiteGuesses)
+    guesses, model = state.given(SiteGuesses), state.model
     if guesses is not None and not len(state.positions):
-        x, occupancy = guesses.positions, guesses.occupancies[0]
+        model = replace(model, positions=guesses.positions, labels=guesses.labels)
+        occupancy = guesses.occupancies[0]
     else:
-        x, occupancy = state.positions, np.ones(len(state.positions))
+        occupancy = np.ones(len(state.positions))
     known = {name: record[name] for name in _KEPT if name in record}
     status = state.status
     info = {"stage": stage, "start": status.start, "iteration": status.iteration, **known}
-    return Atoms(x, element, {"occupancy": occupancy}, info)
+    return atoms_of(potential, model, {"occupancy": occupancy}, info)

@@ -48,13 +48,13 @@ def run(options: argparse.Namespace) -> int:
     output = options.output or Path(options.result).with_suffix(".html")
     require_absent(output, options.force)
     if Path(options.result).suffix == ".xyz":
-        atoms = read_atoms(options.result)
+        atoms = read_atoms(options.result, several=True)
     else:
         atoms = read_reconstruction(options.result).atoms
     truth = metrics = None
     if options.truth:
-        truth = read_atoms(options.truth)
-        require_same_element(options.truth, truth.element, options.result, atoms.element)
+        truth = read_atoms(options.truth, several=True)
+        require_same_element(options.truth, truth, options.result, atoms)
         metrics = evaluate(atoms, truth, with_resolution=False)
     frames = read_trajectory(options.trajectory) if options.trajectory else ()
     write_view(output, atoms, truth, metrics, frames, options.force)

@@ -284,7 +284,8 @@ class CandidateSites:
             # At a surface a third of all is enough; who asks for others will ask for many.
             self._known[free if not self._known.any() else slice(None)] = True
             sites = self.positions[self._known]
-            rough, far = self.misfit.factor.with_accuracy(_OVERLAP_ACCURACY), _FAR * self.distance
+            rough = self.misfit.factor.of_elements[0].with_accuracy(_OVERLAP_ACCURACY)
+            far = _FAR * self.distance
             found = overlaps(rough, self._sharpness, sites, far, self.misfit.comm)
             if not isinstance(self._visible, float):
                 seen = diags_array(np.sqrt(self._visible[self._known]))

@@ -142,7 +142,7 @@ def _probe(problem: Problem, model: Model) -> StructureFactor:
     square = np.sum(base.q**2, axis=1)
     damping = np.exp(-0.5 * square * float(np.median(model.displacements)))
     amplitude = damping if base.amplitude is None else damping * base.amplitude
-    return StructureFactor(base.patches, base.epsilon, base.threads, amplitude)
+    return base.on(base.patches, amplitude)
 
 
 def _beyond_noise(
@@ -177,6 +177,9 @@ def _beyond_noise(
     overlap = found.overlap(sites.positions[pairs[:, 0]] - sites.positions[pairs[:, 1]])
     # The variance of the difference of two slopes that overlap, in units of that of one.
     apart = np.maximum(2.0 * (1.0 - overlap), _SAME) * visible[pairs].mean(axis=1)
+    if sites.misfit.factor.scatterers is not None:
+        one, other = np.sqrt(visible[pairs]).T
+        apart = np.maximum(2.0 * (1.0 - overlap), _SAME) * one * other + (one - other) ** 2
     seen = -both * np.sqrt(height / apart) > score
     flips += [*pairs[seen]]
     return flips, np.concatenate([gains, -height * (both + 0.5 * apart)[seen]])

@@ -168,4 +168,5 @@ class ThermalModel:
             base.threads,
             occupancies,
             base.amplitude,
+            base.scatterers,
         )

@@ -8,12 +8,14 @@ say that.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from prammol.diffraction.debye_waller import ThermalStructureFactor
 from prammol.likelihood.holdout_blocks import hold_out_blocks
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
-from prammol.reconstruction.model import Model
+from prammol.reconstruction.model import Model, atoms_of
 from prammol.reconstruction.occupancy.continuous import fit_occupancies
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.thermal_model import prefers
@@ -64,7 +66,13 @@ def mean_density(problem: Problem, model: Model, iteration: int) -> Atoms | None
     base = problem.factor
     length = float(np.linalg.norm(problem.data.peaks(), axis=1).mean())
     factor = ThermalStructureFactor(
-        base.patches, motion, length, _OCCUPANCY_ACCURACY, base.threads, amplitude=base.amplitude
+        base.patches,
+        motion,
+        length,
+        _OCCUPANCY_ACCURACY,
+        base.threads,
+        amplitude=base.amplitude,
+        scatterers=base.scatterers,
     )
     rng = problem.rng("mean density", iteration)
     points = hold_out_blocks(problem.data, shard, equivalent_diameter(x), _HELD_OUT, rng)
@@ -78,4 +86,5 @@ def mean_density(problem: Problem, model: Model, iteration: int) -> Atoms | None
         occupied = alone
     there = occupied >= _LEAST
     columns = {"occupancy": occupied[there], "mean_square_displacement": motion[there]}
-    return Atoms(sites[there], potential.element, columns)
+    found = replace(model, positions=sites[there])
+    return atoms_of(potential, found, columns)

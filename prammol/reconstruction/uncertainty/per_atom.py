@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from prammol.likelihood.quasi_likelihood import PoissonMisfit, misfit_with_model_error
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites, Expansion
+from prammol.reconstruction.occupancy.element_swaps import element_confidence
 from prammol.reconstruction.occupancy.gibbs_sampling import sample_near, swept
 from prammol.reconstruction.occupancy.low_signal import is_low_signal
 from prammol.reconstruction.occupancy.relaxed_moves import with_neighbours_relaxed
@@ -41,13 +42,18 @@ def error_bars(problem: Problem, model: Model, iteration: int) -> dict[str, NDAr
         ``position_sigma``, (n, 3) [Å], and ``position_sigma_data``, (n,) [Å], as in
         :class:`~prammol.reconstruction.uncertainty.positions.Uncertainty`, the first with what
         doubtful atoms do to the others; ``occupancy_confidence``, (n,), the probability that the
-        atom exists.
+        atom exists. Of several elements also ``element_confidence``, (n,), see
+        :func:`prammol.reconstruction.occupancy.element_swaps.element_confidence`.
     """
     misfit = misfit_of(problem, model)
     sure = position_uncertainty(problem, model, iteration, misfit)
     doubt = site_probabilities(problem, model, iteration, misfit)
     spread = spread_of_sets(problem, model, iteration, doubt)
+    elements = {}
+    if problem.factor.scatterers is not None:
+        elements["element_confidence"] = element_confidence(misfit, model.positions)
     return {
+        **elements,
         "position_sigma": np.hypot(sure.posterior, spread),
         "position_sigma_data": sure.of_data,
         "occupancy_confidence": doubt.occupied[: len(model.positions)],

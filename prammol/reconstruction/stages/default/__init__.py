@@ -9,6 +9,7 @@ from prammol.reconstruction.stages.default.anneal import Anneal
 from prammol.reconstruction.stages.default.check_changes import CheckChanges
 from prammol.reconstruction.stages.default.choose_sites import ChooseSites
 from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
+from prammol.reconstruction.stages.default.exchange_elements import ExchangeElements
 from prammol.reconstruction.stages.default.fit_diffuse import FitDiffuse
 from prammol.reconstruction.stages.default.fit_matter import FitMatter
 from prammol.reconstruction.stages.default.phase_patches import PhasePatches
@@ -22,6 +23,7 @@ __all__ = [
     "CheckChanges",
     "ChooseSites",
     "CompleteAtoms",
+    "ExchangeElements",
     "FitDiffuse",
     "FitMatter",
     "PhasePatches",

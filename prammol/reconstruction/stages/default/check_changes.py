@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from prammol.reconstruction.occupancy.element_swaps import (
+    elements_are_seen,
+    gain_of_swaps,
+)
 from prammol.reconstruction.occupancy.single_changes import single_changes
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.score_test import gain_of_moves
@@ -13,12 +17,15 @@ from prammol.reconstruction.state import State
 
 @dataclass(frozen=True)
 class CheckChanges(Checked):
-    """Look for a single addition, removal, exchange or move that lowers the misfit beyond noise.
+    """Look for a single change that lowers the misfit beyond noise.
 
-    Where there is one the object isn't right, though the counts as a whole don't contradict it, and
-    the reconstruction goes on (:mod:`prammol.reconstruction.occupancy.single_changes`,
+    Additions, removals, exchanges, moves, and other elements. Where there is one the object isn't
+    right, though the counts as a whole don't contradict it, and the reconstruction goes on
+    (:mod:`prammol.reconstruction.occupancy.single_changes`,
+    :mod:`prammol.reconstruction.occupancy.element_swaps`,
     :mod:`prammol.reconstruction.refinement.score_test`). Does nothing while the counts contradict
-    the object anyway. Atoms stay what they are.
+    the object anyway. Atoms stay what they are. Where the counts don't see which element an atom
+    has, the reconstruction isn't converged.
 
     Attributes
     ----------
@@ -35,6 +42,10 @@ class CheckChanges(Checked):
             return state
         best = single_changes(problem, state.model).best
         gain = 0.0 if best is None else best.gain
+        gain = max(gain, gain_of_swaps(problem, state.model))
         if gain == 0 and not len(state.model.displacements):
             gain = gain_of_moves(problem, state.positions)
-        return replace(state, verdict=verdict.with_better(gain))
+        verdict = verdict.with_better(gain)
+        if verdict.converged and not elements_are_seen(problem, state.model):
+            verdict = replace(verdict, converged=False)
+        return replace(state, verdict=verdict)

@@ -93,6 +93,7 @@ class ChooseSites(Checked):
     def _chosen(self, problem: Problem, guesses: SiteGuesses) -> tuple[float, Model]:
         """Return the best of some sites, and its misfit."""
         positions = guesses.positions
+        problem = problem.labelled(guesses.labels)
         first = positions[guesses.occupancies[0] > self.threshold]
         calibration = rough_scales(problem, first)
         problem = coarser(problem.calibrated(calibration))
@@ -116,7 +117,12 @@ class ChooseSites(Checked):
                 sets.append(taken)
         results = [misfit(positions[taken]) for taken in sets]
         best = int(np.argmin([result.value for result in results]))
-        model = Model(positions[sets[best]], results[best].scale, calibration=calibration)
+        model = Model(
+            positions[sets[best]],
+            results[best].scale,
+            calibration=calibration,
+            labels=guesses.labels,
+        )
         return results[best].value, model
 
     def _under_windows(

@@ -25,7 +25,8 @@ class FitDiffuse(Checked):
     from the error of the prediction (:mod:`prammol.reconstruction.refinement.diffuse_fit`) are
     part of the model then, and declared to all stages. Nothing is done while the iterations lower
     the misfit, atoms at rest explain the counts, what independent atoms would scatter diffusely
-    explains hardly any of the rest, or the rest varies as wrong atoms would have it.
+    explains hardly any of the rest, the rest varies as wrong atoms would have it, or the crystal
+    has several elements.
 
     Attributes
     ----------
@@ -46,7 +47,7 @@ class FitDiffuse(Checked):
         """Return the state with the diffuse scattering of its atoms."""
         model, had = state.model, state.model.diffuse
         x = model.positions
-        if not self.diffuse:
+        if not self.diffuse or problem.factor.scatterers is not None:
             return state
         # Wrong atoms imitate it: only where putting them right doesn't help.
         stuck = state.status.slow or not state.status.selected

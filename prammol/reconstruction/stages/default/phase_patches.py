@@ -22,20 +22,20 @@ from prammol.phasing.hio_er import (
     support_mask,
     trimmed,
 )
-from prammol.phasing.indexing import indexed
-from prammol.phasing.lattice_from_peaks import (
-    choose_sublattice,
-    independent_patches,
-    on_sublattice,
-)
+from prammol.phasing.indexing import indexed, phased_patches
+from prammol.phasing.lattice_from_peaks import Sublattice, choose_sublattice, on_sublattice
 from prammol.phasing.lattice_shift import shifted_weights
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.background_fit import dark_background
 from prammol.reconstruction.setting_kinds import Checked, Count, Part, Positive, Whole
 from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import spare, thinned_grid
+from prammol.structure.labels import Labels
 
 _CLOSE = 0.05  # chosen: vectors that differ by strain have as many shifts; not varied
+
+# derived: the amplitude at a flat surface, where a site is as sure as not
+_SURE = 0.5
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,14 @@ class SiteGuesses:
         Guesses between 0 and 1 for each shift of the lattice against the shape, the best first.
     others : tuple of SiteGuesses
         Those of other crystals that the peaks allow (:mod:`prammol.phasing.indexing`).
+    labels : Labels, optional
+        Which element is where, of a compound.
     """
 
     positions: NDArray[np.float64]
     occupancies: NDArray[np.float64]
     others: tuple[SiteGuesses, ...] = ()
+    labels: Labels | None = None
 
 
 @dataclass(frozen=True)
@@ -132,26 +135,46 @@ class PhasePatches(Checked):
         if self.sublattice:
             cells = cells[self.sublattice - 1 :][:1] or cells[:1]
         points = synthesised(spacing=cells[0].lattice.spacing)
+        compound = problem.potential.compound
+        if compound:
+            # A point at the edge that is counted wrong would have the wrong element.
+            size = np.abs(waves(points))
+            points = points[(size / bulk_amplitude(size)).mean(axis=1) > _SURE]
         found = []
         for allowed in cells:
             origins = points[on_sublattice(points, allowed.lattice)]
             cell = allowed.fitted(origins)
             vectors = cell.lattice.cell
-            origins = continued(origins, vectors)
+            for _ in range(1 + compound):
+                origins = continued(origins, vectors)
             sites = cell.atoms(origins)
             amplitude = np.abs(waves(sites))
             strong = (amplitude / bulk_amplitude(amplitude)).mean(axis=1) > self.threshold
-            length = np.linalg.norm(vectors, axis=1)
-            steps = np.ceil(self.shift_steps * (length / length.min() - _CLOSE)).astype(int)
-            weights = shifted_weights(vectors, waves, sites[strong], np.maximum(steps, 1))
-            found.append(SiteGuesses(sites[strong] + waves.centre, np.atleast_2d(weights)))
+            steps = self._shifts(allowed.lattice, compound)
+            weights = shifted_weights(vectors, waves, sites[strong], steps)
+            labels = None
+            if compound:
+                members = np.repeat(np.arange(len(cell.motif)), len(origins))
+                kinds = problem.potential.lattice.motif_kinds
+                labels = Labels(sites + waves.centre, members, kinds, vectors, cell.motif)
+            places = sites[strong] + waves.centre
+            found.append(SiteGuesses(places, np.atleast_2d(weights), labels=labels))
         return replace(found[0], others=tuple(found[1:]))
+
+    def _shifts(self, lattice: Sublattice, compound: bool) -> NDArray[np.int_]:
+        """Return how many shifts along each primitive vector are tried, (3,).
+
+        Half a vector is among those of a compound, where its elements change places.
+        """
+        length = np.linalg.norm(lattice.cell, axis=1)
+        shortest = lattice.spacing if compound else length.min()
+        steps = np.maximum(np.ceil(self.shift_steps * (length / shortest - _CLOSE)).astype(int), 1)
+        return steps + steps % 2 if compound else steps
 
     def _phase(self, problem: Problem, width: float, start: int) -> list[PhasedPatch]:
         """Phase three patches: apart in the support, then in their common envelope."""
         data = problem.declared
-        peaks = data.peaks()
-        chosen = independent_patches(peaks, [float(c.max()) for c in data.counts])
+        chosen = phased_patches(data, problem.potential)
         centre = problem.support.centre
         steps = spare(problem)
         sharp = deconvolved(data, problem.extent, chosen)
