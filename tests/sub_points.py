@@ -7,8 +7,10 @@ import numpy as np
 from prammol.diffraction.structure_factor import direct_structure_factor
 
 
-def seen(patch, x, box, blur, points, order=8):
+def seen(patch, x, box, blur, points, order=8, factor=None):
     """Mean of abs(Omega)^2 around some points of a patch, by their numbers, (k,).
+
+    With a factor, a function of q.
 
     Gauss quadrature along each axis, of the box and of the Gaussian in turn.
     """
@@ -28,4 +30,6 @@ def seen(patch, x, box, blur, points, order=8):
     index = np.array(np.unravel_index(points, patch.shape)).T
     at = patch.origin + (index[:, None] + offsets) @ patch.step
     power = np.abs(direct_structure_factor(at.reshape(-1, 3), x)) ** 2
+    if factor is not None:
+        power = power * factor(at.reshape(-1, 3))
     return power.reshape(len(points), -1) @ weights

@@ -55,8 +55,8 @@ class Diffraction:
     geometry : GeometryUncertainty
         How well the scattering vectors of each patch are known.
     response : Response, optional
-        What pixels, rocking steps and partial coherence make of the intensity:
-        counts ~ Poisson(response of C^2 gain abs(Omega)^2 + background). None if not given.
+        What pixels, rocking steps, partial coherence make of intensity; gain = g s, s smooth:
+        counts ~ Poisson(g response of C^2 s abs(Omega)^2 + background). None if not given.
 
     Raises
     ------

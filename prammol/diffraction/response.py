@@ -16,6 +16,7 @@ row misses more than their photons would notice aren't used.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -216,8 +217,19 @@ class Convolution:
             misses.append((made[0][1][start:stop], made[1][1], made[2][1]))
         self.reached = self._unnoticed(misses, len(nominal), counts, valid)
         self._widths = list(zip(nominal, response.box, response.blur, strict=True))
+        self._efficiency: Floats | float = 1.0
         some = np.random.default_rng(0).integers(0, len(extent.points), _SAMPLE)
         self._object = extent.points[some]
+
+    def followed_by(self, efficiency: Floats) -> Convolution:
+        """Return the response where a factor acts after it, (m,), that is in the values before it.
+
+        Such as the part of the gain that isn't smooth
+        (:func:`prammol.diffraction.efficiency.smooth_part`).
+        """
+        out = copy(self)
+        out._efficiency = efficiency
+        return out
 
     @cached_property
     def visibility(self) -> Floats:
@@ -274,7 +286,8 @@ class Convolution:
         return self._applied(values, transposed=True)
 
     def _applied(self, values: Floats, transposed: bool) -> Floats:
-        rows = values.reshape(-1, values.shape[-1])
+        factor = self._efficiency
+        rows = (values * factor if transposed else values / factor).reshape(-1, values.shape[-1])
         planes = []
         for piece in self._pieces:
             _, b, c = (m.T if transposed and m is not None else m for m in piece.matrices)
@@ -298,6 +311,7 @@ class Convolution:
             else:
                 turned = a.T if transposed else a
                 out[:, piece.part] = (turned[own] @ flat).reshape(len(rows), -1)
+        out = out / factor if transposed else out * factor
         return out.reshape(values.shape)
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from prammol.core.errors import InputError
 from prammol.diffraction.beamline import Beamline, reachable_peaks
-from prammol.diffraction.photon_flux import ELECTRON_RADIUS, form_factor
+from prammol.diffraction.form_factors import form_factor
+from prammol.diffraction.photon_flux import ELECTRON_RADIUS
 from prammol.likelihood.prospects import (
     PatchPhotons,
     Prospects,

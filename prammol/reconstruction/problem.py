@@ -17,6 +17,7 @@ from prammol.diffraction.calibration import Calibration
 from prammol.diffraction.dataset import Diffraction, Shard, local_shard
 from prammol.diffraction.deconvolution import deconvolved
 from prammol.diffraction.diffuse_scattering import DiffuseScattering, with_background
+from prammol.diffraction.efficiency import smooth_part
 from prammol.diffraction.response import Convolution, Extent
 from prammol.diffraction.scatterers import Scatterers
 from prammol.diffraction.structure_factor import StructureFactor
@@ -255,6 +256,11 @@ def responding(shard: Shard, data: Diffraction, extent: Extent) -> Shard:
         shard.valid,
         shard.comm,
     )
+    if data.gain:
+        pairs = zip(data.gain, data.valid, strict=True)
+        smooth = np.concatenate([smooth_part(g, v).ravel() for g, v in pairs])[shard.global_index]
+        gain = np.ones(shard.size) if shard.amplitude is None else shard.amplitude**2
+        made = made.followed_by(gain / smooth)
     valid = shard.valid & made.reached
     background = shard.background
     return replace(

@@ -173,18 +173,18 @@ def test_the_stage_predicts_once_for_the_same_atoms(scattering):
     problem = make_problem(counts(warm(scattering), 1), x=x, cluster=True)
     state = judged(problem, x)
     try:
-        found = FitDiffuse(diffuse=True)(problem, state)
+        found = FitDiffuse()(problem, state)
         assert found.model.diffuse.temperatures == pytest.approx([200, 200], rel=0.15)
         assert found.status.selected
         assert found.verdict.excess < 0.1 * state.verdict.excess
         again = problem.with_diffuse(found.model.diffuse)
-        renewed = FitDiffuse(diffuse=True)(again, found).model.diffuse
+        renewed = FitDiffuse()(again, found).model.diffuse
         np.testing.assert_array_equal(renewed.columns, found.model.diffuse.columns)
         np.testing.assert_allclose(renewed.photons, found.model.diffuse.photons, rtol=1e-3)
         idle = replace(found, status=LoopStatus(iteration=1))
-        assert FitDiffuse(diffuse=True)(again, idle) is idle
+        assert FitDiffuse()(again, idle) is idle
         pulled = replace(idle, model=replace(idle.model, stiffness=1.0))
-        assert FitDiffuse(diffuse=True)(again, pulled) is not pulled
-        assert FitDiffuse()(problem, state) is state
+        assert FitDiffuse()(again, pulled) is not pulled
+        assert FitDiffuse(diffuse=False)(problem, state) is state
     finally:
         problem.cluster.close()
