@@ -47,13 +47,17 @@ def foreseen(
     -------
     dict or None
         :meth:`prammol.likelihood.prospects.Prospects.summary`; None if the potential can't
-        relax a ball.
+        relax a ball, or the crystal has several elements.
 
     Raises
     ------
     DataError
         If single atoms can't be decided with ten times the photons, and it isn't forced.
     """
+    if len(potential.elements) > 1:
+        if comm.is_root:
+            messages.detail("what the data can decide isn't known for several elements")
+        return None
     cluster = Cluster(potential, comm)
     try:
         soft = relaxation(potential, cluster)

@@ -125,9 +125,13 @@ def plan(
     Raises
     ------
     InputError
-        If a peak is extinct or out of reach, the peaks lie in a plane, or the crystal is too
-        small, too large for the beam, or its peak for the detector or the scan.
+        If the potential is for several elements, a peak is extinct or out of reach, the peaks lie
+        in a plane, or the crystal is too small, too large for the beam, or its peak for the
+        detector or the scan.
     """
+    if len(potential.elements) > 1:
+        msg = f"{potential.name} is for {', '.join(potential.elements)}, expected one element"
+        raise InputError(msg)
     atoms = _number(potential, diameter_nm, atoms)
     radius = (0.75 / np.pi * atoms * potential.atomic_volume) ** (1 / 3)
     if beamline.beam and 2 * radius > 1e4 * beamline.beam:

@@ -95,6 +95,12 @@ def test_structures_with_a_basis(name):
     assert all(np.isfinite(p.photons) and p.photons > 0 for p in found.patches)
 
 
+def test_compounds_are_refused():
+    compound = choose_potential(element="CoAl", file="CoAl.eam.alloy")
+    with pytest.raises(InputError, match="for Al, Co, expected one element"):
+        plan(compound, BEAMLINE, atoms=1000)
+
+
 def test_picture_needs_a_known_format(tmp_path):
     with pytest.raises(InputError, match=r"expected \.png"):
         plot_plan(plan(POTENTIAL, BEAMLINE, atoms=1000), tmp_path / "p.doc")
