@@ -56,12 +56,14 @@ def plot_plan(found: Plan, path: PathLike, force: bool = False) -> None:
         error.set_ylabel("mean error (pm)")
         for axes in (wrong, error):
             axes.set_xlabel("photons/µm² in an image")
-            axes.axvline(found.flux, color=LIMIT, **DASHED)
+            axes.axvline(found.flux, color=LIMIT, label="planned", **DASHED)
             if found.resolving_flux is not None and found.resolving_flux < flux[-1]:
-                axes.axvline(found.resolving_flux, color=GREEN, **DASHED)
+                resolving = found.resolving_flux
+                axes.axvline(resolving, color=GREEN, label="resolves single atoms", **DASHED)
             axes.grid(**GRID)
         wrong.set_title(f"{found.atoms:.4g} {found.element} atoms", loc="left")
         error.set_title(found.prospects.verdict, loc="left")
+        wrong.legend(loc="lower center", bbox_to_anchor=(0.5, 1.1), ncols=2)
         names = [
             miller([int(i) for i in p.hkl]) if all(i == int(i) for i in p.hkl) else f"{k + 1}"
             for k, p in enumerate(found.patches)
