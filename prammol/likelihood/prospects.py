@@ -37,6 +37,7 @@ Floats = NDArray[np.float64]
 SINGLE_ATOMS, LAYERS, SHAPE = "single atoms", "layers", "only shape and strain"
 # chosen: the vacancy crystal, where 0.5 % of all atoms are its flux study's limit; not varied
 _RESOLVED = 0.01  # wrong ones of the doubtful sites
+_NONE = 1e-3  # derived: what no experiment sees
 _CLEARLY = 10.0  # chosen: bulk crystals of 600 atoms at +-0.15 and +-0.3 r.l.u.; not varied
 # chosen: crystals of 600 to 4679 atoms, +-0.3 to +-0.6 r.l.u., 1e15 to 1e20; from 0.6 to 0.76
 _FOUND = 0.7  # part of the surface's unknowns that the search has needed
@@ -156,11 +157,16 @@ class Prospects:
 
     def text(self) -> str:
         """Return one sentence for a person."""
+        strains = f" and strains within {self.strain:.1g}" if self.strain > _NONE else ""
         return (
-            f"these data can decide {self.verdict}: expected at best {self.wrong_atoms:.2g} wrong "
-            f"atoms of {self.atoms:.0f}, a mean error of {self.position_pm:.2g} pm and strains "
-            f"within {self.strain:.1g} if the potential is right; limit: {self.limit}"
+            f"these data can decide {self.verdict}: expected at best {self.wrong_text()} wrong "
+            f"of {self.atoms:.0f} atoms, a mean error of {self.position_pm:.2g} pm{strains} if the "
+            f"potential is right; limit: {self.limit}"
         )
+
+    def wrong_text(self) -> str:
+        """Return how many atoms would be wrong; nobody reads 1e-87."""
+        return f"{self.wrong_atoms:.2g}" if self.wrong_atoms > _NONE else "none"
 
     def summary(self) -> dict[str, Any]:
         """Return all numbers by their names."""

@@ -136,7 +136,7 @@ def _rows(found: Plan) -> dict[str, Any]:
         "dose, time": f"{found.dose_gray:.2g} Gy, {found.time_s:.0f} s",
         "decided": expected.verdict,
         "limit": expected.limit,
-        "wrong atoms": f"{expected.wrong_atoms:.2g} expected at best",
+        "wrong atoms": f"{expected.wrong_text()} expected at best",
         "mean error": f"{expected.position_pm:.2g} pm, the potential known",
         "strain error": f"{expected.strain:.1g} of a bond, the potential known; "
         f"{expected.lattice_strain:.1g} of d without it",
