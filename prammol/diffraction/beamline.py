@@ -24,6 +24,7 @@ _RADIUS_CM = 2.8179403205e-13  # derived: physics, the electron's [cm]
 _AVOGADRO = 6.02214076e23  # derived: physics
 _JOULE_PER_KEV = 1.602176634e-16  # derived: physics
 _CM2_PER_UM2 = 1e8  # derived: unit, 1/µm² in 1/cm²
+_LARGEST = 1e30  # derived: no number of a beamline is larger
 _ENERGIES = (3.0, 70.0)  # derived: range of the table's use [keV]
 _ELEMENTS = (3, 92)  # derived: range of the table
 _TWO_THETA = 120.0  # chosen: degrees, where detector arms end; not varied
@@ -88,7 +89,7 @@ class Beamline:
             least = 2 if whole else 0
             zero = f.name in ("background", "beam")
             good = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-            if not (good and np.isfinite(value) and value >= least and (value > 0 or zero)):
+            if not (good and least <= value <= _LARGEST and (value > 0 or zero)):
                 msg = f"{self.name}: {f.name} is {value!r}, expected {wanted}"
                 raise InputError(msg)
         if not _ENERGIES[0] <= self.energy <= _ENERGIES[1]:

@@ -161,7 +161,9 @@ def read_frame(path: Path, file: IO[str]) -> Atoms:
         msg = f"{path}: Properties has no species or no pos, expected both"
         raise InputError(msg)
     species = columns.pop("species")
-    if species.ndim != 1 or species.dtype.kind != "U" or columns["pos"].dtype.kind != "f":
+    places = columns["pos"]
+    three = places.ndim == 2 and places.shape[1] == 3 and places.dtype.kind == "f"
+    if species.ndim != 1 or species.dtype.kind != "U" or not three:
         msg = f"{path}: Properties={properties}, expected species:S:1 and pos:R:3"
         raise InputError(msg)
     symbols = _symbols(path, species)

@@ -95,6 +95,7 @@ def test_one_of_a_user(tmp_path):
         ({"images": 1.5}, "images is 1.5, expected a whole number"),
         ({"exposure": "long"}, "exposure is 'long'"),
         ({"exposure": float("nan")}, "exposure is nan"),
+        ({"exposure": 10**400}, "exposure is 1000"),
         ({"two_theta_max": 190}, "less than 180"),
         ({"exposur": 1}, "did you mean exposure"),
     ],

@@ -98,6 +98,7 @@ def test_pages_of_different_sizes_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("properties", "row", "text"),
     [
+        ("species:S:1:pos:R:1", "Al 0 0 0", "expected species:S:1 and pos:R:3"),
         ("species:S:1:pos:S:3", "Al 0 0 0", "expected species:S:1 and pos:R:3"),
         ("species:R:1:pos:R:3", "1 0 0 0", "expected species:S:1 and pos:R:3"),
         ("species:S:2:pos:R:3", "Al Al 0 0 0", "expected species:S:1 and pos:R:3"),
