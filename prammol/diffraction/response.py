@@ -123,7 +123,9 @@ class Extent:
         """
         turns = patch.local_steps() / (2 * np.pi)
         beside = 2.0 * self.margin * np.linalg.norm(turns, axis=2)
-        return np.asarray((np.ptp(self.points @ turns.mT, axis=1) + beside).max(axis=0))
+        return np.asarray(
+            (np.ptp(self.points @ turns.transpose(0, 2, 1), axis=1) + beside).max(axis=0)
+        )
 
 
 @dataclass(frozen=True)

@@ -38,24 +38,26 @@ class DifferenceMap:
         Its best C.
     height : float
         Curvature h: the depth of a whole missing atom.
+    field : (m,) complex ndarray
+        On this rank's points; its adjoint is g h.
     """
 
     value: float
     scale: float
     height: float
-    _field: NDArray[np.complex128]
+    field: NDArray[np.complex128]
     _weight: NDArray[np.float64]
     _factor: StructureFactor
     _comm: Communicator
 
     def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return g at x, (n, 3) [Å], in units of a whole atom: -1 one is missing."""
-        g = self._comm.allreduce(self._factor.adjoint(self._field, x).real.copy())
+        g = self._comm.allreduce(self._factor.adjoint(self.field, x).real.copy())
         return g / self.height
 
     def gradient(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return dg/dx, (n, 3) [1/Å], in the same unit."""
-        d = -self._factor.adjoint_moments(self._field, x).imag
+        d = -self._factor.adjoint_moments(self.field, x).imag
         return self._comm.allreduce(d) / self.height
 
     def overlap(self, apart: NDArray[np.float64]) -> NDArray[np.float64]:

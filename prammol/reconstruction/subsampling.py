@@ -104,10 +104,9 @@ def _steps(
 
     Or for the intensity of one of an extent, which a response of the detector is computed from.
     """
-    turns = patch.local_steps() / (2 * np.pi)
-    filled = _MOST * np.ptp(x @ turns.mT, axis=1).max(axis=0)
-    around = _MOST * _AROUND * distance * np.linalg.norm(turns, axis=2).max(axis=0)
-    enough = (filled <= _FILLED) & (filled + around <= 1.0)
+    filled = _MOST * Extent(x).filled(patch)
+    with_sites = _MOST * Extent(x, 0.5 * _AROUND * distance).filled(patch)
+    enough = (filled <= _FILLED) & (with_sites <= 1.0)
     if extent is not None:
         enough &= holds_intensity(_MOST * extent.filled(patch))
     return _three(np.where(enough, _MOST, 1))

@@ -207,34 +207,12 @@ LATTICES = {
         peaks=((-1, 1, 1), (1, -1, 1), (1, 1, -1)),
         half_width=0.85,
     ),
-    "B2": Lattice(
-        sites=((0, 0, 0), (0.5, 0.5, 0.5)),
-        neighbour=0.75**0.5,
-        coordination=8,
-        first_shell=1.08,
-        shells=1.39,
-        peaks=((0, 1, 1), (1, 0, 1), (1, 1, 0)),
-        kinds=(0, 1),
-        superlattice=((1, 0, 0),),
+}
+# Compounds: each site of a lattice has its element.
+LATTICES |= {
+    "B2": replace(LATTICES["bcc"], line=None, kinds=(0, 1), superlattice=((1, 0, 0),)),
+    "L12": replace(
+        LATTICES["fcc"], line=None, kinds=(0, 1, 1, 1), superlattice=((1, 0, 0), (0, 1, 0))
     ),
-    "L12": Lattice(
-        sites=_FCC,
-        neighbour=0.5**0.5,
-        coordination=12,
-        first_shell=1.2,
-        shells=1.22,
-        peaks=((-1, 1, 1), (1, -1, 1), (1, 1, -1)),
-        kinds=(0, 1, 1, 1),
-        superlattice=((1, 0, 0), (0, 1, 0)),
-    ),
-    "zincblende": Lattice(
-        sites=_FCC + tuple((x + 0.25, y + 0.25, z + 0.25) for x, y, z in _FCC),
-        neighbour=0.1875**0.5,
-        coordination=4,
-        first_shell=1.3,
-        shells=1.77,
-        peaks=((-1, 1, 1), (1, -1, 1), (1, 1, -1)),
-        half_width=0.85,
-        kinds=(0, 0, 0, 0, 1, 1, 1, 1),
-    ),
+    "zincblende": replace(LATTICES["diamond"], kinds=(0, 0, 0, 0, 1, 1, 1, 1)),
 }

@@ -37,7 +37,7 @@ _FAR = 4.0  # overlaps beyond are left out [neighbour distances]
 # chosen: 600 atoms at 1e18; same atoms from 2 to 6
 _FEWEST = 3  # neighbours of a site that may be taken
 # chosen: vacancy crystal, speed; 1e-4 against 1e-6, same atoms
-_OVERLAP_ACCURACY = 1e-4  # accuracy of the overlaps
+OVERLAP_ACCURACY = 1e-4  # accuracy of the overlaps
 # derived: a likelihood ratio of e, same atoms from 0.5 to 2 (600 atoms at 1e18)
 LEAST_GAIN = 1.0  # a log-likelihood ratio that counts
 # chosen: 600 atoms at 1e18; same atoms from 0.125 to 0.5
@@ -284,7 +284,7 @@ class CandidateSites:
             # At a surface a third of all is enough; who asks for others will ask for many.
             self._known[free if not self._known.any() else slice(None)] = True
             sites = self.positions[self._known]
-            rough = self.misfit.factor.of_elements[0].with_accuracy(_OVERLAP_ACCURACY)
+            rough = self.misfit.factor.of_elements[0].with_accuracy(OVERLAP_ACCURACY)
             far = _FAR * self.distance
             found = overlaps(rough, self._sharpness, sites, far, self.misfit.comm)
             if not isinstance(self._visible, float):

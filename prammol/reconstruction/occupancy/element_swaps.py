@@ -17,14 +17,9 @@ from scipy.sparse import csr_matrix, diags_array
 from prammol.likelihood.difference_map import difference_map
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.model import Model
-from prammol.reconstruction.occupancy.candidate_sites import overlaps
-from prammol.reconstruction.occupancy.single_changes import FALSE_ALARMS
+from prammol.reconstruction.occupancy.candidate_sites import OVERLAP_ACCURACY, overlaps
+from prammol.reconstruction.occupancy.single_changes import EXAMINED, FALSE_ALARMS
 from prammol.reconstruction.problem import Problem
-
-# chosen: as of candidate_sites; not varied
-_ACCURACY = 1e-4  # of the overlaps
-# chosen: as of single_changes; not varied
-_EXAMINED = 16  # swaps whose misfit is computed
 
 
 @dataclass(frozen=True)
@@ -56,8 +51,7 @@ def swaps_of(misfit: PoissonMisfit, x: NDArray[np.float64]) -> Swaps:
     factor = misfit.factor
     assert factor.scatterers is not None
     kinds, found = factor.kinds_of(x), difference_map(misfit, x)
-    _, _, field = misfit.field(factor.forward(x))
-    each = [part.adjoint(field, x).real.copy() for part in factor.of_elements]
+    each = [part.adjoint(found.field, x).real.copy() for part in factor.of_elements]
     g = misfit.comm.allreduce(np.array(each))
     ratios, rows = factor.scatterers.mean_ratios, np.arange(len(x))
     change = ratios[1 - kinds] - ratios[kinds]
@@ -68,7 +62,7 @@ def together(
     misfit: PoissonMisfit, x: NDArray[np.float64], swaps: Swaps, reach: float
 ) -> csr_matrix:
     """Return the second derivatives of the misfit by the swaps of all atoms nearer than a reach."""
-    factor = misfit.factor.of_elements[0].with_accuracy(_ACCURACY)
+    factor = misfit.factor.of_elements[0].with_accuracy(OVERLAP_ACCURACY)
     omega = misfit.factor.forward(x)
     sharpness = misfit.sharpness(omega, misfit.scale(omega))
     alike = overlaps(factor, sharpness, x, reach, misfit.comm)
@@ -88,7 +82,7 @@ def gain_of_swaps(problem: Problem, model: Model) -> float:
     before, _, _ = misfit.field(omega)
     kinds, parts = problem.factor.kinds_of(x), problem.factor.of_elements
     gains = [0.0]
-    for j in np.argsort(swaps.cost, kind="stable")[:_EXAMINED]:
+    for j in np.argsort(swaps.cost, kind="stable")[:EXAMINED]:
         if swaps.cost[j] < 0:
             here = x[[j]]
             new, old = parts[1 - kinds[j]], parts[kinds[j]]

@@ -35,7 +35,7 @@ from prammol.reconstruction.problem import Problem
 # derived: a level of significance, that of the score test of moves
 FALSE_ALARMS = 0.01  # in a right object, of all changes together
 # chosen: time, as reconsider_atoms.moves and tried; not varied
-_EXAMINED = 16  # changes whose misfit is computed
+EXAMINED = 16  # changes whose misfit is computed
 # chosen: as complete_atoms.force_tolerance; not varied
 _LOOSE = 1e-2  # eV/Å
 _SAME = 1e-9  # derived: keeps a quotient finite
@@ -118,7 +118,7 @@ def single_changes(problem: Problem, model: Model) -> SingleChanges:
     least = float(np.log(max(number, 1) / FALSE_ALARMS))
     visible = np.broadcast_to(misfit.visibility_at(sites.positions), len(slope))
     flips, gains = _beyond_noise(found, sites, slope, visible, pairs, score)
-    order = np.argsort(-gains, kind="stable")[:_EXAMINED]
+    order = np.argsort(-gains, kind="stable")[:EXAMINED]
     moves = [flips[k] for k in order]
     suspects = [
         _described(sites, move, gain)
