@@ -11,7 +11,7 @@ from prammol.likelihood.atom_gains import single_atom_gains
 from prammol.likelihood.deviance import deviance, noise_level
 from prammol.likelihood.difference_map import DifferenceMap, difference_map
 from prammol.likelihood.fisher_information import Fisher
-from prammol.likelihood.holdout_blocks import HeldOut, hold_out_blocks, peak_window, speckles
+from prammol.likelihood.holdout_blocks import HeldOut, hold_out_blocks, peak_window, random_field
 from prammol.likelihood.poisson import (
     amplitude_scale,
     expected_counts,
@@ -45,7 +45,7 @@ __all__ = [
     "poisson_log_likelihood",
     "poisson_scale",
     "prospects",
+    "random_field",
     "residual_weights",
     "single_atom_gains",
-    "speckles",
 ]

@@ -91,8 +91,13 @@ def hold_out_blocks(
     return HeldOut(1.0 - rest, rest, (held & middle).astype(float))
 
 
-def speckles(data: Diffraction, shard: Shard, size: float) -> tuple[NDArray[np.int_], int]:
-    """Return the number of the speckle-sized block of each of this rank's points, and of how many.
+def random_field(
+    data: Diffraction, shard: Shard, size: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw a Gaussian field of mean 0 and variance 1, about the same over a speckle, (m,).
+
+    Errors times such a field vary as their sums do, though they go together from point to point
+    (dependent wild bootstrap: Shao, J. Am. Stat. Assoc. 105, 218 (2010)).
 
     Parameters
     ----------
@@ -100,10 +105,30 @@ def speckles(data: Diffraction, shard: Shard, size: float) -> tuple[NDArray[np.i
     shard : Shard
     size : float
         Size of the object [Å].
+    rng : Generator
+        In the same state on all ranks.
     """
-    edges = [np.maximum(_edges_of_block(p, size) // int(_EDGE), 1) for p in data.patches]
-    label, _, total = _blocks(data, shard, edges)
-    return label, total
+    parts, start = [], 0
+    for k, patch in enumerate(data.patches):
+        rows = [
+            _between(n, edge)
+            for n, edge in zip(patch.shape, _edges_of_block(patch, size), strict=True)
+        ]
+        field = rng.normal(size=[r.shape[1] for r in rows])
+        for r in rows:
+            field = np.tensordot(field, r, axes=(0, 1))
+        parts.append(field.ravel()[shard.global_index[shard.patch_index == k] - start])
+        start += patch.size
+    return np.concatenate(parts)
+
+
+def _between(points: int, edge: int) -> NDArray[np.float64]:
+    """Return rows that interpolate between nodes, each of norm 1, (points, nodes)."""
+    node, part = np.divmod(np.arange(points), edge)
+    rows = np.zeros((points, points // edge + 2))
+    rows[np.arange(points), node] = 1.0 - part / edge
+    rows[np.arange(points), node + 1] = part / edge
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
 def _blocks(

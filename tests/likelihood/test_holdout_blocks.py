@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 from small_crystal import fcc_ball, simulate
 
 from prammol.core.parallel import Communicator
 from prammol.diffraction.dataset import local_shard
-from prammol.likelihood.holdout_blocks import hold_out_blocks
+from prammol.likelihood.holdout_blocks import hold_out_blocks, random_field
 
 SERIAL = Communicator()
 
@@ -68,3 +69,33 @@ def test_at_least_one_block_is_held_out(data):
     shard = local_shard(data, SERIAL)
     points = hold_out_blocks(data, shard, 35.0, 1e-6, np.random.default_rng(2))
     assert 0 < points.apart.sum() < points.rest.sum() < 0.2 * shard.size
+
+
+def test_random_fields_are_the_same_for_any_number_of_ranks(data):
+    serial = random_field(data, local_shard(data, SERIAL), 20.0, np.random.default_rng(2))
+    parts = [
+        random_field(data, local_shard(data, Rank(rank, 3)), 20.0, np.random.default_rng(2))
+        for rank in range(3)
+    ]
+    np.testing.assert_array_equal(np.concatenate(parts), serial)
+
+
+def test_random_fields_give_the_variance_of_errors_that_go_together(data):
+    """Sums of errors with the correlation of speckles, drawn many times, against one drawn once."""
+    size, rng = 30.0, np.random.default_rng(1)
+    shard = local_shard(data, SERIAL)
+    patch = data.patches[0]
+    length = 2 * np.pi / (size * np.linalg.norm(patch.step, axis=1))  # of a speckle, in points
+    inside = rng.uniform(-0.5, 0.5, (20, 3)) * size  # of the object: where slopes come from
+    slopes = np.cos(np.concatenate([p.q() for p in data.patches]) @ inside.T)
+
+    def errors():
+        drawn = [gaussian_filter(rng.normal(size=p.shape), length / 2.5) for p in data.patches]
+        return np.concatenate([d.ravel() / d.std() for d in drawn])
+
+    true = np.mean([(errors() @ slopes) ** 2 for _ in range(300)])
+    once = errors()
+    fields = (random_field(data, shard, size, rng) for _ in range(300))
+    found = np.mean([((once * field) @ slopes) ** 2 for field in fields])
+    assert found == pytest.approx(true, rel=0.25)
+    assert np.mean((once @ slopes) ** 2) > 10  # far more than single points would have

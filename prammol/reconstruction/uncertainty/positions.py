@@ -4,9 +4,9 @@ The positions minimise misfit + k energy; near the minimum its Hessian is A = F 
 information plus k times that of the energy. If photons and energy were all there is, the
 covariance would be the inverse of A (Laplace's approximation). A model that leaves something
 unexplained is further off: its covariance is A^-1 B A^-1 with the variance B that the slopes
-have in fact (Huber, Proc. 5th Berkeley Symp. 1, 221 (1967)). Slopes of the misfit are taken
-for independent in blocks of a speckle, and drawn by giving each block a random sign (Wu, Ann.
-Stat. 14, 1261 (1986)). Those of k energy are drawn as random forces along the bonds, as large
+have in fact (Huber, Proc. 5th Berkeley Symp. 1, 221 (1967)). Slopes of the misfit are drawn by
+weighting the residuals with random fields that hardly change within a speckle: errors of the
+model go together over a speckle (Shao, J. Am. Stat. Assoc. 105, 218 (2010)). Those of k energy are drawn as random forces along the bonds, as large
 as the forces on atoms with equally many neighbours beyond what the misfit's slopes do to them,
 at least as large as an energy has that is right.
 
@@ -26,7 +26,7 @@ from scipy.spatial import cKDTree
 
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.fisher_information import Fisher
-from prammol.likelihood.holdout_blocks import speckles
+from prammol.likelihood.holdout_blocks import random_field
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.potentials.lammps import Cluster
 from prammol.reconstruction.model import Model
@@ -144,11 +144,10 @@ def _moved(
     omega = model.structure_factor(problem.factor)
     residual = PoissonMisfit(problem.shard, factor).expected(omega, model.scale)
     residual -= problem.shard.counts
-    label, number = speckles(problem.data, problem.shard, equivalent_diameter(x))
+    size = equivalent_diameter(x)
     variance, pulled = np.zeros_like(x), np.zeros_like(x)
     for _ in range(probes):
-        sign = rng.choice([-1.0, 1.0], number)
-        shift = answer(fisher.slope(residual * sign[label]))
+        shift = answer(fisher.slope(residual * random_field(problem.data, problem.shard, size, rng)))
         variance += shift**2 / probes
         pulled += hessian_times(cluster, x, shift) ** 2 / probes
     # What the misfit's slopes don't account for in the forces is the energy's own error.
