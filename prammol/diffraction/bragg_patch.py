@@ -20,6 +20,7 @@ from prammol.core.parallel import Communicator, share
 # derived: physics, needs a wavelength of 0.0013 Å
 FARTHEST = 1e4  # 1/Å, far beyond any X-rays
 PAPER_LATTICE_CONSTANT = 4.05  # derived: the paper's potential (Mishin et al. 1999) [Å]
+_INDEPENDENT = 0.02  # derived: vectors 1 degree out of a plane are in it
 PAPER_PEAKS = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
 
 
@@ -196,6 +197,12 @@ def paper_patches(
     return [cubic_patch(p, half_width, points, lattice_constant) for p in peaks]
 
 
+def dimensions(vectors: ArrayLike) -> int:
+    """Return how many dimensions Bragg vectors span, (p, 3) [1/Å]."""
+    values = np.linalg.svd(np.atleast_2d(np.asarray(vectors, dtype=float)), compute_uv=False)
+    return int((values > _INDEPENDENT * values[0]).sum())
+
+
 def require_independent(centres: ArrayLike, context: str) -> None:
     """Check that the Bragg peaks span three dimensions.
 
@@ -213,14 +220,14 @@ def require_independent(centres: ArrayLike, context: str) -> None:
         the direction along which positions can't be determined.
     """
     g = np.atleast_2d(np.asarray(centres, dtype=float))
-    _, values, rows = np.linalg.svd(g, full_matrices=True)
-    rank = int((values > 0.02 * values[0]).sum())
+    rank, rows = dimensions(g), np.linalg.svd(g, full_matrices=True)[2]
     if rank < 3:
         free = " and ".join(
             "(" + ", ".join(f"{v:.2f}" for v in row + 0.0) + ")" for row in rows[rank:]
         )
         msg = (
             f"{context}: only {rank} of its {len(g)} Bragg peaks are linearly independent; "
-            f"displacements along {free} can't be determined, three independent peaks are needed"
+            f"displacements along {free} can't be determined, three independent peaks are needed, "
+            "or the orientation: tell where others are, --known-peak QX,QY,QZ"
         )
         raise DataError(msg)

@@ -57,6 +57,9 @@ class Diffraction:
     response : Response, optional
         What pixels, rocking steps, partial coherence make of intensity; gain = g s, s smooth:
         counts ~ Poisson(g response of C^2 s abs(Omega)^2 + background). None if not given.
+    unmeasured : (k, 3) ndarray
+        Bragg vectors of reflections that weren't measured but are known, as the orientation of the
+        crystal is [1/Å].
 
     Raises
     ------
@@ -76,6 +79,7 @@ class Diffraction:
     gain: Sequence[NDArray[np.float64]] = ()
     geometry: GeometryUncertainty = field(default_factory=GeometryUncertainty)
     response: Response | None = None
+    unmeasured: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
 
     def __post_init__(self) -> None:
         if not self.valid:
@@ -90,6 +94,11 @@ class Diffraction:
             raise InputError(msg)
         self._check_background()
         self._check_gain()
+        known = np.asarray(self.unmeasured, dtype=float).reshape(-1, 3)
+        if not (np.isfinite(known).all() and known.any(axis=1).all()):
+            msg = f"{self.source}: a known peak is {known.tolist()}, expected a vector other than 0"
+            raise InputError(msg)
+        object.__setattr__(self, "unmeasured", known)
         if self.response is not None and len(self.response.box) != len(self.patches):
             msg = (
                 f"{self.source}: the response is of {len(self.response.box)} patches, expected "
@@ -244,38 +253,12 @@ class Diffraction:
             raise DataError(msg)
 
     def require_three_dimensions(self) -> None:
-        """Raise DataError if a patch has no peak or the peaks leave a direction undetermined."""
+        """Raise DataError if a patch has no peak or the peaks leave a direction undetermined.
+
+        Reflections that are known count as peaks.
+        """
         self.require_photons()
-        require_independent(self.peaks(), self.source)
-
-
-Background = float | Sequence[NDArray[np.float64]]
-
-
-def background_arrays(
-    background: Background, patches: Sequence[BraggPatch]
-) -> list[NDArray[np.float64]]:
-    """Return one array per patch from one number for all of them; none for 0.
-
-    Raises
-    ------
-    InputError
-        If it is negative, not finite, above 1e18 or fits no patch.
-    """
-    if not isinstance(background, Sequence):
-        if not 0 <= background <= MOST_COUNTS:
-            msg = f"the background is {background}, expected photons per point, at least 0"
-            raise InputError(msg)
-        return [np.full(p.shape, float(background)) for p in patches] if background else []
-    arrays = [np.asarray(b, dtype=float) for b in background]
-    shapes = [b.shape for b in arrays]
-    if arrays and shapes != [p.shape for p in patches]:
-        msg = f"the background has shapes {shapes}, expected {[p.shape for p in patches]}"
-        raise InputError(msg)
-    if not all(((b >= 0) & (b <= MOST_COUNTS)).all() for b in arrays):
-        msg = "the background contains NaN, infinity or negative numbers, expected photons"
-        raise InputError(msg)
-    return arrays
+        require_independent(np.vstack([self.peaks(), self.unmeasured]), self.source)
 
 
 @dataclass(frozen=True)

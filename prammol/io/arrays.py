@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.core.errors import InputError
+from prammol.diffraction.background import background_arrays
 from prammol.diffraction.bragg_patch import BraggPatch
-from prammol.diffraction.dataset import background_arrays
 from prammol.io.atomic_write import PathLike, first_line
 from prammol.io.hdf5 import UNQUESTIONED
 

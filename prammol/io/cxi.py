@@ -27,8 +27,10 @@ from prammol.io.cxi_layout import (
     INVALID,
     entries_with,
     load_geometry,
+    load_unmeasured,
     make_entry,
     store_geometry,
+    store_unmeasured,
     usable,
 )
 from prammol.io.hdf5 import (
@@ -114,6 +116,7 @@ def write_diffraction(
                 _add_axes(shown, patch.origin, patch.step, q=True)
         process = _process(file["entry_1"], meta, provenance if provenance is not None else kept)
         store_geometry(process, data.geometry)
+        store_unmeasured(process, data.unmeasured)
 
 
 def read_diffraction(path: PathLike) -> Diffraction:
@@ -127,7 +130,8 @@ def read_diffraction(path: PathLike) -> Diffraction:
     one number or an array as the counts. So is ``response``, the widths of
     :class:`prammol.diffraction.response.Response`, a number or three.
     ``/entry_1/process_1/geometry`` says how well the scattering vectors are known,
-    :class:`prammol.diffraction.calibration.GeometryUncertainty`; its defaults if it isn't there.
+    :class:`prammol.diffraction.calibration.GeometryUncertainty`; its defaults if it isn't there;
+    ``known_peaks`` beside it, (k, 3) [1/Å], where reflections are that weren't measured.
 
     Returns
     -------
@@ -150,7 +154,7 @@ def read_diffraction(path: PathLike) -> Diffraction:
             msg = f"{Path(path)}: has no /entry_1/image_1, expected one entry per Bragg patch"
             raise InputError(msg)
         patches, counts, valid, background, gain = [], [], [], [], []
-        geometry = GeometryUncertainty()
+        geometry, unmeasured = GeometryUncertainty(), np.empty((0, 3))
         widths: dict[str, list[NDArray[np.float64]]] = {
             name: [] for name in ("box", "blur", "uncertainty")
         }
@@ -189,7 +193,7 @@ def read_diffraction(path: PathLike) -> Diffraction:
                 raise InputError(msg)
             if "element" in meta:
                 meta["element"] = meta["element"].capitalize()
-            geometry = load_geometry(process)
+            geometry, unmeasured = load_geometry(process), load_unmeasured(process)
             origin = load_json(process, "provenance")
             meta |= {"provenance": origin} if origin else {}
     if not any(b.any() for b in background):
@@ -197,7 +201,7 @@ def read_diffraction(path: PathLike) -> Diffraction:
     if all((g == 1).all() for g in gain):
         gain = []
     return Diffraction(
-        patches, counts, valid, meta, str(path), background, gain, geometry, response
+        patches, counts, valid, meta, str(path), background, gain, geometry, response, unmeasured
     )
 
 

@@ -58,6 +58,19 @@ def store_geometry(process: h5py.Group, geometry: GeometryUncertainty) -> None:
     store(made, "rotation_uncertainty", geometry.rotation, "radian")
 
 
+def store_unmeasured(process: h5py.Group, peaks: NDArray[np.float64]) -> None:
+    """Write the Bragg vectors of reflections that are known but weren't measured, if any."""
+    if len(peaks):
+        store(process, "known_peaks", peaks, "1/angstrom")
+
+
+def load_unmeasured(process: h5py.Group) -> NDArray[np.float64]:
+    """Return the Bragg vectors of reflections that are known but weren't measured, (k, 3) [1/Å]."""
+    if find(process, "known_peaks") is None:
+        return np.empty((0, 3))
+    return load_array(process, "known_peaks", (None, 3)).astype(float)
+
+
 def load_geometry(process: h5py.Group) -> GeometryUncertainty:
     """Return how well the scattering vectors are known, the default if the file doesn't say."""
     if not isinstance(find(process, "geometry"), h5py.Group):

@@ -56,6 +56,7 @@ def identity(
     points += [np.where(v, b, 0.0) for b, v in zip(data.background, data.valid, strict=False)]
     points += [np.where(v, g, 0.0) for g, v in zip(data.gain, data.valid, strict=False)]
     points.append(np.array([data.geometry.offset, data.geometry.rotation]))
+    points.append(data.unmeasured)
     if data.response is not None:
         points += [data.response.box, data.response.blur, np.array(data.response.uncertainty)]
     commands = (

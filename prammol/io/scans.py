@@ -24,6 +24,7 @@ from prammol.io.atomic_write import PathLike, naming
 from prammol.io.cxi_layout import (
     entries_with,
     load_geometry,
+    load_unmeasured,
     make_entry,
     store_geometry,
     usable,
@@ -93,8 +94,12 @@ def diffraction_of_scans(file: h5py.File) -> Diffraction:
     if element:
         meta["element"] = element
     process = find(entries[0], "process_1")
-    geometry = load_geometry(process) if isinstance(process, h5py.Group) else GeometryUncertainty()
-    data = Diffraction(patches, counts, valid, meta, str(where), (), gain, geometry)
+    geometry, unmeasured = GeometryUncertainty(), np.empty((0, 3))
+    if isinstance(process, h5py.Group):
+        geometry, unmeasured = load_geometry(process), load_unmeasured(process)
+    data = Diffraction(
+        patches, counts, valid, meta, str(where), (), gain, geometry, unmeasured=unmeasured
+    )
     with naming(data.source):
         return with_form_factor(data, element) if element else data
 

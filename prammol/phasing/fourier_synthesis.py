@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
@@ -43,17 +43,25 @@ class Waves:
         All with the same origin.
     comm : Communicator
         The slabs of the patches are shared by its ranks.
+    unmeasured : (k, 3) array_like
+        Bragg vectors of reflections of which no patch was measured [1/Å]: plane waves as strong as
+        the others are on the average.
 
     Attributes
     ----------
-    peaks : (patches, 3) ndarray
+    peaks : (patches + k, 3) ndarray
         Bragg vectors [1/Å].
     centre : (3,) ndarray
         Origin of the waves [Å].
     """
 
-    def __init__(self, phased: Sequence[PhasedPatch], comm: Communicator) -> None:
-        self.peaks = np.array([p.peak for p in phased])
+    def __init__(
+        self,
+        phased: Sequence[PhasedPatch],
+        comm: Communicator,
+        unmeasured: ArrayLike = (),
+    ) -> None:
+        self.peaks = np.array([*(p.peak for p in phased), *np.asarray(unmeasured)])
         self.centre = phased[0].centre
         self._comm = comm
         self._count = len(phased)
@@ -65,11 +73,13 @@ class Waves:
             self._parts.append((slab.patch_index, part, field))
 
     def __call__(self, x: NDArray[np.float64]) -> NDArray[np.complex128]:
-        """Return the waves at x, (n, 3) [Å] from the patches' origin, as (n, patches)."""
+        """Return the waves at x, (n, 3) [Å] from the patches' origin, as (n, patches + k)."""
         out = np.zeros((len(x), self._count), dtype=complex)
         for index, part, field in self._parts:
             out[:, index] += part.adjoint(field, x)
-        return self._comm.allreduce(out)
+        out = self._comm.allreduce(out)
+        size = np.abs(out).mean(axis=1, keepdims=True)
+        return np.hstack([out, size * np.exp(1j * x @ self.peaks[self._count :].T)])
 
 
 def synthesise(

@@ -19,24 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.core.errors import DataError
-from prammol.diffraction.dataset import Diffraction
-from prammol.phasing.lattice_from_peaks import (
-    Sublattice,
-    brightest_patches,
-    explain,
-    independent_patches,
-    reduced,
-)
+from prammol.phasing.lattice_from_peaks import Sublattice, explain, reduced
 from prammol.potentials.potential import Potential
 from prammol.structure.lattices import Lattice
 
 # Strain, a potential for another lattice constant and the points of a coarse grid are less.
-_NEAR = 0.1  # chosen: the brightest points of 200 atoms of Ni3Al are off by 0.06; not varied
+NEAR = 0.1  # chosen: the brightest points of 200 atoms of Ni3Al are off by 0.06; not varied
 _WORSE = 0.03  # chosen: half of that; not varied
 _FEWEST = 20  # chosen: so many points fix a cell; not varied
 _REACHES = (2, 4, np.inf)  # chosen: a cell off by 0.06 counts so far without error; not varied
 # Intensity of a reflection in units of that of the strongest one of as many atoms.
-_BLIND = 1e-3  # chosen: extinct ones are 0, others of hcp and diamond above 0.06; not varied
+BLIND = 1e-3  # chosen: extinct ones are 0, others of hcp and diamond above 0.06; not varied
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,21 +91,19 @@ def indexed(peaks: NDArray[np.float64], potential: Potential) -> list[Cell]:
         If the peaks are no reflections of the structure, or of such as its atoms extinguish.
     """
     lattice = potential.lattice
-    numbers = [gemmi.Element(name).atomic_number for name in potential.elements]
-    electrons = np.array(numbers)[lattice.kind_of_site] / numbers[0]
     unit = lattice.reciprocal / potential.lattice_constant
     length = np.linalg.norm(peaks, axis=1)
-    known = _reflections(unit, float(length.max()) * (1 + _NEAR))
+    known = reflections(unit, float(length.max()) * (1 + NEAR))
     size = np.linalg.norm(known @ unit, axis=1)
-    groups = [known[np.abs(size / own - 1) < _NEAR] for own in length]
+    groups = [known[np.abs(size / own - 1) < NEAR] for own in length]
     wanted = peaks @ peaks.T / np.outer(length, length)
     found: dict[tuple[int, ...], tuple[float, NDArray[np.int_]]] = {}
     blind: tuple[float, NDArray[np.int_] | None] = np.inf, None
     for triple in map(np.array, _triples(groups, unit, length, wanted)):
         rows = triple @ unit
         deviation = float(np.abs(rows @ rows.T / np.outer(length, length) - wanted).max())
-        strength = np.abs(structure_factors(lattice, triple, electrons)) ** 2 / sum(electrons) ** 2
-        if strength.min() < _BLIND:
+        strength = strengths(triple, potential)
+        if strength.min() < BLIND:
             if deviation < blind[0] - 1e-9:
                 blind = deviation, triple[strength.argmin()]
             continue
@@ -126,6 +117,22 @@ def indexed(peaks: NDArray[np.float64], potential: Potential) -> list[Cell]:
         (v for v in found.values() if v[0] < best + _WORSE), key=lambda v: round(v[0], 6)
     )
     return [_cell(peaks, triple, lattice, deviation) for deviation, triple in ranked]
+
+
+def strengths(indices: NDArray[np.int_], potential: Potential) -> NDArray[np.float64]:
+    """Return the intensities of reflections, (n,), those of all atoms in phase being 1.
+
+    Parameters
+    ----------
+    indices : (n, 3) int ndarray
+        Of the structure's own cell.
+    potential : Potential
+        Gives the structure and its elements.
+    """
+    numbers = [gemmi.Element(name).atomic_number for name in potential.elements]
+    electrons = np.array(numbers)[potential.lattice.kind_of_site] / numbers[0]
+    factors = structure_factors(potential.lattice, indices, electrons)
+    return np.asarray(np.abs(factors) ** 2 / sum(electrons) ** 2)
 
 
 def structure_factors(
@@ -149,39 +156,34 @@ def structure_factors(
     return np.asarray(np.exp(-2j * np.pi * phase) @ weights)
 
 
-def phased_patches(data: Diffraction, potential: Potential) -> list[int]:
-    """Return the numbers of the three patches to be phased, from 0.
+def lattice_note(peaks: NDArray[np.float64], potential: Potential, sublattice: int) -> str | None:
+    """Return a sentence if three peaks don't fix the crystal, None if they do.
 
-    Those that fix the positions best; of a compound the brightest: its superlattice peaks are
-    weak, and near them the data see the tails of the others.
-    """
-    peaks, height = data.peaks(), [float(c.max()) for c in data.counts]
-    if potential.compound:
-        return brightest_patches(peaks, height)
-    return independent_patches(peaks, height)
-
-
-def lattice_note(data: Diffraction, potential: Potential, sublattice: int) -> str | None:
-    """Return a sentence if the peaks don't fix the crystal, None if they do.
+    Parameters
+    ----------
+    peaks : (3, 3) ndarray
+        Bragg vectors [1/Å].
+    potential : Potential
+    sublattice : int
+        Setting of :class:`~prammol.reconstruction.stages.default.phase_patches.PhasePatches`.
 
     Raises
     ------
     DataError
         If neither the potential nor the setting `sublattice` settles it.
     """
-    peaks, chosen = data.peaks(), phased_patches(data, potential)
     if potential.has_basis:
-        cells = indexed(peaks[chosen], potential)
+        cells = indexed(peaks, potential)
         if len(cells) == 1 or sublattice:
             return None
         return (
             f"the Bragg peaks don't fix the crystal: {len(cells)} orientations of "
             f"{potential.structure} fit, all are tried"
         )
-    return explain(peaks[chosen], potential, sublattice)
+    return explain(peaks, potential, sublattice)
 
 
-def _reflections(unit: NDArray[np.float64], longest: float) -> NDArray[np.int_]:
+def reflections(unit: NDArray[np.float64], longest: float) -> NDArray[np.int_]:
     """Return the indices of all reflections up to a length [1/Å], (n, 3), but 0."""
     cell = 2 * np.pi * np.linalg.inv(unit)
     most = np.floor(longest * np.linalg.norm(cell, axis=0) / (2 * np.pi)).astype(int)
@@ -200,7 +202,7 @@ def _triples(
 
     def like(k: int, one: NDArray[np.int_], m: int, group: NDArray[np.int_]) -> NDArray[np.int_]:
         cosine = (group @ unit) @ (one @ unit) / (length[k] * length[m])
-        return group[np.abs(cosine - wanted[k, m]) < _NEAR]
+        return group[np.abs(cosine - wanted[k, m]) < NEAR]
 
     out = []
     for a in groups[0]:

@@ -20,6 +20,7 @@ from prammol.diffraction.detector_flaws import masked_flaws
 from prammol.diffraction.photon_flux import with_form_factor
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.diffraction.support import Support
+from prammol.phasing.known_reflections import oriented
 from prammol.potentials.lammps import Cluster
 from prammol.potentials.potential import Potential, aluminium
 from prammol.reconstruction.diagnosis import diagnose, found_besides, outstanding
@@ -72,7 +73,8 @@ def reconstruct(
     Parameters
     ----------
     data : Diffraction
-        Photon counts around at least three independent Bragg peaks.
+        Photon counts around three independent Bragg peaks or more; around fewer where others are
+        known, :mod:`prammol.phasing.known_reflections`.
     support : Support
         Where there may be atoms.
     potential : Potential, optional
@@ -183,12 +185,13 @@ def make_problem(
     Raises
     ------
     DataError
-        If the peaks don't determine positions in three dimensions.
+        If the peaks don't determine positions in three dimensions, nor the orientation.
     InputError
         If there are more ranks than planes of points to share, the points don't hold the
         intensity of the object and the detector has a response, or the potential is of other
         elements, or of several without sites of their own.
     """
+    data = oriented(data, potential)
     data.require_three_dimensions()
     data = with_form_factor(data, potential.element)
     scatterers = scatterers_of(data, potential)

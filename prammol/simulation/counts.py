@@ -13,9 +13,10 @@ from scipy.spatial import cKDTree
 from prammol.core.defaults import DYNAMICS, FORM_FACTORS, MEASUREMENT
 from prammol.core.errors import DataError, InputError
 from prammol.core.parallel import Communicator
+from prammol.diffraction.background import Background, background_arrays
 from prammol.diffraction.bragg_patch import BraggPatch, paper_patches
 from prammol.diffraction.calibration import GeometryUncertainty
-from prammol.diffraction.dataset import Background, Diffraction, background_arrays
+from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.photon_flux import PAPER_WAVELENGTH, known_gain, scale_from_flux
 from prammol.diffraction.response import Extent, Response, detected, widened
 from prammol.diffraction.scatterers import Scatterers

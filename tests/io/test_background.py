@@ -10,7 +10,8 @@ from small_crystal import fcc_ball
 
 from prammol.cli.main import run
 from prammol.core.errors import InputError
-from prammol.diffraction.dataset import Diffraction, background_arrays
+from prammol.diffraction.background import background_arrays
+from prammol.diffraction.dataset import Diffraction
 from prammol.io import read_diffraction, write_atoms, write_diffraction
 from prammol.structure.atoms import Atoms
 

@@ -356,6 +356,18 @@ def warn_of_counts(name: object, data: Diffraction, flaws_masked: bool | None = 
         )
 
 
+def triple(text: str) -> tuple[float, ...]:
+    """Convert the text of three numbers, such as indices."""
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != 3 or not all(map(math.isfinite, values)):
+        msg = f"{text!r} isn't three numbers such as -1,1,1"
+        raise argparse.ArgumentTypeError(msg)
+    return values
+
+
 def add_mask_flaws(group: argparse._ActionsContainer) -> None:
     """Add ``--mask-flaws``, a short form of a setting."""
     group.add_argument(

@@ -14,8 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prammol.cli import messages
-from prammol.cli.commands.common import add_potential, positive, potential_of, written_as
-from prammol.cli.commands.simulate import peak
+from prammol.cli.commands.common import (
+    add_potential,
+    positive,
+    potential_of,
+    triple,
+    written_as,
+)
 
 if TYPE_CHECKING:
     from prammol.evaluation.plan import Plan
@@ -53,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peak",
         action="append",
-        type=peak,
+        type=triple,
         metavar="H,K,L",
         help="Bragg peak, once for each, written --peak=-1,1,1 [three of the innermost]",
     )

@@ -45,6 +45,7 @@ from prammol.cli.commands.common import (
     require_inputs,
     response_of,
     seed,
+    triple,
     warn_of_counts,
     warn_of_tasks,
     written_as,
@@ -134,6 +135,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="DEG",
         help="standard deviation of its rotation about each axis [degrees] [that of the file, "
         f"else {math.degrees(GEOMETRY['rotation']):.2g}]",
+    )
+    geometry.add_argument(
+        "--known-peak",
+        action="append",
+        type=triple,
+        default=[],
+        metavar="QX,QY,QZ",
+        help="where a reflection is that wasn't measured [1/Å]: with one or two peaks the "
+        "orientation has to be known; once for each, in place of those of the file",
     )
     detector = parser.add_argument_group(
         "response of the detector", "Where given, instead of that of the file."
@@ -257,6 +267,7 @@ def _inputs(
     from prammol.cli.commands.checkpointing import find_checkpoint, fresh, require_own
     from prammol.io import read_diffraction, read_support, require_absent
     from prammol.io.run_identity import identity
+    from prammol.phasing.known_reflections import oriented
     from prammol.reconstruction.presets import get_preset
 
     require_inputs(options.diffraction, options.support, potential=options.potential)
@@ -271,10 +282,15 @@ def _inputs(
         geometry=_geometry(options, data.geometry),
         response=response_of(options, len(data.patches), data.response),
     )
-    data.require_three_dimensions()
+    if options.known_peak:
+        import numpy as np
+
+        data = replace(data, unmeasured=np.array(options.known_peak))
     support = read_support(options.support)
     element = elements_of(data.meta)
     potential = potential_of(options, element)
+    data = oriented(data, potential)
+    data.require_three_dimensions()
     require_element(",".join(potential.elements), options.diffraction, element)
     preset = get_preset(options.preset).with_settings(settings)
     own = identity(data, support, potential, preset, options.seed)
@@ -319,13 +335,18 @@ def _lattice_note(
     data: Diffraction, potential: Potential, preset: str, settings: dict[str, Any]
 ) -> str | None:
     """Say so if the peaks don't fix the lattice, before anything is computed."""
+    import numpy as np
+
     from prammol.phasing.indexing import lattice_note
+    from prammol.phasing.known_reflections import phased_patches
     from prammol.reconstruction.presets import get_preset
     from prammol.reconstruction.stages.default.phase_patches import PhasePatches
 
     for stage in get_preset(preset).with_settings(settings).start:
         if isinstance(stage, PhasePatches):
-            return lattice_note(data, potential, stage.sublattice)
+            chosen, unmeasured = phased_patches(data, potential)
+            peaks = np.vstack([data.peaks()[chosen], unmeasured])
+            return lattice_note(peaks, potential, stage.sublattice)
     return None
 
 

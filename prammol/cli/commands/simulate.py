@@ -15,6 +15,7 @@ CXI layout."""
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from prammol.cli import messages
@@ -31,6 +32,7 @@ from prammol.cli.commands.common import (
     read_crystal,
     require_inputs,
     seed,
+    triple,
     warn_of_tasks,
 )
 from prammol.core.defaults import FORM_FACTORS, MEASUREMENT
@@ -50,6 +52,7 @@ examples:
   prammol simulate s.xyz --flux 1e20 --seed 1 -o d.h5
   prammol simulate s.xyz --flux 1e18 --points 30 --background 5 -o coarse.h5
   prammol simulate s.xyz --flux 1e20 --peak=2,0,0 --peak=0,2,0 --peak=1,1,1 -o d200.h5
+  prammol simulate s.xyz --flux 1e19 --peak=-1,1,1 --known-peak=1,-1,1 --known-peak=1,1,-1 -o d1.h5
   mpiexec -n 2 prammol simulate s.xyz --flux 1e20 --temperature 300 -o warm.h5
   prammol simulate s.xyz --flux 1e20 --amplitude a.npz --diffuse --seed 2 -o warm2.h5
   prammol simulate s.xyz --instrument instrument.yaml --seed 1 -o scans.h5
@@ -82,9 +85,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peak",
         action="append",
-        type=peak,
+        type=triple,
         metavar="H,K,L",
         help="centre of a cube in reciprocal lattice units; once for each, written --peak=-1,1,1",
+    )
+    parser.add_argument(
+        "--known-peak",
+        action="append",
+        type=triple,
+        default=[],
+        metavar="H,K,L",
+        help="a reflection that isn't measured: the file only tells where it is, so that one or "
+        "two peaks do; once for each",
     )
     parser.add_argument(
         "--half-width",
@@ -162,7 +174,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
     if options.temperature is not None:
         warn_of_tasks(comm)
     potential = _potential(options, atoms)
-    patches = _patches(options, atoms, potential)
+    patches = _patches(options, atoms, potential, options.peak)
     data = simulate(
         atoms,
         options.flux,
@@ -181,13 +193,17 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
         form_factor=options.form_factor,
         response=Response.of(len(patches), options.pixel_box or 0.0, options.blur or 0.0),
     )
+    if options.known_peak:
+        import numpy as np
+
+        known = _patches(options, atoms, potential, options.known_peak)
+        data = replace(data, unmeasured=np.array([p.q().mean(axis=0) for p in known]))
     on_root(comm, lambda: _write(options, data, potential))
     return 0
 
 
 def _write(options: argparse.Namespace, data: Diffraction, potential: Potential | None) -> None:
     from prammol.core.errors import DataError
-    from prammol.diffraction.bragg_patch import require_independent
     from prammol.io import provenance, write_diffraction
 
     seeds = {"simulate": options.seed}
@@ -200,7 +216,7 @@ def _write(options: argparse.Namespace, data: Diffraction, potential: Potential 
         f"{data.meta['peak_counts']:.4g} in the brightest point, C = {data.meta['scale']:.4g}"
     )
     try:
-        require_independent(data.peaks(), options.output)
+        replace(data, source=options.output).require_three_dimensions()
     except DataError as error:
         messages.warn(str(error))
 
@@ -235,18 +251,6 @@ def _from_amplitude(options: argparse.Namespace, atoms: Atoms) -> Diffraction:
     )
 
 
-def peak(text: str) -> tuple[float, ...]:
-    """Convert the text of three indices."""
-    try:
-        hkl = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        hkl = ()
-    if len(hkl) != 3:
-        msg = f"{text!r} isn't three numbers such as -1,1,1"
-        raise argparse.ArgumentTypeError(msg)
-    return hkl
-
-
 def _potential(options: argparse.Namespace, atoms: Atoms) -> Potential | None:
     """Return the potential if the simulation needs one or the options describe one."""
     from prammol.cli.commands.common import require_element
@@ -260,7 +264,10 @@ def _potential(options: argparse.Namespace, atoms: Atoms) -> Potential | None:
 
 
 def _patches(
-    options: argparse.Namespace, atoms: Atoms, potential: Potential | None
+    options: argparse.Namespace,
+    atoms: Atoms,
+    potential: Potential | None,
+    peaks: list[tuple[float, ...]] | None,
 ) -> list[BraggPatch]:
     from prammol.core.errors import InputError
     from prammol.simulation.averages import innermost_patches
@@ -274,7 +281,7 @@ def _patches(
             options.points or MEASUREMENT["points"],
             edge,
             structure,
-            options.peak,
+            peaks,
             options.half_width,
         )
     except InputError as error:

@@ -6,9 +6,10 @@ covariance would be the inverse of A (Laplace's approximation). A model that lea
 unexplained is further off: its covariance is A^-1 B A^-1 with the variance B that the slopes
 have in fact (Huber, Proc. 5th Berkeley Symp. 1, 221 (1967)). Slopes of the misfit are drawn by
 weighting the residuals with random fields that hardly change within a speckle: errors of the
-model go together over a speckle (Shao, J. Am. Stat. Assoc. 105, 218 (2010)). Those of k energy are drawn as random forces along the bonds, as large
-as the forces on atoms with equally many neighbours beyond what the misfit's slopes do to them,
-at least as large as an energy has that is right.
+model go together over a speckle (Shao, J. Am. Stat. Assoc. 105, 218 (2010)). Those of k energy
+are drawn as random forces along the bonds, as large as the forces on atoms with equally many
+neighbours beyond what the misfit's slopes do to them, at least as
+large as an energy has that is right.
 
 Where the data left the object at the minimum of the energy, k is infinite: only what no
 energy determines is uncertain, the orientation and, where the data asked for it or offsets of the
@@ -144,10 +145,11 @@ def _moved(
     omega = model.structure_factor(problem.factor)
     residual = PoissonMisfit(problem.shard, factor).expected(omega, model.scale)
     residual -= problem.shard.counts
-    size = equivalent_diameter(x)
+    diameter = equivalent_diameter(x)
     variance, pulled = np.zeros_like(x), np.zeros_like(x)
     for _ in range(probes):
-        shift = answer(fisher.slope(residual * random_field(problem.data, problem.shard, size, rng)))
+        field = random_field(problem.data, problem.shard, diameter, rng)
+        shift = answer(fisher.slope(residual * field))
         variance += shift**2 / probes
         pulled += hessian_times(cluster, x, shift) ** 2 / probes
     # What the misfit's slopes don't account for in the forces is the energy's own error.

@@ -22,7 +22,8 @@ from prammol.phasing.hio_er import (
     support_mask,
     trimmed,
 )
-from prammol.phasing.indexing import indexed, phased_patches
+from prammol.phasing.indexing import indexed
+from prammol.phasing.known_reflections import phased_patches
 from prammol.phasing.lattice_from_peaks import Sublattice, choose_sublattice, on_sublattice
 from prammol.phasing.lattice_shift import shifted_weights
 from prammol.reconstruction.problem import Problem
@@ -113,8 +114,9 @@ class PhasePatches(Checked):
         problem = problem.calibrated(calibration)
         state = replace(state, model=replace(state.model, calibration=calibration))
         distance = problem.potential.neighbour_distance
-        phased = self._phase(problem, 1.0 / (self.blur * distance), state.status.start)
-        waves = Waves(phased, problem.comm)
+        chosen, unmeasured = phased_patches(problem.declared, problem.potential)
+        phased = self._phase(problem, chosen, 1.0 / (self.blur * distance), state.status.start)
+        waves = Waves(phased, problem.comm, unmeasured)
         rng = problem.rng("synthesise", state.status.start)
         synthesised = partial(
             synthesise, waves, problem.support, distance, rng, threshold=self.threshold
@@ -171,10 +173,11 @@ class PhasePatches(Checked):
         steps = np.maximum(np.ceil(self.shift_steps * (length / shortest - _CLOSE)).astype(int), 1)
         return steps + steps % 2 if compound else steps
 
-    def _phase(self, problem: Problem, width: float, start: int) -> list[PhasedPatch]:
-        """Phase three patches: apart in the support, then in their common envelope."""
+    def _phase(
+        self, problem: Problem, chosen: list[int], width: float, start: int
+    ) -> list[PhasedPatch]:
+        """Phase some patches: apart in the support, then in their common envelope."""
         data = problem.declared
-        chosen = phased_patches(data, problem.potential)
         centre = problem.support.centre
         steps = spare(problem)
         sharp = deconvolved(data, problem.extent, chosen)
