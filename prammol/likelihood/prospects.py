@@ -213,7 +213,7 @@ def prospects(
         One for each factor.
     """
     radius = (0.75 / np.pi * atoms * potential.atomic_volume) ** (1 / 3)
-    kappa, weight, full = _points(patches, atoms, potential, radius)
+    kappa, weight, full, moments = _points(patches, atoms, potential, radius)
     own = float(weight.sum())
     x, groups = _sites(potential, min(_BALL, max(atoms, _LEAST)))
     wave = np.exp(1j * kappa @ x.T)
@@ -233,7 +233,7 @@ def prospects(
     )
     volume = min(p.patch.size * abs(float(np.linalg.det(p.patch.step))) for p in patches)
     width = 0.5 * volume ** (1 / 3) * potential.neighbour_distance
-    turned, lattice = _of_the_whole(patches, radius)
+    turned, lattice = _of_the_whole(patches, moments, radius)
     out = []
     for factor in factors:
         number, layer = wrong(factor), _wrong_part(factor * layers)
@@ -290,15 +290,16 @@ def _factor(wrong: Any, allowed: float) -> float | None:
 
 def _points(
     patches: Sequence[PatchPhotons], atoms: float, potential: Potential, radius: float
-) -> tuple[Floats, Floats, float]:
+) -> tuple[Floats, Floats, float, list[Floats]]:
     """Return points that stand for all, (m, 3) from the peak [1/Å], C^2 e of each, and their C^2.
 
-    With ``sum abs(Omega)^2`` around a peak n S (2 pi)^3 / (v dq), v the volume of an atom, dq
-    that of a point, S the squared structure factor of a cell by its atoms.
+    The last are the mean squares of q of the photons of each patch, (3, 3) [1/Å^2]. With
+    ``sum abs(Omega)^2`` around a peak n S (2 pi)^3 / (v dq), v the volume of an atom, dq that of a
+    point, S the squared structure factor of a cell by its atoms.
     """
     rng = np.random.default_rng(0)
     strength = bragg_strength(potential)
-    kappas, weights, total = [], [], 0.0
+    kappas, weights, moments, total = [], [], [], 0.0
     size = sum(p.patch.size for p in patches)
     for p in patches:
         voxel = abs(float(np.linalg.det(p.patch.step)))
@@ -315,13 +316,15 @@ def _points(
             * (density * radius) ** 2
             / np.maximum(np.sum(kappa**2, axis=1), 1e-12) ** 2
         )
-        expected = scale * strength * np.minimum(far, atoms**2)
+        far = np.minimum(far, atoms**2)
+        expected = scale * strength * far
         seen = _seen(p.background / np.maximum(expected, 1e-300))
         share = scale * p.patch.size * p.measured / some
         kappas.append(kappa)
         weights.append(share * seen)
+        moments.append(np.outer(p.peak, p.peak) + (kappa.T * far) @ kappa / far.sum())
         total += share * some
-    return np.concatenate(kappas), np.concatenate(weights), total
+    return np.concatenate(kappas), np.concatenate(weights), total, moments
 
 
 def _seen(x: Floats) -> Floats:
@@ -383,17 +386,18 @@ def _sites(potential: Potential, number: float) -> tuple[Floats, Floats]:
     return sites, groups[groups.any(axis=1)]
 
 
-def _of_the_whole(patches: Sequence[PatchPhotons], radius: float) -> tuple[float, float]:
+def _of_the_whole(
+    patches: Sequence[PatchPhotons], moments: Sequence[Floats], radius: float
+) -> tuple[float, float]:
     """Return the rms shift by the uncertain orientation [Å] and the error of d/d0 - 1.
 
     A peak of n photons of a ball is known within 1 / (2 R sqrt(n / 5)) along each axis.
     """
     arm = 0.8 * radius**2  # derived: 4 times the mean square of a coordinate in a ball
     turn, lattice = np.zeros((3, 3)), 0.0
-    for p in patches:
-        square = float(p.peak @ p.peak)
-        turn += arm * p.photons * (square * np.eye(3) - np.outer(p.peak, p.peak))
-        lattice += arm * p.photons * square
+    for p, moment in zip(patches, moments, strict=True):
+        turn += arm * p.photons * (np.trace(moment) * np.eye(3) - moment)
+        lattice += arm * p.photons * float(p.peak @ p.peak)
     inverse = np.linalg.inv(turn + 1e-12 * max(np.trace(turn), 1e-300) * np.eye(3))
     rms = radius * np.sqrt(0.4 * np.trace(inverse))
     return float(rms), float(1.0 / np.sqrt(max(lattice, 1e-300)))

@@ -12,7 +12,7 @@ from small_crystal import Rank
 
 from prammol.cli.commands.checkpointing import Checkpointing
 from prammol.cli.commands.common import warn_of_tasks
-from prammol.io import read_atoms, write_atoms
+from prammol.io import read_atoms, read_diffraction, write_atoms
 from prammol.structure.atoms import Atoms
 
 DATA = "entry_2/image_1/data"
@@ -150,16 +150,14 @@ def test_a_wrong_support_is_one_sentence(reconstruct, damaged, change, text):
     reconstruct("bad-u.h5", text, u=damaged("u.h5", change))
 
 
-def test_fewer_than_three_independent_peaks_are_refused(reconstruct, prammol, small):
-    for peaks in (["-1,1,1", "1,-1,1"], ["1,1,1", "-1,-1,-1", "1,-1,1"]):
+def test_one_independent_peak_is_refused_where_no_other_is_known(reconstruct, prammol, small):
+    for peaks in (["-1,1,1"], ["1,1,1", "-1,-1,-1"]):
         done = prammol(
             "simulate", small / "s.xyz", "--flux", "1e20", "--points", 8, "-o", "two.h5", "--force",
             *(f"--peak={p}" for p in peaks),
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        reconstruct(
-            "two.h5: only 2 of its", "displacements along", "can't be determined", d="two.h5"
-        )
+        reconstruct("two.h5: only 1 of its", "displacements along", "--known-peak", d="two.h5")
 
 
 @pytest.mark.parametrize(
@@ -271,6 +269,10 @@ def test_peaks_that_leave_a_direction_open_are_a_warning(prammol_here, small):
     assert "displacements along" in done.stderr
     done = prammol_here(*start, "--peak=1,1,1", "--peak=1,-1,1", "--peak=-1,1,1")
     assert (done.returncode, done.stderr) == (0, "")
+    done = prammol_here(*start, "--peak=1,1,1", "--known-peak=1,-1,1", "--known-peak=-1,1,1")
+    assert (done.returncode, done.stderr) == (0, "")
+    known = read_diffraction("o.h5").unmeasured * 4.05 / (2 * np.pi)
+    assert known == pytest.approx(np.array([(1, -1, 1), (-1, 1, 1)]))
 
 
 def test_one_process_of_several_tasks_is_a_warning(monkeypatch, capsys):
@@ -387,6 +389,10 @@ def test_peaks_of_an_unknown_lattice_are_refused(refused, small, tmp_path):
         (["crystal", "bulk"], "-o"),
         (["presets", "papre"], "did you mean 'paper'"),
         (["simulate", "s.xyz", "--flux", "1e20", "--peak=1,1", "-o", "d.h5"], "three numbers"),
+        (
+            ["reconstruct", "d.h5", "--support", "u.h5", "--known-peak=1,nan,1", "-o", "r.h5"],
+            "three numbers",
+        ),
     ],
 )
 def test_wrong_commands_are_one_sentence(refused, arguments, text):

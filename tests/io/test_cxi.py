@@ -27,9 +27,11 @@ RNG = np.random.default_rng(0)
 
 def test_diffraction_is_read_as_written(tmp_path, data):
     path = tmp_path / "d.h5"
+    data = dataclasses.replace(data, unmeasured=RNG.normal(size=(2, 3)))
     write_diffraction(path, data, provenance={"command": "prammol simulate"})
     back = read_diffraction(path)
     assert back.source == str(path)
+    np.testing.assert_array_equal(back.unmeasured, data.unmeasured)
     for a, b in zip(data.patches, back.patches, strict=True):
         np.testing.assert_array_equal(a.origin, b.origin)
         np.testing.assert_array_equal(a.step, b.step)

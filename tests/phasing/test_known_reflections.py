@@ -12,7 +12,6 @@ from small_crystal import fcc_ball
 import prammol
 from prammol.core.errors import DataError, InputError
 from prammol.diffraction.bragg_patch import PAPER_LATTICE_CONSTANT, cubic_patch
-from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.phasing.known_reflections import oriented, phased_patches
@@ -91,14 +90,14 @@ def test_missing_patches_are_replaced_in_turn():
 @pytest.mark.parametrize("peaks", [1, 2])
 def test_a_crystal_is_found_from_fewer_peaks_than_dimensions(peaks):
     """Exactly, at a flux where three peaks have far more photons than they need."""
-    truth = prammol.make_crystal("bulk", atoms=120, seed=3)
-    full = prammol.simulate(truth, 1e20, 1, prammol.paper_patches(24))
-    data = Diffraction(
-        full.patches[:peaks],
-        full.counts[:peaks],
-        meta=full.meta,
+    truth = prammol.make_crystal("bulk", atoms=250, seed=6)
+    full = prammol.simulate(truth, 1e20, 1, prammol.paper_patches(28))
+    data = replace(
+        full,
+        patches=full.patches[:peaks],
+        counts=full.counts[:peaks],
+        valid=full.valid[:peaks],
         gain=full.gain[:peaks],
-        geometry=GeometryUncertainty.none(),
         unmeasured=full.peaks()[peaks:] if peaks == 1 else np.empty((0, 3)),
     )
     support = prammol.support_from_truth(truth)

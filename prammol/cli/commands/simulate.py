@@ -204,6 +204,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
 
 def _write(options: argparse.Namespace, data: Diffraction, potential: Potential | None) -> None:
     from prammol.core.errors import DataError
+    from prammol.diffraction.bragg_patch import dimensions, require_independent
     from prammol.io import provenance, write_diffraction
 
     seeds = {"simulate": options.seed}
@@ -215,10 +216,12 @@ def _write(options: argparse.Namespace, data: Diffraction, potential: Potential 
         f"{options.output}: {len(data.patches)} patches, {data.total_counts:.4g} photons, "
         f"{data.meta['peak_counts']:.4g} in the brightest point, C = {data.meta['scale']:.4g}"
     )
-    try:
-        replace(data, source=options.output).require_three_dimensions()
-    except DataError as error:
-        messages.warn(str(error))
+    every = [*data.peaks(), *data.unmeasured]
+    if dimensions(every) < 2:  # two peaks of a known structure fix the third
+        try:
+            require_independent(every, options.output)
+        except DataError as error:
+            messages.warn(str(error))
 
 
 def _from_amplitude(options: argparse.Namespace, atoms: Atoms) -> Diffraction:
