@@ -39,6 +39,7 @@ from prammol.structure.surface import equivalent_diameter, mean_of_class, neighb
 
 _EPSILON = 1e-4  # derived: error bars need two digits
 # derived: far below a bond, far above the rounding of forces
+_SOFTER = 10.0  # derived: the next of restrained_refinement.softness, which held-out points refused
 _STEP = 1e-3  # Å, for second derivatives of the energy
 # derived: above the 1e-6 that relax_and_align ends at
 _AT_REST = 1e-4  # eV/Å; a strained object is further from the minimum
@@ -126,30 +127,39 @@ def _moved(
     x, stiffness, cluster = model.positions, model.stiffness, problem.cluster
     fisher = _fisher(problem, model, factor)
     curvature = stiffness * curvature_of_energy(cluster, x, rng)
-    inverse = np.linalg.inv(fisher.blocks() + curvature * np.eye(3))
-    size = (x.size, x.size)
+    blocks, size = fisher.blocks(), (x.size, x.size)
 
-    def hessian(v: NDArray[np.float64]) -> NDArray[np.float64]:
-        v = _centred(v.reshape(-1, 3))
-        return _centred(fisher.times(v) + stiffness * hessian_times(cluster, x, v)).ravel()
+    def answer(slope: NDArray[np.float64], softer: float = 1.0) -> NDArray[np.float64]:
+        """Return what a slope moves, (n, 3) [Å], the energy so many times less stiff."""
+        inverse = np.linalg.inv(blocks + curvature / softer * np.eye(3))
 
-    def approximately(v: NDArray[np.float64]) -> NDArray[np.float64]:
-        return _centred(np.einsum("jab,jb->ja", inverse, v.reshape(-1, 3))).ravel()
+        def hessian(v: NDArray[np.float64]) -> NDArray[np.float64]:
+            v = _centred(v.reshape(-1, 3))
+            energy = stiffness / softer * hessian_times(cluster, x, v)
+            return _centred(fisher.times(v) + energy).ravel()
 
-    system, guess = LinearOperator(size, hessian), LinearOperator(size, approximately)
+        def approximately(v: NDArray[np.float64]) -> NDArray[np.float64]:
+            return _centred(np.einsum("jab,jb->ja", inverse, v.reshape(-1, 3))).ravel()
 
-    def answer(slope: NDArray[np.float64]) -> NDArray[np.float64]:
-        solved, _ = cg(system, _centred(slope).ravel(), rtol=_RESIDUAL, maxiter=_MOST, M=guess)
+        solved, _ = cg(
+            LinearOperator(size, hessian),
+            _centred(slope).ravel(),
+            rtol=_RESIDUAL,
+            maxiter=_MOST,
+            M=LinearOperator(size, approximately),
+        )
         return np.asarray(solved).reshape(-1, 3)
 
     omega = model.structure_factor(problem.factor)
     residual = PoissonMisfit(problem.shard, factor).expected(omega, model.scale)
     residual -= problem.shard.counts
     diameter = equivalent_diameter(x)
-    variance, pulled = np.zeros_like(x), np.zeros_like(x)
+    variance, pulled, freed = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
     for _ in range(probes):
         field = random_field(problem.data, problem.shard, diameter, rng)
-        shift = answer(fisher.slope(residual * field))
+        slope = fisher.slope(residual * field)
+        shift = answer(slope)
+        freed += (answer(slope, _SOFTER) - shift) ** 2 / probes
         variance += shift**2 / probes
         pulled += hessian_times(cluster, x, shift) ** 2 / probes
     # What the misfit's slopes don't account for in the forces is the energy's own error.
@@ -159,7 +169,10 @@ def _moved(
     bonds = _Bonds(x, cluster.potential.bond_reach, np.maximum(stiffness**2 * error, curvature))
     for _ in range(probes):
         variance += answer(bonds.forces(rng)) ** 2 / probes
-    return np.sqrt(mean_of_class(variance, classes))
+    # What it holds the atoms off their places by, beyond what noise would free.
+    held = answer((1.0 - 1.0 / _SOFTER) * stiffness * forces, _SOFTER)
+    held = np.maximum(mean_of_class(held**2 - freed, classes), 0.0)
+    return np.sqrt(mean_of_class(variance, classes) + held)
 
 
 class _Bonds:
