@@ -8,8 +8,9 @@ have in fact (Huber, Proc. 5th Berkeley Symp. 1, 221 (1967)). Slopes of the misf
 weighting the residuals with random fields that hardly change within a speckle: errors of the
 model go together over a speckle (Shao, J. Am. Stat. Assoc. 105, 218 (2010)). Those of k energy
 are drawn as random forces along the bonds, as large as the forces on atoms with equally many
-neighbours beyond what the misfit's slopes do to them, at least as
-large as an energy has that is right.
+neighbours beyond what the misfit's slopes do to them, at least as large as an energy has that is
+right. An energy that is wrong everywhere alike, as that of a warm crystal, holds all atoms off
+their places together: added is how far one ten times softer lets them go, beyond noise.
 
 Where the data left the object at the minimum of the energy, k is infinite: only what no
 energy determines is uncertain, the orientation and, where the data asked for it or offsets of the

@@ -65,7 +65,7 @@ def test_the_posterior_is_the_inverse_of_information_plus_energy(dense, stiffnes
     x = relaxed_ball(SMALL)
     problem, fisher, known, hessian = dense
     model = Model(x, SCALE, stiffness=stiffness)
-    found = position_uncertainty(problem, model, 0, probes=100)
+    found = position_uncertainty(problem, model, 0, probes=40)
     precision = known + stiffness * hessian
     precision = 0.5 * (precision + precision.T)
     values, vectors = np.linalg.eigh(precision)
