@@ -28,7 +28,7 @@ from prammol.phasing.lattice_from_peaks import (
     reduced,
 )
 from prammol.potentials.potential import Potential
-from prammol.structure.lattices import Lattice
+from prammol.structure.lattices import Lattice, structure_factors
 
 # Strain, a potential for another lattice constant and the points of a coarse grid are less.
 _NEAR = 0.1  # chosen: the brightest points of 200 atoms of Ni3Al are off by 0.06; not varied
@@ -126,27 +126,6 @@ def indexed(peaks: NDArray[np.float64], potential: Potential) -> list[Cell]:
         (v for v in found.values() if v[0] < best + _WORSE), key=lambda v: round(v[0], 6)
     )
     return [_cell(peaks, triple, lattice, deviation) for deviation, triple in ranked]
-
-
-def structure_factors(
-    lattice: Lattice, indices: NDArray[np.int_], weights: NDArray[np.float64]
-) -> NDArray[np.complex128]:
-    """Return the sum of w exp(-2 pi i h.s) over the m atoms of the cell.
-
-    Parameters
-    ----------
-    lattice : Lattice
-    indices : (n, 3) int ndarray
-        h.
-    weights : (m,) ndarray
-        w of each site s.
-
-    Returns
-    -------
-    (n,) complex ndarray
-    """
-    phase = indices @ np.array(lattice.sites, dtype=float).T
-    return np.asarray(np.exp(-2j * np.pi * phase) @ weights)
 
 
 def phased_patches(data: Diffraction, potential: Potential) -> list[int]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prammol.cli import messages
-from prammol.cli.commands.common import add_potential, positive, potential_of, written_as
+from prammol.cli.commands.common import positive, written_as
+from prammol.cli.commands.potential_options import add_potential, potential_of
 from prammol.cli.commands.simulate import peak
 
 if TYPE_CHECKING:
