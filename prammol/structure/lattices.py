@@ -137,12 +137,14 @@ class Lattice:
         return self.vectors.tolist() == np.eye(3).tolist()
 
     @cached_property
-    def bonds(self) -> int:
-        """Neighbours of an atom within `shells`."""
-        steps = np.array(list(product(range(-3, 4), repeat=3)))
-        around = ((np.array(self.sites)[:, None] + steps).reshape(-1, 3)) @ self.vectors
-        length = np.linalg.norm(around - self.basis[0], axis=1)
-        return int((length < self.shells * self.neighbour).sum()) - 1
+    def bonds(self) -> tuple[int, ...]:
+        """Different numbers of neighbours of its atoms within `shells`."""
+        reach = self.shells * self.neighbour
+        half = 1 + np.ceil(reach * np.linalg.norm(np.linalg.inv(self.vectors), axis=0))
+        steps = np.array(list(product(*(np.arange(-n, n + 1) for n in half))))
+        around = (np.array(self.sites)[:, None] + steps).reshape(-1, 3) @ self.vectors
+        length = np.linalg.norm(around - self.basis[:, None], axis=2)
+        return tuple(np.unique((length < reach).sum(axis=1) - 1).tolist())
 
     @cached_property
     def symmetries(self) -> list[NDArray[np.int_]]:

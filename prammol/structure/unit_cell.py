@@ -2,7 +2,7 @@
 
 A structure is known by its primitive vectors and what is in them, whatever cell a file has, turned
 or multiplied. What the program asks of a structure (shells of neighbours, peaks to measure) is
-found out for others, if all their atoms have as many neighbours.
+found out for others, if all their atoms have as many nearest neighbours.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ def structure_of(cell: UnitCell) -> Structure:
     Raises
     ------
     InputError
-        If it has more than two elements, or its atoms differ in how many neighbours they have.
+        If it has more than two elements, its atoms differ in how many nearest neighbours they
+        have, or no peak tells its sites apart.
     """
     names = list(cell.formula)
     if len(names) > 2:
@@ -220,32 +221,33 @@ def _described(raw: Lattice, cell: UnitCell) -> Lattice:
     InputError
         See :func:`structure_of`.
     """
-    shells = _shells(raw)
-    if not shells:
+    found = _shells(raw)
+    if found is None:
         msg = (
             f"is {cell.text} with {len(raw.motif)} atoms in a primitive cell, which have different "
-            f"numbers of neighbours; expected {', '.join(LATTICES)}, or a crystal whose atoms all "
-            "have as many"
+            f"numbers of nearest neighbours; expected {', '.join(LATTICES)}, or a crystal whose "
+            "atoms all have as many"
         )
         raise InputError(msg)
-    first, (coordination, reach, mean) = shells[-1], shells[0]
+    coordination, first, mean, reach = found
     volume = raw.volume / len(raw.sites)
     lattice = replace(
         raw,
         neighbour=mean,
         coordination=coordination,
-        first_shell=reach / mean,
-        shells=first[1] / mean,
+        first_shell=first / mean,
+        shells=reach / mean,
         half_width=round(_HALF_WIDTH / volume ** (1 / 3), 2),
     )
     peaks, superlattice = _peaks(lattice, list(cell.formula))
     return replace(lattice, peaks=peaks, superlattice=superlattice)
 
 
-def _shells(raw: Lattice) -> list[tuple[int, float, float]]:
-    """Return how many neighbours all atoms have up to gaps between shells, until these bind them.
+def _shells(raw: Lattice) -> tuple[int, float, float, float] | None:
+    """Return the nearest neighbours that all atoms have, and how far shells are; None if unlike.
 
-    Each with where the gap is and the mean distance [edges].
+    That is the number, up to which distance they are, their mean distance, and the distance that
+    takes in what binds an atom [edges].
     """
     near = _around(raw, 1.0)[1].query(raw.basis, k=2)[0][:, 1].min()
     around, tree = _around(raw, _FARTHEST * near)
@@ -253,15 +255,17 @@ def _shells(raw: Lattice) -> list[tuple[int, float, float]]:
     gaps = [np.sort(np.linalg.norm(around[f] - x, axis=1))[1:]
             for f, x in zip(found, raw.basis, strict=True)]  # fmt: skip
     every = np.sort(np.concatenate(gaps))
-    out: list[tuple[int, float, float]] = []
+    first: tuple[int, float, float] | None = None
     for low, high in pairwise(every.tolist()):
-        counts = {int((g < (low + high) / 2).sum()) for g in gaps}
-        if high / low > 1 + _GAP and len(counts) == 1:
-            number = counts.pop()
-            out.append((number, float(low + high) / 2, float(every[every <= low].mean())))
-            if number >= _BOUND:
-                return out
-    return []
+        if high / low < 1 + _GAP:
+            continue
+        counts = [int((g < (low + high) / 2).sum()) for g in gaps]
+        if first is None and min(counts) < max(counts):
+            return None
+        first = first or (counts[0], (low + high) / 2, float(every[every <= low].mean()))
+        if min(counts) >= _BOUND:
+            return *first, (low + high) / 2
+    return None
 
 
 def _around(raw: Lattice, reach: float) -> tuple[FloatArray, cKDTree]:
@@ -317,7 +321,7 @@ def _triple(bright: NDArray[np.int_], lattice: Lattice) -> list[NDArray[np.int_]
     rows = rows[volume > _WIDE]
     size = np.round(length[rows].max(axis=1) / length.min(), 3)
     alike = [len(np.unique(np.round(length[r], 6))) for r in rows]
-    left = [_index(list(bright[r]), lattice) for r in rows]
+    left = np.rint(np.abs(np.linalg.det(bright[rows] @ lattice.primitive.T)))
     wide = np.round(np.abs(np.linalg.det(unit[rows])), 3)
     return list(bright[rows[np.lexsort((-wide, left, alike, size))[0]]])
 
