@@ -82,8 +82,8 @@ def read_atoms(
 ) -> Atoms:
     """Read a frame of an XYZ file, extended or plain, or of a file of another program.
 
-    These are LAMMPS dump and data, known by what is in them, and CIF, POSCAR, XSF, RES, GEN and
-    CFG, by their names. They may be packed (gzip, bzip2, xz). A cluster that lies across the
+    These are LAMMPS dump and data, known by what is in them, and CIF, POSCAR, XSF, GEN and CFG,
+    by their names. They may be packed (gzip, bzip2, xz). A cluster that lies across the
     border of its periodic box is put together.
 
     Parameters

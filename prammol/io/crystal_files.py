@@ -23,7 +23,7 @@ FloatArray = NDArray[np.float64]
 
 # What ASE calls the formats of which it is trusted to keep cell and elements.
 _FORMATS = {
-    ".vasp": "vasp", ".poscar": "vasp", ".contcar": "vasp", ".xsf": "xsf", ".res": "res",
+    ".vasp": "vasp", ".poscar": "vasp", ".contcar": "vasp", ".xsf": "xsf",
     ".gen": "gen", ".cfg": "cfg", ".xyz": "extxyz", ".extxyz": "extxyz",
 }  # fmt: skip
 _PACKED = (".gz", ".bz2", ".xz")
@@ -57,7 +57,7 @@ def kind_of_file(path: Path, begin: str = "") -> str:
 
 
 def read_unit_cell(path: PathLike) -> UnitCell:
-    """Read the unit cell of a crystal: CIF, POSCAR, XSF, RES, GEN, CFG or extended XYZ.
+    """Read the unit cell of a crystal: CIF, POSCAR, XSF, GEN, CFG or extended XYZ.
 
     Raises
     ------

@@ -149,7 +149,7 @@ def _items(path: Path, file: IO[str]) -> dict[str, tuple[list[str], list[Any]]]:
                 raise InputError(msg)
             return {**found, "ATOMS": (words[2:], rows)}
         lines = [part.split() for part in islice(lines_of, 3 if name == "BOX" else 1)]
-        found[name] = (words[2:], lines)
+        found[name] = (words[3:], lines)
         if name == "NUMBER":
             text = lines[0][0] if lines and lines[0] else ""
             if not _COUNT.fullmatch(text):
