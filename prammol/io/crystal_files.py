@@ -51,9 +51,8 @@ def kind_of_file(path: Path, begin: str = "") -> str:
     name = Path(path.stem) if path.suffix.lower() in _PACKED else path
     if name.suffix.lower() in (".cif", ".mcif") or _CIF.match(begin):
         return "cif"
-    if re.match(r"(POSCAR|CONTCAR)([._-]|$)", name.name):
-        return "vasp"
-    return _FORMATS.get(name.suffix.lower(), "")
+    called = "vasp" if re.match(r"(POSCAR|CONTCAR)([._-]|$)", name.name) else ""
+    return _FORMATS.get(name.suffix.lower(), called)
 
 
 def read_unit_cell(path: PathLike) -> UnitCell:

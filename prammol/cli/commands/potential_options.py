@@ -50,7 +50,7 @@ def add_potential(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--mass", type=positive, help="atomic mass [g/mol]")
     group.add_argument(
         "--structure",
-        metavar="NAME|FILE",
+        metavar="FILE|NAME",
         help="structure at rest: fcc, bcc, hcp, diamond, B2, L12, zincblende, rocksalt, wurtzite, "
         "or a file with a unit cell (CIF, POSCAR, ...)",
     )
