@@ -29,8 +29,8 @@ _FORMATS = {
 _PACKED = (".gz", ".bz2", ".xz")
 # What a reader raises about a file that isn't as it expects.
 _ERRORS = (
-    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NotImplementedError,
-    OSError, RuntimeError, StopIteration, SyntaxError, TypeError, ValueError,
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NameError,
+    NotImplementedError, OSError, RuntimeError, StopIteration, SyntaxError, TypeError, ValueError,
 )  # fmt: skip
 _FULL = 1e-3  # chosen: below any occupancy that is refined; not varied
 _TOUCHING = 0.5  # derived: physics, no two atoms are so near [Å]

@@ -65,12 +65,12 @@ def test_dumps_of_lammps(dumps, cluster, kind, frame):
     elements = ["Al", "Ni"] if kind == "types" else ()
     found = read_atoms(dumps / f"{kind}.dump", True, elements, frame)
     require_alike(content(found), content(cluster), atol=1e-6)
-    with pytest.raises(InputError, match="has . frames, expected at least"):
+    with pytest.raises(InputError, match=r"has \d frames, expected at least"):
         read_atoms(dumps / f"{kind}.dump", True, elements, 9)
 
 
 def test_numbers_of_types_alone_are_refused(dumps):
-    with pytest.raises(InputError, match="has numbers of types, not elements.*--elements"):
+    with pytest.raises(InputError, match=r"has numbers of types, not elements.*--elements"):
         read_atoms(dumps / "types.dump", several=True)
     with pytest.raises(InputError, match="has atom type 2, but 1 elements are given"):
         read_atoms(dumps / "types.dump", True, ["Al"])
@@ -117,7 +117,7 @@ ITEM: ATOMS id element x y z
         ("ATOMS\n2", "ATOMS\n0", "has no atoms"),
         ("0 20\nITEM", "x 20\nITEM", "isn't followed by the three edges"),
         ("0 20\n0 20\n0 20\n", "0 20\n0 20\n0 0\n", "its box has no volume"),
-        ("ITEM: TIMESTEP", "ITEM: UNITS\nlj\nITEM: TIMESTEP", "has units lj, expected metal or real"),
+        ("ITEM: TIMESTEP", "ITEM: UNITS\nlj\nITEM: TIMESTEP", "has units lj, expected metal"),
         ("ITEM: NUMBER", "number", "'number OF ATOMS' where a dump has a line"),
         ("ITEM: BOX BOUNDS pp pp pp\n0 20\n0 20\n0 20\n", "", "atoms before their number or box"),
     ],
