@@ -11,6 +11,7 @@ from typing import IO, Any
 import gemmi
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from prammol.core.errors import InputError
 from prammol.io.atomic_write import PathLike, first_line, naming, replacing
@@ -90,11 +91,16 @@ def read_cluster(path: Path, file: IO[str], kind: str) -> Atoms:
     Raises
     ------
     InputError
-        If it can't be read, has a site that is taken only in part, or fills its box.
+        If it can't be read, has a site that is taken only in part or twice, or fills its box.
     """
     cell, sites, symbols = _read(path, file, kind)
     with naming(path):
         x = in_one_piece((sites % 1.0) @ cell, cell, np.ones(3, bool))
+        pairs = cKDTree(x).query_pairs(_TOUCHING, output_type="ndarray")
+        if len(pairs):
+            i, j = pairs[0] + 1
+            msg = f"atoms {i} and {j} are less than {_TOUCHING} Å apart, expected each site once"
+            raise InputError(msg)
         return Atoms.of_elements(x, symbols)
 
 
@@ -136,6 +142,11 @@ def _by_gemmi(path: Path, text: str) -> tuple[FloatArray, FloatArray, NDArray[np
         raise InputError(msg)
     block: Any = found[0][0]
     crystal: Any = found[0][1]
+    absent = [name for name in _NEEDED if not block.find_values(name)]
+    if absent or "dum" in block.find_values("_atom_site_calc_flag"):
+        msg = f"{path}: {absent[0] if absent else '_atom_site_calc_flag'} isn't that of a crystal"
+        msg += ", expected edges and angles of the cell, and fractional positions of atoms"
+        raise InputError(msg)
     for site in crystal.sites:
         if not abs(site.occ - 1.0) < _FULL:
             msg = (
@@ -156,6 +167,11 @@ def _by_gemmi(path: Path, text: str) -> tuple[FloatArray, FloatArray, NDArray[np
     return cell, sites, np.array([site.element.name for site in every])
 
 
+_NEEDED = (
+    *(f"_cell_length_{name}" for name in "abc"),
+    *(f"_cell_angle_{name}" for name in ("alpha", "beta", "gamma")),
+    *(f"_atom_site_fract_{name}" for name in "xyz"),
+)
 _SYMMETRY = (
     "_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz",
     "_space_group_name_H-M_alt", "_symmetry_space_group_name_H-M", "_space_group_name_Hall",

@@ -23,6 +23,7 @@ from prammol.structure.lattices import LATTICES, Lattice, Triple, renumbered, st
 FloatArray = NDArray[np.float64]
 
 _MOST_SITES = 64  # chosen: seconds to look at; not varied
+_FLAT = 0.01  # derived: so flat a cell has shorter vectors [product of its edges]
 _TOUCHING = 0.5  # derived: physics, no two atoms are so near [Å]
 _CUBIC = 0.01  # chosen: above what rounded files differ by; not varied
 _HEXAGONAL = 0.12  # derived: c/a of zinc (1.86) against the ideal 1.63, by volume
@@ -64,8 +65,8 @@ class UnitCell:
     def __post_init__(self) -> None:
         size = np.linalg.norm(self.vectors, axis=1)
         finite = np.isfinite(self.vectors).all() and np.isfinite(self.sites).all()
-        if not finite or not abs(np.linalg.det(self.vectors)) > _SEEN * np.prod(size):
-            msg = "its cell has no volume, expected three independent vectors"
+        if not finite or not abs(np.linalg.det(self.vectors)) > _FLAT * np.prod(size):
+            msg = "its cell has no volume or is flat, expected three short vectors"
             raise InputError(msg)
         if not len(self.sites):
             msg = "has no atoms in its cell"
@@ -172,10 +173,10 @@ def _match(vectors: FloatArray, raw: Lattice, known: Lattice) -> tuple[Lattice, 
     length = np.linalg.norm(steps @ vectors, axis=1) / scale
     size = np.linalg.norm(wanted, axis=1)
     groups = [steps[np.abs(length / s - 1) < 1.5 * loose] for s in size]
+    triples = np.array(list(product(*groups))).reshape(-1, 3, 3)
     volume = abs(float(np.linalg.det(raw.primitive)))
-    for rows in map(np.array, product(*groups)):
-        if not np.isclose(abs(np.linalg.det(rows)), volume, rtol=0.1):
-            continue
+    whole = np.isclose(np.abs(np.linalg.det(triples)), volume, rtol=0.1)
+    for rows in triples[whole]:
         u, s, _ = np.linalg.svd(np.linalg.inv(wanted) @ rows @ vectors)
         stretch = u * s @ u.T
         order = _elements(raw, rows, known) if _alike(stretch / scale, known, loose) else None
@@ -249,7 +250,8 @@ def _shells(raw: Lattice) -> tuple[int, float, float, float] | None:
     That is the number, up to which distance they are, their mean distance, and the distance that
     takes in what binds an atom [edges].
     """
-    near = _around(raw, 1.0)[1].query(raw.basis, k=2)[0][:, 1].min()
+    shortest = float(np.linalg.norm(raw.vectors, axis=1).min())
+    near = _around(raw, shortest)[1].query(raw.basis, k=2)[0][:, 1].min()
     around, tree = _around(raw, _FARTHEST * near)
     found = tree.query_ball_point(raw.basis, _FARTHEST * near)
     gaps = [np.sort(np.linalg.norm(around[f] - x, axis=1))[1:]
@@ -315,10 +317,13 @@ def _triple(bright: NDArray[np.int_], lattice: Lattice) -> list[NDArray[np.int_]
     """Return three reflections not nearly in one plane, the innermost, of one family if any."""
     q = bright @ lattice.reciprocal
     length = np.linalg.norm(q, axis=1)
-    rows = np.array(list(combinations(range(min(len(bright), _FEW)), 3)))
+    rows = np.array(list(combinations(range(min(len(bright), _FEW)), 3)), dtype=int)
     unit = q / length[:, None]
-    volume = np.abs(np.linalg.det(unit[rows]))
-    rows = rows[volume > _WIDE]
+    rows = rows.reshape(-1, 3)
+    rows = rows[np.abs(np.linalg.det(unit[rows])) > _WIDE]
+    if not len(rows):
+        msg = "has no three bright inner peaks in different directions, expected a compact cell"
+        raise InputError(msg)
     size = np.round(length[rows].max(axis=1) / length.min(), 3)
     alike = [len(np.unique(np.round(length[r], 6))) for r in rows]
     left = np.rint(np.abs(np.linalg.det(bright[rows] @ lattice.primitive.T)))

@@ -163,6 +163,8 @@ def test_the_symmetry_of_a_cif_is_that_of_ase(tmp_path):
         ("_cell_length_a 5.64", "_cell_length_a 0", "has no cell|aren't finite"),
         ("_cell_angle_alpha 90", "_cell_angle_alpha 0", "Impossible angle"),
         ("data_x", "data_x\n_a", "can't be read as CIF"),
+        ("_atom_site_fract_z", "_atom_site_z", "_atom_site_fract_z isn't that of a crystal"),
+        ("_cell_length_c", "_cell_length_d", "_cell_length_c isn't that of a crystal"),
         ("Na1 Na1+ 0 0 0 1\nCl1 Cl1- 0.5 0.5 0.5 1", "", "0 blocks with atoms|as CIF"),
     ],
 )
@@ -173,6 +175,15 @@ def test_a_cif_that_is_wrong_is_refused_in_a_sentence(tmp_path, old, new, text):
         read_unit_cell(tmp_path / "s.cif")
     assert str(raised.value).startswith(str(tmp_path / "s.cif"))
     assert "\n" not in str(raised.value)
+
+
+def test_a_site_that_is_there_twice_is_refused(tmp_path):
+    """As in a cell that has the atoms at 0 and those at 1."""
+    theirs = ase.Atoms("Al3", positions=[[0, 0, 0], [3, 0, 0], [20, 0, 0]], cell=[20, 20, 20])
+    for name in ("s.cif", "s.vasp"):
+        ase.io.write(tmp_path / name, theirs, **({"wrap": False} if name == "s.cif" else {}))
+        with pytest.raises(InputError, match=r"are less than 0.5 Å apart, expected each site"):
+            read_atoms(tmp_path / name)
 
 
 def test_a_crystal_that_fills_its_box_is_refused(tmp_path):

@@ -122,6 +122,7 @@ def test_stackings_that_have_no_name():
         (bulk("Al", cubic=True) * (3, 3, 3), "108 atoms in its cell, expected at most 64"),
         (ase.Atoms("Al2", scaled_positions=[[0, 0, 0], [0.01, 0, 1]], cell=[4, 4, 4]),
          "atoms . and . of its cell are 0.040 Å apart"),
+        (ase.Atoms("Al2", positions=[[0, 0, 0], [0, 0, 3]], cell=[3, 3, 3000]), "no three bright"),
         (ase.Atoms("Al", cell=[[1, 0, 0], [2, 0, 0], [0, 0, 1]]), "its cell has no volume"),
     ],
 )  # fmt: skip
