@@ -137,6 +137,9 @@ def structure_of(cell: UnitCell) -> Structure:
     if len(names) > 2:
         msg = f"is {cell.text}, expected at most two elements"
         raise InputError(msg)
+    if np.linalg.det(cell.vectors) < 0:  # else it would be turned into its mirror image
+        other = [1, 0, 2]
+        cell = replace(cell, vectors=cell.vectors[other], sites=cell.sites[:, other])
     kinds = np.array([names.index(name) for name in cell.symbols.tolist()])
     raw = _raw(cell, kinds)
     for name, lattice in LATTICES.items():

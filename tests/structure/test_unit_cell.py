@@ -111,6 +111,25 @@ def test_stackings_that_have_no_name():
         assert generated(lattice) == 1  # all translations of the cell are known
 
 
+def test_a_chiral_structure_keeps_its_hand():
+    """Twisted stacks, some in left-handed cells: the sense of the screw is that of the file."""
+    sites = np.array([[0.5, 0, 0], [0, 0.5, 1 / 3], [0.5, 0.5, 2 / 3]])
+    cell = np.array([[5.0, 0, 0], [-2.5, 5 * 0.75**0.5, 0], [0, 0, 6.0]])
+    hands = []
+    for rows, places in ((cell, sites), (cell[[1, 0, 2]], sites[:, [1, 0, 2]])):
+        found = structure_of(UnitCell(rows, places, np.array(["Te"] * 3))).lattice
+        x = np.array(found.sites) @ found.vectors
+        hands.append(np.sign(np.cross(*screw(x[np.argsort(x[:, 2])], found.vectors))[2]))
+    assert hands == 2 * [np.sign(np.cross(*screw(sites @ cell, cell))[2])]
+
+
+def screw(x, cell):
+    """Return the two shortest steps from layer to layer."""
+    images = (np.indices((3, 3, 3)).reshape(3, -1).T - 1) @ cell
+    ways = [x[k + 1] - x[k] + images for k in range(2)]
+    return [way[np.linalg.norm(way, axis=1).argmin()] for way in ways]
+
+
 @pytest.mark.parametrize(
     ("atoms", "text"),
     [
