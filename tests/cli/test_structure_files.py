@@ -71,7 +71,7 @@ def test_other_lattice_constants_are_said(prammol_here, files):
         ("part.cif", "part.cif: site Na1 has an occupancy of 0.5, expected 1"),
         ("broken.cif", "broken.cif: can't be read as CIF"),
         ("notes.txt", "notes.txt: expected a file with a unit cell: .cif, .vasp"),
-        ("rutile", "--structure rutile: there is no such file, and the structures are fcc, bcc"),
+        ("rutile", "--structure: 'rutile' is neither a file nor one of fcc, bcc"),
         ("salt.cif", "the structure is of NaCl, but the crystal is KCl"),
     ],
 )

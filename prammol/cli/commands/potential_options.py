@@ -50,6 +50,7 @@ def add_potential(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--mass", type=positive, help="atomic mass [g/mol]")
     group.add_argument(
         "--structure",
+        type=_structure,
         metavar="FILE|NAME",
         help="structure at rest: fcc, bcc, hcp, diamond, B2, L12, zincblende, rocksalt, wurtzite, "
         "or a file with a unit cell (CIF, POSCAR, ...)",
@@ -113,21 +114,28 @@ def structure_option(text: str | None) -> str | UnitCell | None:
     Raises
     ------
     InputError
-        If there is neither such a structure nor such a file, or the file can't be used.
+        If the file can't be used.
     """
     if text is None:
         return None
     from prammol.io.crystal_files import read_unit_cell
+    from prammol.structure.lattices import known_name
+
+    return known_name(text) or read_unit_cell(text)
+
+
+def _structure(text: str) -> str:
+    """Check that a text is the name of a structure or of a file."""
     from prammol.structure.lattices import LATTICES, known_name
 
-    name = known_name(text)
-    if name is None and not Path(text).exists():
-        msg = (
-            f"--structure {text[:60]}: there is no such file, and the structures are "
-            f"{', '.join(LATTICES)}"
-        )
-        raise InputError(msg)
-    return name or read_unit_cell(text)
+    try:
+        known = known_name(text) is not None or Path(text).is_file()
+    except OSError:  # no file can have such a name
+        known = False
+    if not known:
+        msg = f"{text[:60]!r} is neither a file nor one of {', '.join(LATTICES)}"
+        raise argparse.ArgumentTypeError(msg)
+    return text
 
 
 def cell_of(
