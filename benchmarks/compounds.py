@@ -30,6 +30,7 @@ CRYSTALS = {
     "Ni3Al": ("Ni3Al", "NiAlH_jea.eam.alloy", 300, 24, 0.0),
     "SiC": ("SiC", "SiC.tersoff", 216, 28, 0.0),
     "antisites": ("Ni3Al", "NiAlH_jea.eam.alloy", 300, 24, 0.01),
+    "NaCl": ("NaCl", "ffield.eim", 300, 24, 0.0),
 }
 GRAIN = 5  # seed of all crystals
 
@@ -37,7 +38,11 @@ GRAIN = 5  # seed of all crystals
 def examined(name: str, flux: float, seed: int) -> dict[str, Any]:
     """Draw counts, reconstruct and return a row."""
     formula, file, number, points, part = CRYSTALS[name]
-    potential = choose_potential(formula, file)
+    if file == "ffield.eim":
+        salt = {"pair_style": "eim", "pair_coeff": "* * Na Cl ffield.eim Na Cl"}
+        potential = choose_potential(formula, **salt)
+    else:
+        potential = choose_potential(formula, file)
     antisites = dict.fromkeys(potential.elements, part) if part else {}
     truth = make_crystal("bulk", potential, number, GRAIN, substitute=antisites)
     edge, lattice = potential.lattice_constant, potential.lattice

@@ -9,8 +9,11 @@ seed that makes it again. ``tests/fuzz_coverage.py`` does the same guided by cov
 from __future__ import annotations
 
 import argparse
+import bz2
 import contextlib
 import faulthandler
+import gzip
+import lzma
 import resource
 import signal
 import sys
@@ -23,9 +26,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import ase.io
 import h5py
 import numpy as np
 import tifffile
+from ase.build import bulk
 from states import state_of
 
 from prammol.cli.settings import parse_settings
@@ -46,6 +51,7 @@ from prammol.io import (
 )
 from prammol.io.beamline import read_beamline
 from prammol.io.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from prammol.io.crystal_files import read_unit_cell
 from prammol.io.instrument import read_instrument
 from prammol.io.phased_objects import read_object
 from prammol.io.scans import write_scans
@@ -56,6 +62,7 @@ from prammol.reconstruction.result import Reconstruction
 from prammol.simulation.averages import innermost_patches
 from prammol.simulation.scans import simulate_scans
 from prammol.structure.atoms import Atoms
+from prammol.structure.unit_cell import structure_of
 
 SECONDS = 20  # of one input, on a machine that has other things to do
 MEMORY = 3 << 30  # bytes beyond what the process has at the beginning
@@ -83,6 +90,16 @@ def _trajectory(path: Path) -> None:
     with contextlib.suppress(PrammolError):
         whole_frames(path)
     read_trajectory(path)
+
+
+def _cell(path: Path) -> None:
+    structure_of(read_unit_cell(path))
+
+
+def _dump(path: Path) -> None:
+    with contextlib.suppress(PrammolError):
+        read_atoms(path, several=True, frame=2)
+    read_atoms(path, True, ["Al", "Ni"])
 
 
 def _potential(path: Path) -> None:
@@ -128,6 +145,14 @@ TARGETS = {
     "tif": Target(read_object, ".tif", 40),
     "xyz": Target(read_atoms, ".xyz", 180),
     "data": Target(read_atoms, ".data", 60),
+    "cif": Target(_cell, ".cif", 60),
+    "poscar": Target(_cell, ".vasp", 50),
+    "xsf": Target(_cell, ".xsf", 20),
+    "gen": Target(_cell, ".gen", 20),
+    "cfg": Target(_cell, ".cfg", 20),
+    "cell": Target(_cell, ".xyz", 20),
+    "dump": Target(_dump, ".dump", 60),
+    "packed": Target(read_atoms, ".gz", 30),
     "trajectory": Target(_trajectory, ".xyz", 100),
     "setfl": Target(_potential, ".eam.alloy", 70),
     "fs": Target(_potential, ".eam.fs", 40),
@@ -183,6 +208,7 @@ def examples(folder: Path) -> dict[str, list[bytes]]:
         "Atom Type Labels\n\n1 Al\n\nMasses\n\n1 27 # Al\n\nAtoms # full\n\n"
         "1 1 1 0 0 0 0 0 0 1\n2 1 Al 0 0 0 3 1 0 0\n"
     )
+    _crystals(folder)
     for stage in ("start", "iteration"):
         info = {"stage": stage, "start": 0, "iteration": 1}
         append_frame(folder / "trajectory", Atoms(atoms.positions, "Al", {}, info))
@@ -203,6 +229,36 @@ def examples(folder: Path) -> dict[str, list[bytes]]:
     for path in sorted(folder.iterdir()):
         found[path.stem.partition("-")[0]].append(path.read_bytes())
     return found
+
+
+def _crystals(folder: Path) -> None:
+    """Write unit cells, clusters in boxes, and files that are packed."""
+    salt = bulk("NaCl", "rocksalt", a=5.64)
+    kinds = {"cif": "cif", "poscar": "vasp", "xsf": "xsf", "gen": "gen", "cfg": "cfg"}
+    for name, kind in {**kinds, "cell": "extxyz"}.items():
+        ase.io.write(folder / name, salt, format=kind)
+    (folder / "cif-2").write_text(
+        "data_x\n_cell_length_a 4\n_cell_length_b 4\n_cell_length_c 6(1)\n_cell_angle_gamma 120\n"
+        "_cell_angle_alpha 90\n_cell_angle_beta 90\n_space_group_name_H-M_alt 'P 63/m m c'\nloop_\n"
+        "_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
+        "_atom_site_occupancy\nMg1 0.3333 0.6667 0.25 1.00(1)\n"
+    )
+    (folder / "poscar-2").write_text(
+        "x\n-60\n1 0 0\n0 1 0.1\n0 0 1\nAl Ni\n1 1\nSelective\nCartesian\n0 0 0 T T F\n.5 .5 .5\n"
+    )
+    box = "ITEM: BOX BOUNDS xy xz yz pp pp pp\n0 9 1\n0 9 0\n0 9 -1\n"
+    head = "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n2\n"
+    frame = (
+        head + box + "ITEM: ATOMS id type xs ys zs ix iy iz\n2 1 0 0 0 0 0 1\n1 2 .4 0 0 0 0 1\n"
+    )
+    (folder / "dump").write_text(frame * 2)
+    (folder / "dump-2").write_text(
+        f"ITEM: UNITS\nmetal\n{head}ITEM: BOX BOUNDS ff pp pp\n0 9\n0 9\n0 9\n"
+        "ITEM: ATOMS element x y z mass\nAl 0 0 0 27\nAl 3 0 8.5 27\n"
+    )
+    for name, pack in (("packed", gzip.compress), ("packed-2", bz2.compress)):
+        (folder / name).write_bytes(pack(b"2\n\nAl 0 0 0\nAl 0 0 3\n" * 9))
+    (folder / "packed-3").write_bytes(lzma.compress(b"2\n\nAl 0 0 0\nAl 0 0 3\n" * 9))
 
 
 def _scans(folder: Path) -> None:

@@ -1,19 +1,24 @@
-"""Atoms as text: extended XYZ (OVITO, ASE)."""
+"""Atoms as text: extended XYZ (OVITO, ASE), and what other programs write."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
 from prammol.core.errors import InputError
 from prammol.io.atomic_write import PathLike, naming, replacing
+from prammol.io.crystal_files import kind_of_file, read_cluster
 from prammol.io.lammps_data import is_lammps_data, read_lammps_data
+from prammol.io.lammps_dump import read_lammps_dump
+from prammol.io.unpacked import text_of
 from prammol.structure.atoms import COLUMN_UNITS, ELEMENT, Atoms
 from prammol.structure.periodic_box import in_one_piece
 
@@ -24,10 +29,7 @@ _ENERGY, _ENERGIES = "energy", "energies"
 _LIMIT = 200_000_000  # chosen: memory, 5 GB of positions; not varied
 # Possessive, and only at the beginning of a word: else a long line without = takes for ever.
 _PAIR = re.compile(r"""(?<![^\s="'])([^\s="']++)\s*=\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\S+)""")
-_BEGINS = {
-    b"\x89HDF": "HDF5", b"PK\x03\x04": "a zip or npz file", b"\x93NUM": "npy", b"\x1f\x8b": "gzip",
-    b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"ITEM": "a LAMMPS dump",
-}  # fmt: skip
+_BEGIN = 1000  # chosen: characters, far more than tell what a file is; not varied
 _TYPES = {"R": float, "I": int, "S": str, "L": str}
 _COUNT = re.compile(r"[1-9][0-9]{0,5}")
 _SYMBOL = re.compile(r"[A-Z][a-z]?", re.IGNORECASE | re.ASCII)
@@ -75,49 +77,54 @@ def write_frame(file: IO[str], atoms: Atoms) -> None:
     file.writelines(" ".join(row) + "\n" for row in zip(*blocks, strict=True))
 
 
-def read_atoms(path: PathLike, several: bool = False) -> Atoms:
-    """Read the first frame of an XYZ file, extended or plain, or a LAMMPS data file.
+def read_atoms(
+    path: PathLike, several: bool = False, elements: Sequence[str] = (), frame: int = 1
+) -> Atoms:
+    """Read a frame of an XYZ file, extended or plain, or of a file of another program.
 
-    A cluster that lies across the border of its periodic box (``Lattice``, ``pbc``) is put
-    together.
+    These are LAMMPS dump and data, known by what is in them, and CIF, POSCAR, XSF, GEN and CFG,
+    by their names. They may be packed (gzip, bzip2, xz). A cluster that lies across the
+    border of its periodic box is put together.
 
     Parameters
     ----------
     path : path
     several : bool
         Whether the atoms may be of several elements; the column ``element`` has them then.
+    elements : sequence of str
+        Chemical symbols of the types of LAMMPS files, from type 1.
+    frame : int
+        Number of the frame, from 1, of an XYZ file or a dump.
 
     Returns
     -------
     Atoms
-        Per-atom values beyond species and positions become columns, values of the
+        Per-atom values beyond species and positions of XYZ become columns, values of its
         comment line ``info``.
 
     Raises
     ------
     InputError
-        If the file is missing or isn't XYZ (the message names the line), holds more than one
+        If the file is missing or can't be read (the message names the line), holds more than one
         element where only one may be, or a crystal without a surface in a periodic box.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as raw:
-            first = raw.read(4)
-        kind = next((kind for begin, kind in _BEGINS.items() if first.startswith(begin)), None)
-        if kind is not None:
-            msg = f"{path}: this is {kind}, expected atoms as XYZ"
-            raise InputError(msg)
-        with path.open(encoding="utf-8-sig") as file:
-            if is_lammps_data(file):
-                atoms = read_lammps_data(path, file)
-            else:
-                atoms = read_frame(path, file)
-    except FileNotFoundError:
-        msg = f"{path}: no such file, expected atoms as XYZ"
-        raise InputError(msg) from None
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: can't be read as an XYZ text file ({error})"
-        raise InputError(msg) from error
+    odd = next((e for e in elements if e != gemmi.Element(e).name or e == "X"), None)
+    if odd is not None:
+        msg = f"elements: {odd[:20]!r} isn't a chemical symbol, expected such as Al,Ni"
+        raise InputError(msg)
+    with text_of(path, "atoms as XYZ") as file:
+        begin = file.read(_BEGIN)
+        file.seek(0)
+        kind = kind_of_file(path, begin)
+        if begin.startswith("ITEM:"):
+            atoms = _frame(path, file, frame, partial(read_lammps_dump, elements=elements))
+        elif kind and kind != "extxyz":
+            atoms = read_cluster(path, file, kind)
+        elif is_lammps_data(file):
+            atoms = read_lammps_data(path, file, elements)
+        else:
+            atoms = _frame(path, file, frame, read_frame)
     if not several and len(atoms.elements) > 1:
         listed = ", ".join(sorted(atoms.elements)[:5]) + (
             ", ..." if len(atoms.elements) > 5 else ""
@@ -125,6 +132,18 @@ def read_atoms(path: PathLike, several: bool = False) -> Atoms:
         msg = f"{path}: holds {listed}, expected atoms of one element"
         raise InputError(msg)
     return atoms
+
+
+def _frame(path: Path, file: IO[str], frame: int, read: Callable[[Path, IO[str]], Atoms]) -> Atoms:
+    """Return a frame of a file with several."""
+    for number in range(1, frame):
+        read(path, file)
+        here = file.tell()
+        if not file.readline().strip():
+            msg = f"{path}: has {number} frames, expected at least {frame}"
+            raise InputError(msg)
+        file.seek(here)
+    return read(path, file)
 
 
 def read_frame(path: Path, file: IO[str]) -> Atoms:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -88,7 +88,7 @@ def is_lammps_data(file: IO[str]) -> bool:
     return any(_ATOMS.fullmatch(line.partition("#")[0]) for line in lines[1:])
 
 
-def read_lammps_data(path: Path, file: IO[str]) -> Atoms:
+def read_lammps_data(path: Path, file: IO[str], elements: Sequence[str] = ()) -> Atoms:
     """Read an open LAMMPS data file of atom style atomic, charge, molecular or full.
 
     The elements are what comments, labels or the masses of the atom types say. Atoms that have
@@ -100,6 +100,8 @@ def read_lammps_data(path: Path, file: IO[str]) -> Atoms:
     path : Path
         What messages call the file.
     file : text file
+    elements : sequence of str
+        Chemical symbol of each type, instead of what the file says.
 
     Raises
     ------
@@ -119,7 +121,7 @@ def read_lammps_data(path: Path, file: IO[str]) -> Atoms:
     except (ValueError, OverflowError) as error:
         msg = f"{path}: section Atoms doesn't hold numbers ({str(error)[:80]})"
         raise InputError(msg) from None
-    element_of = _elements(path, sections, {row[at_type] for row in rows})
+    element_of = _elements(path, sections, {row[at_type] for row in rows}, elements)
     symbols = np.array([element_of[row[at_type]] for row in rows], dtype=str)
     with naming(path):
         if images.shape == (number, 3):
@@ -181,8 +183,11 @@ def _columns(path: Path, style: str, width: int) -> tuple[int, int]:
     return at_type, at
 
 
-def _elements(path: Path, sections: _Sections, types: set[str]) -> dict[str, str]:
+def _elements(
+    path: Path, sections: _Sections, types: set[str], elements: Sequence[str]
+) -> dict[str, str]:
     """Return the element of each type of the atoms."""
+    given = {str(number): name for number, name in enumerate(elements, start=1)}
     told = {line[0]: line[1:] for line in sections.get("Masses", ("", []))[1]}
     labels = {line[0]: line[1] for line in sections.get("Atom Type Labels", ("", []))[1]}
     found = {}
@@ -190,18 +195,18 @@ def _elements(path: Path, sections: _Sections, types: set[str]) -> dict[str, str
         mass, _, *note = told.get(kind, ["", "#"])
         words = [labels.get(kind, kind), *note[:1]]
         known = [w for w in map(str.capitalize, words) if w == gemmi.Element(w).name != "X"]
-        symbol = known[0] if known else _of_mass(mass)
+        symbol = given.get(kind, "") if given else known[0] if known else element_of_mass(mass)
         if not symbol:
             msg = (
                 f"{path}: doesn't tell the element of atom type {kind[:20]}, expected a section "
-                "Masses with g/mol, or a comment such as '# Al' there"
+                "Masses with g/mol, a comment such as '# Al' there, or --elements of prammol export"
             )
             raise InputError(msg)
         found[kind] = symbol
     return found
 
 
-def _of_mass(text: str) -> str:
+def element_of_mass(text: str) -> str:
     """Return the element of a mass [g/mol], an empty text if there is none."""
     try:
         mass = float(text)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from prammol.core.errors import DataError
 from prammol.phasing.lattice_from_peaks import Sublattice, explain, reduced
 from prammol.potentials.potential import Potential
-from prammol.structure.lattices import Lattice
+from prammol.structure.lattices import Lattice, structure_factors
 
 # Strain, a potential for another lattice constant and the points of a coarse grid are less.
 NEAR = 0.1  # chosen: the brightest points of 200 atoms of Ni3Al are off by 0.06; not varied
@@ -133,27 +133,6 @@ def strengths(indices: NDArray[np.int_], potential: Potential) -> NDArray[np.flo
     electrons = np.array(numbers)[potential.lattice.kind_of_site] / numbers[0]
     factors = structure_factors(potential.lattice, indices, electrons)
     return np.asarray(np.abs(factors) ** 2 / sum(electrons) ** 2)
-
-
-def structure_factors(
-    lattice: Lattice, indices: NDArray[np.int_], weights: NDArray[np.float64]
-) -> NDArray[np.complex128]:
-    """Return the sum of w exp(-2 pi i h.s) over the m atoms of the cell.
-
-    Parameters
-    ----------
-    lattice : Lattice
-    indices : (n, 3) int ndarray
-        h.
-    weights : (m,) ndarray
-        w of each site s.
-
-    Returns
-    -------
-    (n,) complex ndarray
-    """
-    phase = indices @ np.array(lattice.sites, dtype=float).T
-    return np.asarray(np.exp(-2j * np.pi * phase) @ weights)
 
 
 def lattice_note(peaks: NDArray[np.float64], potential: Potential, sublattice: int) -> str | None:

@@ -21,7 +21,7 @@ from scipy.spatial import cKDTree
 
 from prammol.core.errors import DataError
 from prammol.potentials.potential import Potential
-from prammol.structure.lattices import LATTICES
+from prammol.structure.lattices import Lattice
 
 # Strain and a potential for another lattice constant are less, another lattice is more.
 _ALIKE = 0.06  # chosen: between these; not varied
@@ -95,7 +95,7 @@ def sublattices(peaks: NDArray[np.float64], potential: Potential) -> list[Sublat
         raise DataError(msg)
     index = max(1, round(ratio))
     found = [
-        Sublattice(dense, basis, _deviation(dense, basis, potential.structure))
+        Sublattice(dense, basis, _deviation(dense, basis, potential.lattice))
         for basis in _bases(index)
     ]
     return sorted(found, key=lambda s: s.deviation)
@@ -221,9 +221,8 @@ def _neighbours(dense: NDArray[np.float64], basis: NDArray[np.int_]) -> NDArray[
     return np.asarray(vectors[np.argsort(np.linalg.norm(vectors, axis=1), kind="stable")][1:])
 
 
-def _deviation(dense: NDArray[np.float64], basis: NDArray[np.int_], structure: str) -> float:
+def _deviation(dense: NDArray[np.float64], basis: NDArray[np.int_], lattice: Lattice) -> float:
     """Return how far the first neighbours are from those of a structure, relatively."""
-    lattice = LATTICES[structure]
     cells = np.indices((5, 5, 5)).reshape(3, -1).T - 2
     ideal = np.linalg.norm((cells[:, None] + lattice.basis).reshape(-1, 3), axis=1)
     ideal = np.sort(ideal[(ideal > 0) & (ideal < lattice.shells * lattice.neighbour)])

@@ -14,12 +14,13 @@ from pathlib import Path
 import gemmi
 import numpy as np
 
-from prammol.core.errors import PotentialError
+from prammol.core.errors import InputError, PotentialError
 from prammol.potentials.equilibrium_lattice import bulk_at_rest
 from prammol.potentials.potential import Potential, aluminium, require_words
 from prammol.potentials.tables import read_tables
 from prammol.structure.atoms import by_atomic_number
-from prammol.structure.lattices import LATTICES, Lattice
+from prammol.structure.lattices import LATTICES, Lattice, renumbered
+from prammol.structure.unit_cell import UnitCell, structure_of
 
 # Pair styles by the end of the file's name, and whether pair_coeff names the element.
 _STYLES = {
@@ -39,7 +40,7 @@ def choose_potential(
     pair_style: str | None = None,
     pair_coeff: str | Sequence[str] | None = None,
     mass: float | None = None,
-    structure: str | None = None,
+    structure: str | UnitCell | None = None,
     lattice_constant: float | None = None,
     solutes: Sequence[str] = (),
 ) -> Potential:
@@ -64,8 +65,10 @@ def choose_potential(
         Arguments of one or more of these LAMMPS commands, with names of files as in LAMMPS.
     mass : float, optional
         Atomic mass [g/mol].
-    structure : str, optional
-        One of LATTICES; of a compound one with as many sites of each element.
+    structure : str or UnitCell, optional
+        One of LATTICES; of a compound one with as many sites of each element. Or a unit cell,
+        which tells the elements, too: its edges are those of the potential at rest, its angles
+        and the places of its atoms stay.
     lattice_constant : float, optional
         First edge of the cell at rest [Å].
     solutes : sequence of str
@@ -76,11 +79,22 @@ def choose_potential(
     PotentialError
         If a file is missing or doesn't describe the element, LAMMPS refuses the potential,
         or something isn't known.
+    InputError
+        If a unit cell isn't one that the program knows, or is of other elements.
     """
-    given = (file, pair_style, pair_coeff, mass, structure, lattice_constant, *solutes)
-    if all(v is None for v in given):
-        return _built_in(element)
+    given = (file, pair_style, pair_coeff, mass, lattice_constant, *solutes)
     formula = {} if element is None else formula_of(element)
+    known: dict[str, Lattice] | None = None
+    if isinstance(structure, UnitCell):
+        if formula and _proportions(formula) != _proportions(structure.formula):
+            msg = f"the structure is of {structure.text}, but the crystal is {element}"
+            raise InputError(msg)
+        formula, found = structure.formula, structure_of(structure)
+        structure, known = found.name, {found.name: found.lattice}
+        if structure == "fcc" and list(formula) == ["Al"] and all(v is None for v in given):
+            return aluminium()
+    if all(v is None for v in (*given, structure)):
+        return _built_in(element)
     path = find_potential(file) if file is not None else None
     style, names_element = _style_of(path, pair_style)
     header = _header(path, style)
@@ -96,15 +110,15 @@ def choose_potential(
     if not formula or style is None or pair_coeff is None:
         needed = {"--element": formula or None, "--pair-style": style, "--pair-coeff": pair_coeff}
         missing = " and ".join(name for name, value in needed.items() if value is None)
-        msg = f"{file or style}: the potential doesn't say everything, give {missing}"
+        msg = f"{file or style or 'no potential file'}: doesn't say everything, give {missing}"
         raise PotentialError(msg)
     atoms = [known_element(symbol) for symbol in names]
     if mass is not None and len(atoms) > 1:
         msg = f"{element}: one mass for {len(atoms)} elements, leave it out"
         raise PotentialError(msg)
     lattices = {
-        name: _renumbered(lattice, [names.index(symbol) for symbol in formula])
-        for name, lattice in _lattices_of(formula, structure).items()
+        name: renumbered(lattice, [names.index(symbol) for symbol in formula])
+        for name, lattice in (known or _lattices_of(formula, structure)).items()
     }
     coefficients = [pair_coeff] if isinstance(pair_coeff, str) else list(pair_coeff)
     texts, more = _with_files([style, *coefficients])
@@ -118,11 +132,11 @@ def choose_potential(
         lattice_constant=4.0 if lattice_constant is None else lattice_constant,
         file=path,
         more_files=tuple(more),
+        crystal=None if structure is None else _differing(lattices, structure),
         others=tuple((atom.name, header.get(atom.name, atom.weight)) for atom in others),
     )
-    cubic = structure is None or LATTICES[structure].vectors.tolist() == np.eye(3).tolist()
-    if structure is not None and lattice_constant is not None and cubic:
-        return replace(potential, crystal=_differing(lattices, structure))
+    if structure is not None and lattice_constant is not None and lattices[structure].cubic:
+        return potential
     radius = sum(atom.covalent_r for atom in atoms) / len(atoms)
     bulk = bulk_at_rest(potential, lattices, radius)
     edge = lattice_constant or bulk.lattice_constant
@@ -153,8 +167,8 @@ def formula_of(text: str) -> dict[str, int]:
 
 def _lattices_of(formula: dict[str, int], structure: str | None) -> dict[str, Lattice]:
     """Return structures with so many sites of each element, numbered as these are."""
-    counts = list(formula.values())
-    wanted = np.array(counts) // np.gcd.reduce(counts)
+    counts = list(_proportions(formula).values())
+    wanted = np.array(counts)
     found = {}
     for name, lattice in LATTICES.items():
         own = np.array(lattice.counts) // np.gcd.reduce(lattice.counts)
@@ -163,7 +177,7 @@ def _lattices_of(formula: dict[str, int], structure: str | None) -> dict[str, La
         if len(counts) > 1 and own.tolist() != wanted.tolist():
             order = np.argsort(np.argsort(own, kind="stable"), kind="stable")
             named = np.argsort(wanted, kind="stable")[order]
-            found[name] = _renumbered(lattice, named.tolist())
+            found[name] = renumbered(lattice, named.tolist())
         else:
             found[name] = lattice
     if not found:
@@ -179,16 +193,14 @@ def _lattices_of(formula: dict[str, int], structure: str | None) -> dict[str, La
     return found
 
 
-def _renumbered(lattice: Lattice, numbers: list[int]) -> Lattice:
-    """Return a structure with other numbers of its elements, one for each."""
-    if numbers == list(range(len(lattice.counts))):
-        return lattice
-    return replace(lattice, kinds=tuple(np.array(numbers)[lattice.kind_of_site].tolist()))
+def _proportions(formula: dict[str, int]) -> dict[str, int]:
+    common = int(np.gcd.reduce(list(formula.values())))
+    return {name: number // common for name, number in formula.items()}
 
 
 def _differing(lattices: dict[str, Lattice], structure: str) -> Lattice | None:
     """Return a structure if it isn't the one of LATTICES."""
-    return None if lattices[structure] == LATTICES[structure] else lattices[structure]
+    return None if lattices[structure] == LATTICES.get(structure) else lattices[structure]
 
 
 def _built_in(element: str | None) -> Potential:

@@ -190,7 +190,7 @@ class Potential:
 
     def vacant_sites(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the vacant sites of the lattice beside atoms, (n, 3) [Å], as (m, 3)."""
-        bonds = 0 if self.lattice.centred else self.lattice.bonds
+        bonds = () if self.lattice.centred else self.lattice.bonds
         return vacant_sites(x, self.bond_reach, self.neighbour_distance, bonds=bonds)
 
     @property

@@ -190,7 +190,7 @@ class Preset:
         InputError
             If a crystal has several atoms per primitive cell or several elements, and they don't.
         """
-        if potential.has_basis and not self.judges:
+        if potential.structure not in ("fcc", "bcc") and not self.judges:
             msg = (
                 f"preset {self.name} knows fcc and bcc crystals only, not {potential.structure}, "
                 "expected preset default"

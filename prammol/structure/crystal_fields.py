@@ -30,7 +30,7 @@ _PATTERNS = {
     12: {"fcc": (12, 0, 0, 0), "hcp": (6, 6, 0, 0)},  # derived: as above
     14: {"bcc": (0, 0, 6, 8)},
 }
-# derived: half way to the next shell [edges]
+# derived: half way to the next shell [edges]; other crystals have none of these structures
 _CUTOFF = {12: (0.5**0.5 + 1) / 2, 8: (1 + 2**0.5) / 2}
 _CHUNK = 10_000  # chosen: memory, some 100 MB; not varied
 
@@ -67,7 +67,7 @@ def crystal_fields(
         "structure_type": np.zeros(len(x), dtype=int),
     }
     if fitted is None:
-        if not lattice.centred and len(x) > 1:
+        if not (lattice.centred and lattice.cubic) and len(x) > 1:
             spacing = float(np.median(cKDTree(x).query(x, k=2)[0][:, 1]))
             columns["coordination"] = coordination(x, lattice.first_shell * spacing)
             columns["structure_type"] = structure_types(x, _CUTOFF[12] * 2**0.5 * spacing)
@@ -76,8 +76,9 @@ def crystal_fields(
     columns["displacement"] = displacements(x, fitted, bonds)
     columns["strain"] = lattice_strain(x, fitted, bonds)
     columns["coordination"] = coordination(x, lattice.first_shell * fitted.neighbour_distance)
-    reach = _CUTOFF[lattice.coordination] * fitted.constant
-    columns["structure_type"] = structure_types(x, reach)
+    if lattice.coordination in _CUTOFF:
+        reach = _CUTOFF[lattice.coordination] * fitted.constant
+        columns["structure_type"] = structure_types(x, reach)
     return columns, {
         "lattice_constant": fitted.constant,
         "lattice_axes": fitted.axes.ravel().tolist(),

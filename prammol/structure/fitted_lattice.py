@@ -94,7 +94,7 @@ def fit_lattice(x: FloatArray, lattice: Lattice) -> FittedLattice | None:
         None if less than half of the bonds lie along vectors of the lattice, or its atoms don't
         all have the same ones.
     """
-    if len(x) <= lattice.coordination or not lattice.centred:
+    if len(x) <= lattice.coordination or not (lattice.centred and lattice.cubic):
         return None
     tree = cKDTree(x)
     distance, _ = tree.query(x, k=lattice.coordination + 1)

@@ -1,10 +1,11 @@
-"""What is known of crystal structures: fcc, bcc, hcp, diamond, and B2, L1_2 and zincblende.
+"""What is known of crystal structures, of elements and of compounds.
 
 Cubic cells have their edges along x, y, z; hexagonal ones a along x and c along z.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, product
@@ -130,13 +131,20 @@ class Lattice:
         """Whether the sites of all elements together are a lattice, each in the middle of it."""
         return len(replace(self, kinds=()).motif) == 1
 
+    @property
+    def cubic(self) -> bool:
+        """Whether the edges of the cell are those of a cube."""
+        return self.vectors.tolist() == np.eye(3).tolist()
+
     @cached_property
-    def bonds(self) -> int:
-        """Neighbours of an atom within `shells`."""
-        steps = np.array(list(product(range(-3, 4), repeat=3)))
-        around = ((np.array(self.sites)[:, None] + steps).reshape(-1, 3)) @ self.vectors
-        length = np.linalg.norm(around - self.basis[0], axis=1)
-        return int((length < self.shells * self.neighbour).sum()) - 1
+    def bonds(self) -> tuple[int, ...]:
+        """Different numbers of neighbours of its atoms within `shells`."""
+        reach = self.shells * self.neighbour
+        half = 1 + np.ceil(reach * np.linalg.norm(np.linalg.inv(self.vectors), axis=0))
+        steps = np.array(list(product(*(np.arange(-n, n + 1) for n in half))))
+        around = (np.array(self.sites)[:, None] + steps).reshape(-1, 3) @ self.vectors
+        length = np.linalg.norm(around - self.basis[:, None], axis=2)
+        return tuple(np.unique((length < reach).sum(axis=1) - 1).tolist())
 
     @cached_property
     def symmetries(self) -> list[NDArray[np.int_]]:
@@ -156,6 +164,41 @@ class Lattice:
                 if any(_same(turned - turned[0] + s, sites, kinds) for s in sites):
                     found.append(np.rint(np.linalg.inv(turn).T).astype(int))
         return found
+
+
+def renumbered(lattice: Lattice, numbers: Sequence[int]) -> Lattice:
+    """Return a structure with other numbers of its elements, one for each."""
+    if list(numbers) == list(range(len(lattice.counts))):
+        return lattice
+    return replace(lattice, kinds=tuple(np.array(numbers)[lattice.kind_of_site].tolist()))
+
+
+def known_name(text: str) -> str | None:
+    """Return which of LATTICES a name is, in any case or one of ASE's; None if it is none."""
+    names = {name.lower(): name for name in LATTICES}
+    key = text.lower().replace("_", "")
+    return names.get({"cesiumchloride": "b2", "sphalerite": "zincblende"}.get(key, key))
+
+
+def structure_factors(
+    lattice: Lattice, indices: NDArray[np.int_], weights: NDArray[np.float64]
+) -> NDArray[np.complex128]:
+    """Return the sum of w exp(-2 pi i h.s) over the m atoms of the cell.
+
+    Parameters
+    ----------
+    lattice : Lattice
+    indices : (n, 3) int ndarray
+        h.
+    weights : (m,) ndarray
+        w of each site s.
+
+    Returns
+    -------
+    (n,) complex ndarray
+    """
+    phase = indices @ np.array(lattice.sites, dtype=float).T
+    return np.asarray(np.exp(-2j * np.pi * phase) @ weights)
 
 
 def _same(one: NDArray[np.float64], other: NDArray[np.float64], kinds: NDArray[Any]) -> bool:
@@ -208,6 +251,9 @@ LATTICES = {
         half_width=0.85,
     ),
 }
+_HCP = LATTICES["hcp"]
+# derived: crystallography, u = 3/8 makes all bonds alike
+_CATIONS = (*_HCP.sites, *((x, y, z + 0.375) for x, y, z in _HCP.sites))
 # Compounds: each site of a lattice has its element.
 LATTICES |= {
     "B2": replace(LATTICES["bcc"], line=None, kinds=(0, 1), superlattice=((1, 0, 0),)),
@@ -215,4 +261,25 @@ LATTICES |= {
         LATTICES["fcc"], line=None, kinds=(0, 1, 1, 1), superlattice=((1, 0, 0), (0, 1, 0))
     ),
     "zincblende": replace(LATTICES["diamond"], kinds=(0, 0, 0, 0, 1, 1, 1, 1)),
+    "rocksalt": Lattice(
+        sites=_FCC + tuple((x + 0.5, y + 0.5, z + 0.5) for x, y, z in _FCC),
+        neighbour=0.5,
+        coordination=6,
+        first_shell=1.2,
+        shells=1.57,
+        peaks=((2, 0, 0), (0, 2, 0), (0, 0, 2)),
+        half_width=0.6,
+        kinds=(0, 0, 0, 0, 1, 1, 1, 1),
+        superlattice=((-1, 1, 1),),
+    ),
+    "wurtzite": replace(
+        _HCP,
+        sites=_CATIONS,
+        neighbour=0.375**0.5,
+        coordination=4,
+        first_shell=1.3,
+        shells=1.79,
+        half_width=0.57,
+        kinds=(0, 0, 1, 1),
+    ),
 }

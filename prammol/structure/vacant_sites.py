@@ -8,6 +8,8 @@ have them, lack one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import DisjointSet
@@ -26,7 +28,7 @@ def vacant_sites(
     x: NDArray[np.float64],
     reach: float,
     neighbour_distance: float,
-    bonds: int = 0,
+    bonds: Sequence[int] = (),
     fewest: int = 3,  # chosen: as candidate_sites; see there
 ) -> NDArray[np.float64]:
     """Return the vacant sites beside an object, by what its atoms tell of their neighbours.
@@ -39,8 +41,8 @@ def vacant_sites(
         What counts as a neighbour [Å].
     neighbour_distance : float
         Nearest-neighbour distance [Å].
-    bonds : int
-        Neighbours of an atom inside the crystal; 0 if each atom is a centre of symmetry.
+    bonds : sequence of int
+        Numbers of neighbours of atoms inside the crystal; none if each is a centre of symmetry.
     fewest : int
         Sites that fewer atoms point to are left out.
 
@@ -54,7 +56,7 @@ def vacant_sites(
     if len(pairs) == 0:
         return np.empty((0, 3))
     i, j = np.concatenate([pairs, pairs[:, ::-1]]).T
-    images = 2.0 * x[i] - x[j] if bonds == 0 else _completed(x, i, j, bonds, neighbour_distance)
+    images = 2.0 * x[i] - x[j] if not bonds else _completed(x, i, j, bonds, neighbour_distance)
     images = images[tree.query(images)[0] > TOO_CLOSE * neighbour_distance]
     groups = DisjointSet(range(len(images)))
     for a, b in cKDTree(images).query_pairs(_SAME * neighbour_distance):
@@ -67,7 +69,7 @@ def _completed(
     x: NDArray[np.float64],
     i: NDArray[np.intp],
     j: NDArray[np.intp],
-    bonds: int,
+    bonds: Sequence[int],
     neighbour_distance: float,
 ) -> NDArray[np.float64]:
     """Return where atoms have the neighbours of the atom inside that is most like them, (m, 3).
@@ -78,17 +80,19 @@ def _completed(
         Atoms [Å].
     i, j : (p,) int ndarray
         Pairs of neighbours, each in both orders.
-    bonds : int
-        Neighbours of an atom inside.
+    bonds : sequence of int
+        Numbers of neighbours of atoms inside.
     neighbour_distance : float
         [Å].
     """
     count = np.bincount(i, minlength=len(x))
     order = np.argsort(i, kind="stable")
     place = np.arange(len(i)) - np.repeat(np.cumsum(count) - count, count)
-    around = np.full((len(x), max(int(count.max()), bonds), 3), np.inf)
+    most = max(bonds)
+    around = np.full((len(x), max(int(count.max()), most), 3), np.inf)
     around[i[order], place] = x[j[order]] - x[i[order]]
-    inside, beside = np.flatnonzero(count == bonds), np.flatnonzero((count < bonds) & (count > 0))
+    whole = np.isin(count, bonds)
+    inside, beside = np.flatnonzero(whole), np.flatnonzero((count < most) & (count > 0) & ~whole)
     if not len(inside) or not len(beside):
         return np.empty((0, 3))
     number = min(_MODELS, len(inside))
@@ -96,7 +100,7 @@ def _completed(
     images = []
     for start in range(0, len(beside), _CHUNK):
         atoms, models = beside[start : start + _CHUNK], near[start : start + _CHUNK]
-        own, theirs = around[atoms], around[models][:, :, :bonds]
+        own, theirs = around[atoms], around[models][:, :, :most]
         own = np.where(np.isfinite(own), own, 1e6)  # nowhere near
         gap = np.linalg.norm(own[:, None, :, None] - theirs[:, :, None], axis=4)
         alike = (gap < _SAME * neighbour_distance).any(axis=3).sum(axis=2)
@@ -104,4 +108,5 @@ def _completed(
         sure = alike.max(axis=1) > _MOST * count[atoms]
         rows = np.arange(len(atoms))[sure]
         images.append((x[atoms[sure], None] + theirs[rows, best[sure]]).reshape(-1, 3))
-    return np.concatenate(images)
+    found = np.concatenate(images)
+    return np.asarray(found[np.isfinite(found).all(axis=1)])

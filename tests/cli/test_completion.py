@@ -53,8 +53,7 @@ def test_verbs_options_choices_and_files(completed):
     assert completed("") >= set(VERBS)
     assert completed("rec") == {"reconstruct"}
     assert {"--support", "--seed", "--preset"} <= completed("reconstruct", "--")
-    assert completed("reconstruct", "--structure", "") == {
-        "fcc", "bcc", "hcp", "diamond", "B2", "L12", "zincblende"
-    }  # fmt: skip
+    assert completed("simulate", "--form-factor", "") == {"q", "constant"}
+    assert completed("reconstruct", "--structure", "da") == {"data.h5", "data.xyz"}
     assert completed("reconstruct", "--support", "da") == {"data.h5", "data.xyz"}
     assert completed("plot", "data.") == {"data.h5", "data.xyz"}

@@ -100,7 +100,7 @@ reconstruct: {diffraction: d.h5, support: u.h5, output: r.h5, set: {significance
         ("reconstruct: {mask-flaws: 1}", "mask-flaws: is 1, expected true or false"),
         ("reconstruct: {output: r.xyz}", "output: 'r.xyz' ends with .xyz, but HDF5 is written"),
         ("reconstruct: {set: [1]}", "set: is [1], expected settings with values"),
-        ("reconstruct: {structure: sc}", "structure: is 'sc', expected one of fcc, bcc"),
+        ("reconstruct: {structure: sc}", "structure: 'sc' is neither a file nor one of fcc, bcc"),
         ("reconstruct: {seed: 1, seed: 2}", "key 'seed' is there twice"),
         ("support: {diffraction: d.h5, output: u.h5}", "support: one of the arguments"),
     ],

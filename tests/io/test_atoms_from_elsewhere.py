@@ -128,8 +128,7 @@ def test_ase_finds_our_energies(tmp_path, ball):
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
         (b"PK\x03\x04", "a zip or npz file"),
         (b"\x93NUMPY", "npy"),
-        (b"\x1f\x8b\x08", "gzip"),
-        (b"ITEM: TIMESTEP\n0\n", "a LAMMPS dump"),
+        (b"\xff\xfe", "UTF-16"),
     ],
 )
 def test_files_of_another_kind_are_called_what_they_are(tmp_path, begin, kind):

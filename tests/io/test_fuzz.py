@@ -145,7 +145,8 @@ def test_texts_of_odd_words(tmp_path, name, parts):
 
 @pytest.mark.parametrize("reader", list(fuzzing.TARGETS))
 def test_bytes_changed_at_random(tmp_path, reader):
-    inputs = 40 if reader == "settings" else 300
+    few = ("settings", "cif", "poscar", "xsf", "gen", "cfg", "cell")
+    inputs = 40 if reader in few else 300
     with fuzzing.bounded():
         count, _ = fuzzing.fuzz([reader], inputs, 0, tmp_path, stop=True)
     # Both happen, else the examples or the changes would be of no use.

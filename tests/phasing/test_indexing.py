@@ -8,9 +8,9 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from prammol.core.errors import DataError
-from prammol.phasing.indexing import indexed, structure_factors
+from prammol.phasing.indexing import indexed
 from prammol.potentials.potential import Potential
-from prammol.structure.lattices import LATTICES
+from prammol.structure.lattices import LATTICES, structure_factors
 
 TURN = Rotation.from_rotvec([0.7, -1.1, 0.4]).as_matrix()
 MAGNESIUM = Potential("Mg", "lj/cut 8", "1 1 0.1 2.8", 24.3, "hcp", 3.2)

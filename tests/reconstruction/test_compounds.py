@@ -56,11 +56,14 @@ def test_every_atom_of_coal_and_its_element():
         ("NiAl", "NiAlH_jea.eam.alloy", 800, 36),
         ("Ni3Al", "NiAlH_jea.eam.alloy", 300, 24),
         ("SiC", "SiC.tersoff", 216, 28),
+        ("NaCl", None, 300, 24),
     ],
 )
 @pytest.mark.parametrize("flux", [1e18, 1e20])
 def test_compounds_are_exact(formula, file, number, points, flux):
-    require_exact(choose_potential(formula, file), number, points, flux)
+    salt = {"pair_style": "eim", "pair_coeff": "* * Na Cl ffield.eim Na Cl"}
+    potential = choose_potential(formula, file, **({} if file else salt))
+    require_exact(potential, number, points, flux)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What several verbs share: kinds of numbers, options of the potential, work on one rank."""
+"""What several verbs share: kinds of numbers, options, work on one rank."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from prammol.diffraction.dataset import Diffraction
     from prammol.diffraction.response import Response
     from prammol.io.atomic_write import PathLike
-    from prammol.potentials.potential import Potential
     from prammol.structure.atoms import Atoms
 
 T = TypeVar("T")
@@ -136,7 +135,7 @@ def written_as(kind: str) -> Callable[[str], str]:
 
     def convert(text: str) -> str:
         end = next((end for ends in _ENDINGS.values() for end in ends if text.endswith(end)), "")
-        if end and end not in _ENDINGS[kind]:
+        if end and end not in _ENDINGS.get(kind, (end,)):
             msg = f"{text!r} ends with {end}, but {kind} is written, such as x{_ENDINGS[kind][0]}"
             raise argparse.ArgumentTypeError(msg)
         return text
@@ -150,44 +149,6 @@ def add_output(parser: argparse.ArgumentParser, kind: str, what: str) -> None:
         "-o", "--output", required=True, type=written_as(kind), metavar="FILE", help=what
     )
     parser.add_argument("--force", action="store_true", help="replace outputs that exist")
-
-
-def add_potential(parser: argparse.ArgumentParser) -> None:
-    """Add the options that describe a potential."""
-    group = parser.add_argument_group(
-        "interatomic potential",
-        "Without any option: aluminium, Mishin et al., Phys. Rev. B 59, 3393 (1999). Any\n"
-        "potential of LAMMPS can be used; what isn't given is found out by LAMMPS\n"
-        "(docs/how-to/potentials.md).",
-    )
-    group.add_argument(
-        "--element",
-        metavar="EL",
-        help="chemical symbol, for example Cu, or the formula of a compound, for example Ni3Al",
-    )
-    group.add_argument(
-        "--potential",
-        metavar="FILE",
-        help="potential file, or the name of one that comes with LAMMPS (Cu_mishin1.eam.alloy)",
-    )
-    group.add_argument(
-        "--pair-style", metavar="TEXT", help="LAMMPS pair_style [follows from the file's name]"
-    )
-    group.add_argument(
-        "--pair-coeff",
-        action="append",
-        metavar="TEXT",
-        help="LAMMPS pair_coeff, once for each; {file} stands for FILE ['* * {file} EL']",
-    )
-    group.add_argument("--mass", type=positive, help="atomic mass [g/mol]")
-    group.add_argument(
-        "--structure",
-        choices=("fcc", "bcc", "hcp", "diamond", "B2", "L12", "zincblende"),
-        help="structure at rest",
-    )
-    group.add_argument(
-        "--lattice-constant", type=positive, metavar="A", help="first edge of the cell at rest [Å]"
-    )
 
 
 def add_dynamics(group: argparse._ActionsContainer) -> None:
@@ -207,44 +168,6 @@ def add_dynamics(group: argparse._ActionsContainer) -> None:
             metavar=unit,
             help=f"{text} [%(default)s]",
         )
-
-
-def potential_of(
-    options: argparse.Namespace, element: str | None = None, solutes: Sequence[str] = ()
-) -> Potential:
-    """Return the potential of the options of :func:`add_potential`.
-
-    Parameters
-    ----------
-    options : Namespace
-    element : str, optional
-        What the data say they are made of, used if the options don't name an element.
-    solutes : sequence of str
-        Elements that may take the place of others.
-
-    Raises
-    ------
-    InputError
-        If the data are of several elements and the options don't say the formula.
-    PotentialError
-        See :func:`prammol.potentials.choose.choose_potential`.
-    """
-    if options.element is None and element is not None and "," in element:
-        names = element.split(",")
-        msg = f"--element: the crystal is of {element}, give its formula, such as {''.join(names)}"
-        raise InputError(msg)
-    from prammol.potentials.choose import choose_potential
-
-    return choose_potential(
-        element=options.element or element,
-        file=options.potential,
-        pair_style=options.pair_style,
-        pair_coeff=options.pair_coeff,
-        mass=options.mass,
-        structure=options.structure,
-        lattice_constant=options.lattice_constant,
-        solutes=solutes,
-    )
 
 
 def require_element(expected: str, name: object, element: str | None) -> None:
@@ -289,6 +212,25 @@ def read_crystal(path: PathLike, mean: bool = False, several: bool = False) -> A
         if not mean:
             require_apart(atoms)
     return atoms
+
+
+def read_found(path: PathLike, elements: Sequence[str] = (), frame: int = 1) -> Atoms:
+    """Read the atoms of a reconstruction (HDF5), or those of any file with atoms.
+
+    Parameters as of :func:`prammol.io.read_atoms`.
+
+    Raises
+    ------
+    InputError
+        If it can't be read.
+    """
+    import h5py
+
+    from prammol.io import read_atoms, read_reconstruction
+
+    if Path(path).suffix in _ENDINGS["HDF5"] or h5py.is_hdf5(path):
+        return read_reconstruction(path).atoms
+    return read_atoms(path, True, elements, frame)
 
 
 def require_inputs(*paths: str | None, potential: str | None = None) -> None:

@@ -14,15 +14,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from prammol.cli import messages
-from prammol.cli.commands.common import (
-    add_output,
-    add_potential,
-    count,
-    on_root,
-    potential_of,
-    require_inputs,
-    seed,
-)
+from prammol.cli.commands.common import add_output, count, on_root, require_inputs, seed
+from prammol.cli.commands.potential_options import add_potential, potential_of
 
 if TYPE_CHECKING:
     from prammol.core.parallel import Communicator

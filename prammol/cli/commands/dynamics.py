@@ -21,11 +21,9 @@ from prammol.cli import messages
 from prammol.cli.commands.common import (
     add_dynamics,
     add_output,
-    add_potential,
     count,
     on_root,
     positive,
-    potential_of,
     read_crystal,
     require_element,
     require_inputs,
@@ -33,6 +31,7 @@ from prammol.cli.commands.common import (
     warn_of_tasks,
     written_as,
 )
+from prammol.cli.commands.potential_options import add_potential, potential_of
 from prammol.core.defaults import MEASUREMENT
 
 if TYPE_CHECKING:

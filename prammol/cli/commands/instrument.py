@@ -7,13 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prammol.cli import messages
-from prammol.cli.commands.common import (
-    command_line,
-    on_root,
-    potential_of,
-    read_crystal,
-    require_element,
-)
+from prammol.cli.commands.common import command_line, on_root, read_crystal, require_element
+from prammol.cli.commands.potential_options import cell_of, potential_of
 from prammol.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -107,9 +102,7 @@ def _write(
     from prammol.simulation.scans import simulate_scans
     from prammol.structure.atoms import Atoms
 
-    edge, structure = options.lattice_constant, options.structure
-    if potential is not None:
-        edge, structure = potential.lattice_constant, potential.lattice
+    edge, structure = cell_of(options, potential)
     with naming(options.crystal):
         cells = innermost_patches(atoms, 2, edge, structure, instrument.scans.peaks, 0.5)
     with naming(options.instrument):

@@ -14,13 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prammol.cli import messages
-from prammol.cli.commands.common import (
-    add_potential,
-    positive,
-    potential_of,
-    triple,
-    written_as,
-)
+from prammol.cli.commands.common import positive, triple, written_as
+from prammol.cli.commands.potential_options import add_potential, potential_of
 
 if TYPE_CHECKING:
     from prammol.evaluation.plan import Plan

@@ -33,14 +33,12 @@ from prammol.cli.commands.common import (
     add_fit_blur,
     add_mask_flaws,
     add_output,
-    add_potential,
     add_response,
     command_line,
     count,
     elements_of,
     not_negative,
     on_root,
-    potential_of,
     require_element,
     require_inputs,
     response_of,
@@ -50,6 +48,7 @@ from prammol.cli.commands.common import (
     warn_of_tasks,
     written_as,
 )
+from prammol.cli.commands.potential_options import add_potential, potential_of
 from prammol.core.defaults import GEOMETRY, RECONSTRUCTION
 
 if TYPE_CHECKING:

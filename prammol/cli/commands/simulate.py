@@ -22,19 +22,18 @@ from prammol.cli import messages
 from prammol.cli.commands.common import (
     add_dynamics,
     add_output,
-    add_potential,
     add_response,
     command_line,
     count,
     on_root,
     positive,
-    potential_of,
     read_crystal,
     require_inputs,
     seed,
     triple,
     warn_of_tasks,
 )
+from prammol.cli.commands.potential_options import add_potential, cell_of, potential_of
 from prammol.core.defaults import FORM_FACTORS, MEASUREMENT
 
 if TYPE_CHECKING:
@@ -275,9 +274,7 @@ def _patches(
     from prammol.core.errors import InputError
     from prammol.simulation.averages import innermost_patches
 
-    edge, structure = options.lattice_constant, options.structure
-    if potential is not None:
-        edge, structure = potential.lattice_constant, potential.lattice
+    edge, structure = cell_of(options, potential)
     try:
         return innermost_patches(
             atoms,

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from prammol.cli import messages
-from prammol.cli.commands.common import require_inputs, written_as
+from prammol.cli.commands.common import read_found, require_inputs, written_as
 
 EXAMPLES = """\
 examples:
@@ -22,7 +22,7 @@ examples:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
     parser.add_argument(
-        "result", metavar="RESULT", help="HDF5 file written by reconstruct, or atoms as XYZ"
+        "result", metavar="RESULT", help="HDF5 file written by reconstruct, or a file with atoms"
     )
     parser.add_argument("--truth", metavar="FILE", help="XYZ file of the true crystal")
     parser.add_argument("--trajectory", metavar="FILE", help="extended XYZ file to play")
@@ -40,17 +40,14 @@ def run(options: argparse.Namespace) -> int:
     """Write the page."""
     from prammol.cli.commands.evaluate import require_same_element
     from prammol.evaluation.metrics import evaluate
-    from prammol.io import read_atoms, read_reconstruction, require_absent
+    from prammol.io import read_atoms, require_absent
     from prammol.io.trajectory import read_trajectory
     from prammol.plotting.view import write_view
 
     require_inputs(options.result, options.truth, options.trajectory)
     output = options.output or Path(options.result).with_suffix(".html")
     require_absent(output, options.force)
-    if Path(options.result).suffix == ".xyz":
-        atoms = read_atoms(options.result, several=True)
-    else:
-        atoms = read_reconstruction(options.result).atoms
+    atoms = read_found(options.result)
     truth = metrics = None
     if options.truth:
         truth = read_atoms(options.truth, several=True)
