@@ -20,7 +20,7 @@ READS = {
     "dynamics": ("crystal",),
     "simulate": ("crystal", "instrument", "amplitude"),
     "support": ("diffraction", "from-file", "from-truth"),
-    "reconstruct": ("diffraction", "support"),
+    "reconstruct": ("diffraction", "support", "initial"),
     "evaluate": ("result", "truth", "scattering"),
     "plot": ("result", "truth"),
     "view": ("result", "truth", "trajectory"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,25 @@ from prammol.reconstruction.earlier_state import EarlierState
 from prammol.structure.atoms import Atoms
 
 
-def read_earlier_state(path: PathLike, potential: Potential) -> tuple[Atoms, dict[str, Any]]:
+@dataclass(frozen=True, eq=False)
+class Before:
+    """What a file tells of an earlier state.
+
+    Attributes
+    ----------
+    atoms : Atoms
+    vacant : Atoms or None
+        See :class:`prammol.reconstruction.result.Reconstruction`.
+    origin : dict
+        Its ``file``, ``sha256`` and number of ``atoms``; of a result, whether it ``converged``.
+    """
+
+    atoms: Atoms
+    vacant: Atoms | None
+    origin: dict[str, Any]
+
+
+def read_earlier_state(path: PathLike, potential: Potential) -> Before:
     """Read a result in HDF5, or atoms as XYZ, LAMMPS data or CIF.
 
     Parameters
@@ -28,12 +47,6 @@ def read_earlier_state(path: PathLike, potential: Potential) -> tuple[Atoms, dic
     potential : Potential
         Whose crystal it has to be.
 
-    Returns
-    -------
-    atoms : Atoms
-    origin : dict
-        Its ``file`` and ``sha256``, and what an HDF5 file says of itself: ``converged``.
-
     Raises
     ------
     InputError
@@ -41,17 +54,19 @@ def read_earlier_state(path: PathLike, potential: Potential) -> tuple[Atoms, dic
     """
     path = Path(path)
     origin: dict[str, Any] = {}
+    vacant = None
     if path.suffix.lower() == ".cif":
         atoms = _read_cif(path)
     elif path.is_file() and h5py.is_hdf5(path):
         result = read_reconstruction(path)
-        atoms, origin["converged"] = result.atoms, result.converged
+        atoms, vacant, origin["converged"] = result.atoms, result.vacant, result.converged
     else:
         atoms = read_atoms(path, several=True)
     with naming(path):
         EarlierState.of(atoms).require_like(potential)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return atoms, {"file": path.name, "sha256": digest, "atoms": len(atoms), **origin}
+    known = {"file": path.name, "sha256": digest, "atoms": len(atoms)}
+    return Before(atoms, vacant, known | origin)
 
 
 def _read_cif(path: Path) -> Atoms:

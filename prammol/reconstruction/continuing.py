@@ -8,6 +8,7 @@ from prammol.core.errors import DataError, InputError
 from prammol.diffraction.support import Support, support_from_truth
 from prammol.reconstruction.earlier_state import EarlierState
 from prammol.reconstruction.observer import Observer
+from prammol.reconstruction.occupancy.low_signal import is_low_signal
 from prammol.reconstruction.preset import Preset
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.lay_earlier import laid_on_counts
@@ -24,8 +25,10 @@ UNDECIDED = "the counts alone don't decide every atom"
 USUAL = "starting from the counts instead"
 
 
-def support_of(support: Support | None, initial: EarlierState | None) -> Support:
-    """Return the support, made of an earlier state's atoms if none is given.
+def room_and_state(
+    support: Support | None, initial: EarlierState | None
+) -> tuple[Support, EarlierState | None]:
+    """Return the support, made of an earlier state's atoms if none is given, and that state.
 
     Raises
     ------
@@ -33,11 +36,12 @@ def support_of(support: Support | None, initial: EarlierState | None) -> Support
         If neither is given.
     """
     if support is not None:
-        return support
+        return support, initial
     if initial is None:
         msg = "neither a support nor an earlier state is given, expected one of them"
         raise InputError(msg)
-    return support_from_truth(Atoms(initial.positions, initial.element.split(",")[0]))
+    room = support_from_truth(Atoms(initial.positions, initial.element.split(",")[0]))
+    return room, replace(initial, only=True)
 
 
 def with_initial(
@@ -99,6 +103,14 @@ def is_doubtful(problem: Problem, state: State, ended: bool) -> bool:
         "from the counts"
     )
     raise DataError(msg)
+
+
+def is_undecided(problem: Problem, state: State) -> bool:
+    """Tell whether single atoms are hardly seen, so that an earlier state says where they are."""
+    if not state.status.earlier:
+        return False
+    omega = state.model.structure_factor(problem.factor)
+    return is_low_signal(problem.shard, problem.factor, omega)
 
 
 def better_of(state: State, usual: State, observer: Observer) -> State:

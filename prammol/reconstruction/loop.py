@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from prammol.core.defaults import RECONSTRUCTION
@@ -26,7 +25,8 @@ from prammol.reconstruction.continuing import (
     UNDECIDED,
     better_of,
     is_doubtful,
-    support_of,
+    is_undecided,
+    room_and_state,
     with_initial,
 )
 from prammol.reconstruction.diagnosis import diagnose, found_besides, outstanding
@@ -104,8 +104,7 @@ def reconstruct(
     epsilon : float
         Relative accuracy of the Fourier transforms.
     initial : EarlierState, optional
-        Another state of the same crystal, to start from. If the counts contradict it, and a
-        support is given, the usual start is made.
+        Another state of the crystal, to start from unless the counts contradict it.
 
     Returns
     -------
@@ -138,9 +137,7 @@ def reconstruct(
     clock = Clock()
     if plan.control.mask_flaws:
         data = masked_flaws(data)
-    if initial is not None and support is None:
-        initial = replace(initial, only=True)
-    support = support_of(support, initial)
+    support, initial = room_and_state(support, initial)
     problem = make_problem(data, support, potential, seed, comm, threads, epsilon)
     observer = observer or Observer()
     try:
@@ -152,6 +149,7 @@ def reconstruct(
         wrong = plan.judges and not state.verdict.right
         about = diagnose if wrong else found_besides
         diagnosis = about(problem, state.model) if plan.judges else ()
+        undecided = is_undecided(problem, state)
         taken = strain_taken(problem, state.model) if plan.judges and not wrong else None
     finally:
         problem.cluster.close()
@@ -160,7 +158,7 @@ def reconstruct(
     if converged and history[-1].get("excess", 0.0) < -_TOO_GOOD and data.fractional():
         # Less noise than photons have: that the misfit is small says nothing.
         converged, reason = False, "counts aren't photons"
-    if converged and state.status.earlier and not state.verdict.converged:
+    if converged and undecided:
         converged, reason = False, UNDECIDED
     if matter and converged:
         # A density may pass for an atom of the surface, with a misfit of noise.
@@ -272,8 +270,7 @@ class _Run:
         while not (reason := self._reason(state)):
             start, iteration = state.status.start, state.status.iteration
             stalling, slow = is_stalling(plan, history), is_slow(history)
-            begun = LoopStatus(start, iteration, earlier=state.status.earlier)
-            status = replace(begun, stalling=stalling, slow=slow)
+            status = LoopStatus(start, iteration, False, stalling, slow, 0, 0, state.status.earlier)
             state, seconds = self._applied(plan.loop, replace(state, status=status))
             status = replace(state.status, iteration=state.status.iteration + 1)
             state = self._reported(replace(state, status=status, handed=()), seconds)
@@ -388,13 +385,7 @@ def _described(
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any], Atoms | None, Atoms | None]:
     """Return columns of the atoms, the lattice, the density if it is warm, vacant sites."""
     model, iteration = state.model, state.status.iteration
-    columns: dict[str, NDArray[Any]] = {"energy": problem.cluster.atom_energies(model.positions)}
-    if len(model.displacements) or model.diffuse:
-        common = model.diffuse.displacement if model.diffuse else 0.0
-        own = model.displacements if len(model.displacements) else np.zeros(len(model.positions))
-        columns["mean_square_displacement"] = common + own
-    if len(model.occupancies):
-        columns["occupancy"] = model.occupancies
+    columns = {"energy": problem.cluster.atom_energies(model.positions), **model.columns()}
     density = vacant = None
     if plan.control.error_bars:
         bars, vacant = error_bars(problem, model, iteration)

@@ -67,6 +67,17 @@ class Model:
             factor, self.positions, self.displacements, self.occupancies
         )
 
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Return the fitted columns of the atoms: how they move, the part of the time each is."""
+        out: dict[str, NDArray[Any]] = {}
+        if len(self.displacements) or self.diffuse:
+            common = self.diffuse.displacement if self.diffuse else 0.0
+            own = self.displacements if len(self.displacements) else np.zeros(len(self.positions))
+            out["mean_square_displacement"] = common + own
+        if len(self.occupancies):
+            out["occupancy"] = self.occupancies
+        return out
+
     def at_rest(self) -> Model:
         """Return the model with all atoms there, at rest, and nothing known of the energy."""
         return replace(self, displacements=_none(), occupancies=_none(), stiffness=float("inf"))

@@ -108,7 +108,7 @@ def _changed(options: argparse.Namespace, potential: Potential, comm: Communicat
             raise InputError(msg)
         return None
     if len(given) < 2 or options.atoms or options.no_relax or options.substitute:
-        msg = f"kind {options.kind} takes --of FILE, --by N and --seed, expected the first two and nothing else"
+        msg = f"kind {options.kind} needs --of FILE and --by N, and takes --seed besides"
         raise InputError(msg)
     before = on_root(comm, lambda: read_crystal(options.of))
     with naming(options.of):

@@ -97,7 +97,7 @@ class UpdateSites(Checked):
         rates: ChangeRates,
         rng: np.random.Generator,
     ) -> tuple[CandidateSites, NDArray[np.bool_], NDArray[np.bool_], ChangeRates]:
-        """Return the sites with their prior, those taken more often than not, the last set, and the rates learnt."""
+        """Return sites with their prior, the set taken mostly, the last one, the rates learnt."""
         last, often = sites.taken, np.zeros(len(sites.taken))
         for k in range(self.sweeps + self.counted):
             sites = sites.with_odds(rates.log_odds(presence))
