@@ -58,7 +58,7 @@ def identity(
         Another state that it starts from.
     """
     room = () if support is None else (support.origin, support.voxel, support.inside)
-    before = () if initial is None else (initial.positions, initial.confidence)
+    before: tuple[Any, ...] = () if initial is None else (initial.positions, initial.confidence)
     if initial is not None and initial.vacant is not None:
         columns = initial.vacant.columns.values()
         before += (initial.vacant.positions, *map(np.asarray, columns))
