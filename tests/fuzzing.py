@@ -46,6 +46,7 @@ from prammol.io import (
 )
 from prammol.io.beamline import read_beamline
 from prammol.io.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from prammol.io.earlier_state import read_cif
 from prammol.io.instrument import read_instrument
 from prammol.io.phased_objects import read_object
 from prammol.io.scans import write_scans
@@ -128,6 +129,7 @@ TARGETS = {
     "tif": Target(read_object, ".tif", 40),
     "xyz": Target(read_atoms, ".xyz", 180),
     "data": Target(read_atoms, ".data", 60),
+    "cif": Target(read_cif, ".cif", 60),
     "trajectory": Target(_trajectory, ".xyz", 100),
     "setfl": Target(_potential, ".eam.alloy", 70),
     "fs": Target(_potential, ".eam.fs", 40),
@@ -182,6 +184,12 @@ def examples(folder: Path) -> dict[str, list[bytes]]:
         "x\n\n2 atoms\n1 atom types\n0 9 xlo xhi\n0 9 ylo yhi\n0 9 zlo zhi\n1 2 3 xy xz yz\n\n"
         "Atom Type Labels\n\n1 Al\n\nMasses\n\n1 27 # Al\n\nAtoms # full\n\n"
         "1 1 1 0 0 0 0 0 0 1\n2 1 Al 0 0 0 3 1 0 0\n"
+    )
+    (folder / "cif").write_text(
+        "data_x\n_cell_length_a 9\n_cell_length_b 9\n_cell_length_c 9\n_cell_angle_alpha 90\n"
+        "_cell_angle_beta 90\n_cell_angle_gamma 90\nloop_\n_atom_site_label\n"
+        "_atom_site_type_symbol\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
+        "Al1 Al 0 0 0\nAl2 Al 0.3 0 0.25(3)\n"
     )
     for stage in ("start", "iteration"):
         info = {"stage": stage, "start": 0, "iteration": 1}

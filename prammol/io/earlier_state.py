@@ -56,7 +56,7 @@ def read_earlier_state(path: PathLike, potential: Potential) -> Before:
     origin: dict[str, Any] = {}
     vacant = None
     if path.suffix.lower() == ".cif":
-        atoms = _read_cif(path)
+        atoms = read_cif(path)
     elif path.is_file() and h5py.is_hdf5(path):
         result = read_reconstruction(path)
         atoms, vacant, origin["converged"] = result.atoms, result.vacant, result.converged
@@ -69,8 +69,15 @@ def read_earlier_state(path: PathLike, potential: Potential) -> Before:
     return Before(atoms, vacant, known | origin)
 
 
-def _read_cif(path: Path) -> Atoms:
-    """Return the atoms that a CIF lists, without copies by its symmetry."""
+def read_cif(path: PathLike) -> Atoms:
+    """Read the atoms that a CIF lists, without copies by its symmetry.
+
+    Raises
+    ------
+    InputError
+        If it can't be read, or lists none.
+    """
+    path = Path(path)
     try:
         crystal = gemmi.read_small_structure(str(path))
         places = [crystal.cell.orthogonalize(site.fract).tolist() for site in crystal.sites]

@@ -19,6 +19,8 @@ from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.rotation_strain import align_strained
 from prammol.reconstruction.setting_kinds import Accuracy, Checked, Count, Positive
 from prammol.reconstruction.state import State
+from prammol.structure.hollow_sites import hollow_sites
+from prammol.structure.separation import apart
 
 _SAME = (
     0.15  # chosen: as complete_atoms; not varied; nearer candidates are one [neighbour distances]
@@ -37,6 +39,8 @@ class UpdateSites(Checked):
     (:mod:`prammol.reconstruction.occupancy.change_rates`). The sites taken more often than not are
     kept and relaxed. Where an atom more or less lets its neighbours slip, their sites are gone once
     they are relaxed: the earlier state's own sites, and two layers of vacant ones, stay candidates.
+    So are the hollows that are no sites of the lattice: small groups at an edge slip there
+    (:mod:`prammol.structure.hollow_sites`).
 
     Does nothing without an earlier state, or where single atoms are seen.
 
@@ -138,7 +142,13 @@ class UpdateSites(Checked):
         beside = _two_layers(problem, x)
         others = lattice.laid_on(x, distance).positions
         far = cKDTree(beside).query(others)[0] > _SAME * distance
-        candidates = np.concatenate([beside[len(x) :], others[far]])
+        lattice_sites = np.concatenate([beside, others[far]])
+        hollows = hollow_sites(x, problem.potential.bond_reach, distance)
+        hollows, _ = problem.cluster.relax_adatoms(x, hollows)
+        far = cKDTree(lattice_sites).query(hollows)[0] > _SAME * distance
+        hollows = hollows[far]
+        hollows = hollows[apart(hollows, _SAME * distance, -np.arange(len(hollows), dtype=float))]
+        candidates = np.concatenate([lattice_sites[len(x) :], hollows])
         return CandidateSites.around(misfit, problem.potential, x, candidates, bond)
 
 
