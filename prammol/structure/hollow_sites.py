@@ -35,7 +35,8 @@ def hollow_sites(
     tree = cKDTree(x)
     near = [set(found) - {k} for k, found in enumerate(tree.query_ball_point(x, reach))]
     number = np.array([len(found) for found in near])
-    surface = set(np.flatnonzero(number < np.median(number)).tolist())
+    inside = np.bincount(number).argmax()
+    surface = set(np.flatnonzero(number < inside).tolist())
     triangles = [
         (i, j, k)
         for i in surface
