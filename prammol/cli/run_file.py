@@ -119,8 +119,10 @@ def _step(verb: str, values: Any) -> Step:
         words += _words(key, actions[key], value)
     options = parsed(words)
     if verb == "reconstruct":
+        from prammol.cli.commands.initial_state import require_one_given
         from prammol.cli.settings import parse_settings
 
+        require_one_given(options)
         parse_settings(options.preset, options.set)
     return Step(verb, words, options)
 

@@ -166,3 +166,20 @@ def test_where_single_atoms_are_hardly_seen_it_has_not_converged():
     result = reconstruct(faint, None, seed=1, initial=state(x))
     assert not result.converged
     assert result.reason == "the counts alone don't decide every atom"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [1.9, 0.012])
+def test_a_resumed_run_ends_in_the_same_bits(scale):
+    x, kept = relaxed_ball(), []
+
+    class Keep(Observer):
+        def iterated(self, state, history):
+            kept.append((state, list(history)))
+
+    initial = state(elsewhere(np.delete(x, [3, 40, 90], axis=0)))
+    data = simulate(x, scale=scale)
+    whole = reconstruct(data, None, seed=1, initial=initial, observer=Keep())
+    resumed = reconstruct(data, None, seed=1, initial=initial, resume=kept[0])
+    assert np.array_equal(whole.atoms.positions, resumed.atoms.positions)
+    assert whole.reason == resumed.reason
