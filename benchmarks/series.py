@@ -5,9 +5,8 @@
 This makes docs/results/series.csv. A bulk crystal of 1300 atoms (1100 if it grows), of which
 25 atoms of the surface leave or come between two states, a Poisson number; counts at
 1e15 photons/um^2, a 5 Å support of the truth. The first state is reconstructed alone in either
-case.. Rows are added
-to the table as they are measured; those it has already aren't measured again. Results are kept in
-a folder beside it, so that a series goes on where it ended.
+case. Rows are added to the table as they are measured; those it has already aren't measured again.
+Results are kept in a folder beside it, so that a series goes on where it ended.
 """
 
 from __future__ import annotations
