@@ -54,6 +54,11 @@ rule fig7:
         figure_files("fig7"),
 
 
+rule series:
+    input:
+        figure_files("series"),
+
+
 rule film:
     input:
         figure_files("film"),

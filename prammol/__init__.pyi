@@ -5,6 +5,7 @@ __all__ = [
     "BraggPatch",
     "Diffraction",
     "Diffractometer",
+    "EarlierState",
     "Metrics",
     "Potential",
     "PrammolError",
@@ -12,6 +13,7 @@ __all__ = [
     "Support",
     "__version__",
     "aluminium",
+    "change_surface",
     "choose_potential",
     "evaluate",
     "make_crystal",
@@ -70,8 +72,10 @@ from .plotting.reconstruction import plot_reconstruction as plot_reconstruction
 from .potentials.choose import choose_potential as choose_potential
 from .potentials.potential import Potential as Potential
 from .potentials.potential import aluminium as aluminium
+from .reconstruction.earlier_state import EarlierState as EarlierState
 from .reconstruction.loop import reconstruct as reconstruct
 from .reconstruction.result import Reconstruction as Reconstruction
 from .simulation.counts import simulate as simulate
 from .simulation.samples import make_crystal as make_crystal
+from .simulation.surface_changes import change_surface as change_surface
 from .structure.atoms import Atoms as Atoms

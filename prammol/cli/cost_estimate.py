@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from prammol.cli import messages
 from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch, shard
 from prammol.diffraction.dataset import Diffraction
@@ -170,3 +171,13 @@ def cores_of_this_job(comm: Communicator) -> tuple[int, int]:
         known, ranks = nodes.get(name, (set(), 0))
         nodes[name] = (known | cores, ranks + 1)
     return min(((len(cores), ranks) for cores, ranks in nodes.values()), key=lambda n: n[0] / n[1])
+
+
+def warn_of_oversubscription(comm: Communicator, threads: int) -> None:
+    """Say so if there are more threads than cores."""
+    cores, ranks = cores_of_this_job(comm)
+    if comm.is_root and ranks * threads > cores:
+        messages.warn(
+            f"{ranks} ranks x {threads} threads on {cores} cores, "
+            "this is slower than one thread per core"
+        )

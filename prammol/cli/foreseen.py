@@ -83,6 +83,25 @@ def foreseen(
     return found.summary()
 
 
+def note_of_lattice(
+    data: Diffraction, potential: Potential, preset: str, settings: dict[str, Any]
+) -> str | None:
+    """Say so if the peaks don't fix the lattice, before anything is computed."""
+    import numpy as np
+
+    from prammol.phasing.indexing import lattice_note
+    from prammol.phasing.known_reflections import phased_patches
+    from prammol.reconstruction.presets import get_preset
+    from prammol.reconstruction.stages.default.phase_patches import PhasePatches
+
+    for stage in get_preset(preset).with_settings(settings).start:
+        if isinstance(stage, PhasePatches):
+            chosen, unmeasured = phased_patches(data, potential)
+            peaks = np.vstack([data.peaks()[chosen], unmeasured])
+            return lattice_note(peaks, potential, stage.sublattice)
+    return None
+
+
 def _why(found: Prospects) -> str:
     """Return why single atoms can't be decided, as one clause."""
     factor = found.resolving_factor

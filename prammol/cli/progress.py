@@ -119,6 +119,11 @@ class Progress(Observer):
         else:
             (messages.detail if self._iterated else messages.say)(text)
 
+    def noted(self, text: str) -> None:
+        """Say it as a warning."""
+        if self._active:
+            messages.warn(text)
+
     def iterated(self, state: State, history: list[dict[str, Any]]) -> None:
         """Show the last iteration."""
         self.show(history[-1])

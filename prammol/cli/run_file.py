@@ -20,7 +20,7 @@ READS = {
     "dynamics": ("crystal",),
     "simulate": ("crystal", "instrument", "amplitude"),
     "support": ("diffraction", "from-file", "from-truth"),
-    "reconstruct": ("diffraction", "support"),
+    "reconstruct": ("diffraction", "support", "initial"),
     "evaluate": ("result", "truth", "scattering"),
     "plot": ("result", "truth"),
     "view": ("result", "truth", "trajectory"),
@@ -119,8 +119,10 @@ def _step(verb: str, values: Any) -> Step:
         words += _words(key, actions[key], value)
     options = parsed(words)
     if verb == "reconstruct":
+        from prammol.cli.commands.initial_state import require_one_given
         from prammol.cli.settings import parse_settings
 
+        require_one_given(options)
         parse_settings(options.preset, options.set)
     return Step(verb, words, options)
 

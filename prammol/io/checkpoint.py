@@ -38,7 +38,7 @@ from prammol.reconstruction.state import LoopStatus, State
 from prammol.reconstruction.verdict import Verdict
 from prammol.structure.labels import Labels
 
-FORMAT = 12  # derived: format, counted up with each change
+FORMAT = 13  # derived: format, counted up with each change
 _GROUP = "entry_1/checkpoint"
 # derived: shapes
 _ARRAYS: dict[str, tuple[int | None, ...]] = {

@@ -46,6 +46,8 @@ _COMPONENTS = {"strain": " ".join(STRAIN), "structure_type": " ".join(STRUCTURES
 # What is kept of each cause of a misfit, in the order of its fields.
 _WORDS = ("effect", "where")
 _SHARES = ("explains", "gain")
+# Groups beside the atoms, each with positions and columns.
+_DENSITY, _VACANT = "mean_density", "vacant_sites"
 # chosen: display
 _HALF_SLICE = 1.5  # half the thickness of what viewers plot first [Å]
 
@@ -127,7 +129,9 @@ def read_reconstruction(path: PathLike) -> Reconstruction:
         results = find(process, "results")
         result = find(file, "entry_1/result_1")
         atoms = _read_atoms(Path(path), result)
-        density = _read_density(Path(path), result, atoms.element)
+        density, vacant = (
+            _read_beside(Path(path), result, name, atoms.element) for name in (_DENSITY, _VACANT)
+        )
         return Reconstruction(
             atoms=atoms,
             scale=load_number(results, "scale"),
@@ -142,6 +146,7 @@ def read_reconstruction(path: PathLike) -> Reconstruction:
             settings=load_json(process, "settings"),
             provenance=load_json(process, "provenance"),
             density=density,
+            vacant=vacant,
             calibration=_read_calibration(results),
             diagnosis=_read_diagnosis(results),
         )
@@ -153,10 +158,11 @@ def _write_atoms(parent: h5py.Group, result: Reconstruction) -> None:
     parent["element"] = atoms.element
     parent["info"] = to_json(dict(atoms.info))
     _write_columns(parent, atoms)
-    if result.density is not None:
-        density = group(parent, "mean_density", "NXcollection")
-        store(density, "positions", result.density.positions, "angstrom")
-        _write_columns(density, result.density)
+    for name, beside in ((_DENSITY, result.density), (_VACANT, result.vacant)):
+        if beside is not None:
+            made = group(parent, name, "NXcollection")
+            store(made, "positions", beside.positions, "angstrom")
+            _write_columns(made, beside)
 
 
 def _write_calibration(results: h5py.Group, calibration: Calibration, scale: float) -> None:
@@ -269,17 +275,18 @@ def _read_columns(path: Path, parent: h5py.Group) -> dict[str, NDArray[Any]]:
     return columns
 
 
-def _read_density(path: Path, parent: h5py.Group, element: str) -> Atoms | None:
-    held = find(parent, "mean_density")
+def _read_beside(path: Path, parent: h5py.Group, name: str, element: str) -> Atoms | None:
+    held = find(parent, name)
     if not isinstance(held, h5py.Group):
         return None
     positions = load_array(held, "positions", (None, 3))
     with naming(path):
-        density = Atoms(positions, element, _read_columns(path, held))
-    if "occupancy" not in density.columns:
-        msg = f"{path}: {held.name}/columns/occupancy is missing, expected one of each site"
+        sites = Atoms(positions, element, _read_columns(path, held))
+    column = "occupancy" if name == _DENSITY else "occupancy_confidence"
+    if column not in sites.columns:
+        msg = f"{path}: {held.name}/columns/{column} is missing, expected one of each site"
         raise InputError(msg)
-    return density
+    return sites
 
 
 def _write_history(parent: h5py.Group, history: Sequence[Mapping[str, Any]]) -> None:

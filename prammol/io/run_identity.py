@@ -16,6 +16,7 @@ from prammol.diffraction.support import Support
 from prammol.io.atomic_write import PathLike
 from prammol.io.hdf5 import to_json
 from prammol.potentials.potential import Potential
+from prammol.reconstruction.earlier_state import EarlierState
 from prammol.reconstruction.preset import Preset
 
 # Identity of a run -> how a message names it.
@@ -27,11 +28,17 @@ _NAMES = {
     "preset": "preset",
     "settings": "settings",
     "seed": "seed",
+    "initial": "initial state",
 }
 
 
 def identity(
-    data: Diffraction, support: Support, potential: Potential, preset: Preset, seed: int
+    data: Diffraction,
+    support: Support | None,
+    potential: Potential,
+    preset: Preset,
+    seed: int,
+    initial: EarlierState | None = None,
 ) -> dict[str, str]:
     """Return what the result of a reconstruction depends on, as short texts.
 
@@ -41,13 +48,20 @@ def identity(
     ----------
     data : Diffraction
         Grids, valid points and their counts.
-    support : Support
+    support : Support or None
     potential : Potential
         Its commands and the content of its file, not the place of the file.
     preset : Preset
         With its settings as they will be used.
     seed : int
+    initial : EarlierState, optional
+        Another state that it starts from.
     """
+    room = () if support is None else (support.origin, support.voxel, support.inside)
+    before: tuple[Any, ...] = () if initial is None else (initial.positions, initial.confidence)
+    if initial is not None and initial.vacant is not None:
+        columns = initial.vacant.columns.values()
+        before += (initial.vacant.positions, *map(np.asarray, columns))
     points: list[Any] = []
     for patch, counts, valid in zip(data.patches, data.counts, data.valid, strict=True):
         seen = np.asarray(valid, dtype=bool)
@@ -68,11 +82,12 @@ def identity(
     return {
         "version": __version__,
         "counts": digest(*points),
-        "support": digest(support.origin, support.voxel, support.inside),
+        "support": digest(*room),
         "potential": digest(commands),
         "preset": preset.name,
         "settings": digest(to_json(dict(sorted(preset.settings().items())))),
         "seed": str(seed),
+        "initial": digest(*before),
     }
 
 

@@ -36,7 +36,8 @@ def record_of(problem: Problem, state: State, stages: dict[str, float], seconds:
         the misfit over pure noise, in standard deviations) and ``wrong`` (the same in missing
         atoms), ``temperature``, ``temperature_of_waves`` [K] and ``diffuse_error`` (of the diffuse
         scattering, where it is predicted), ``bond`` (what a bond is worth as a log-likelihood,
-        once it is learnt); ``seconds``, ``stages``; ``memory_mib`` and ``memory_peak_mib``
+        once it is learnt), ``earlier`` if it began with
+        another state; ``seconds``, ``stages``; ``memory_mib`` and ``memory_peak_mib``
         (resident memory of the largest rank, now and at most so far [MiB]; 0 where the system
         doesn't say). The loop adds ``stalled`` where two iterations hardly lowered the misfit,
         and with ``mask_flaws`` ``outliers``, the points masked since they contradict the model.
@@ -48,6 +49,8 @@ def record_of(problem: Problem, state: State, stages: dict[str, float], seconds:
     known: Record = {}
     if np.isfinite(verdict.excess):
         known = {"excess": verdict.excess, "wrong": verdict.wrong}
+    if status.earlier:
+        known["earlier"] = True
     if model.bond_energy != Model.bond_energy:
         known["bond"] = model.bond_energy
     if model.diffuse is not None:

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from prammol.core.defaults import RECONSTRUCTION
 from prammol.core.errors import InputError
 from prammol.core.memory import keep_freed_memory
 from prammol.core.parallel import Communicator
-from prammol.diffraction.calibration import Calibration
 from prammol.diffraction.dataset import Diffraction, local_shard
 from prammol.diffraction.detector_flaws import masked_flaws
 from prammol.diffraction.photon_flux import with_form_factor
@@ -23,7 +21,17 @@ from prammol.diffraction.support import Support
 from prammol.phasing.known_reflections import oriented
 from prammol.potentials.lammps import Cluster
 from prammol.potentials.potential import Potential, aluminium
+from prammol.reconstruction.clock import Clock
+from prammol.reconstruction.continuing import (
+    UNDECIDED,
+    better_of,
+    is_doubtful,
+    is_undecided,
+    room_and_state,
+    with_initial,
+)
 from prammol.reconstruction.diagnosis import diagnose, found_besides, outstanding
+from prammol.reconstruction.earlier_state import EarlierState
 from prammol.reconstruction.effects import Unexplained
 from prammol.reconstruction.history import Record, record_of, require_finite
 from prammol.reconstruction.model import Model, atoms_of
@@ -55,7 +63,7 @@ _LEFT = 0.5  # derived: a loop taken up again halves what is wrong each time, so
 
 def reconstruct(
     data: Diffraction,
-    support: Support,
+    support: Support | None,
     potential: Potential | None = None,
     preset: str | Preset = RECONSTRUCTION["preset"],
     seed: int = 0,
@@ -65,6 +73,7 @@ def reconstruct(
     resume: tuple[State, list[Record]] | None = None,
     threads: int = 1,
     epsilon: float = 1e-7,  # chosen: vacancy crystal, preset paper; 1e-9 ends in the same atoms
+    initial: EarlierState | None = None,
 ) -> Reconstruction:
     """Find the atoms that scattered the counts.
 
@@ -75,8 +84,8 @@ def reconstruct(
     data : Diffraction
         Photon counts around three independent Bragg peaks or more; around fewer where others are
         known, :mod:`prammol.phasing.known_reflections`.
-    support : Support
-        Where there may be atoms.
+    support : Support or None
+        Where there may be atoms; None if an earlier state is given and nothing else may be tried.
     potential : Potential, optional
         Interatomic potential; aluminium of Mishin et al. 1999 if not given.
     preset : str or Preset
@@ -96,6 +105,8 @@ def reconstruct(
         Threads of one Fourier transform, per rank.
     epsilon : float
         Relative accuracy of the Fourier transforms.
+    initial : EarlierState, optional
+        Another state of the crystal, to start from unless the counts contradict it.
 
     Returns
     -------
@@ -125,18 +136,22 @@ def reconstruct(
     comm = comm or Communicator()
     potential = potential or aluminium()
     plan.require_known(potential)
-    clock = _Clock()
+    clock = Clock()
     if plan.control.mask_flaws:
         data = masked_flaws(data)
+    support, initial = room_and_state(support, initial)
     problem = make_problem(data, support, potential, seed, comm, threads, epsilon)
+    observer = observer or Observer()
     try:
-        run = _Run(problem, plan, observer or Observer(), clock)
+        problem = with_initial(problem, plan, initial, observer)
+        run = _Run(problem, plan, observer, clock)
         state, history, reason = run.from_start() if resume is None else run.resumed(*resume)
         problem = run.problem
-        columns, info, density = _described(problem, plan, state)
+        columns, info, density, vacant = _described(problem, plan, state)
         wrong = plan.judges and not state.verdict.right
         about = diagnose if wrong else found_besides
         diagnosis = about(problem, state.model) if plan.judges else ()
+        undecided = is_undecided(problem, state)
         taken = strain_taken(problem, state.model) if plan.judges and not wrong else None
     finally:
         problem.cluster.close()
@@ -145,6 +160,8 @@ def reconstruct(
     if converged and history[-1].get("excess", 0.0) < -_TOO_GOOD and data.fractional():
         # Less noise than photons have: that the misfit is small says nothing.
         converged, reason = False, "counts aren't photons"
+    if converged and undecided:
+        converged, reason = False, UNDECIDED
     if matter and converged:
         # A density may pass for an atom of the surface, with a misfit of noise.
         converged, reason = False, "matter beside the crystal"
@@ -166,7 +183,8 @@ def reconstruct(
         preset=plan.name,
         settings=plan.settings(),
         density=density,
-        calibration=_described_calibration(problem, state),
+        vacant=vacant,
+        calibration=state.model.calibration_of(problem.data.patches),
         diagnosis=diagnosis,
     )
 
@@ -214,7 +232,7 @@ def make_problem(
 class _Run:
     """One reconstruction from its start, or from where it was interrupted, to its end."""
 
-    def __init__(self, problem: Problem, plan: Preset, observer: Observer, clock: _Clock) -> None:
+    def __init__(self, problem: Problem, plan: Preset, observer: Observer, clock: Clock) -> None:
         self.problem, self._whole, self._plan = problem, problem, plan
         self._observer, self._clock = observer, clock
         self._history: list[Record] = []
@@ -222,12 +240,31 @@ class _Run:
 
     def from_start(self) -> tuple[State, list[Record], str]:
         """Start and iterate; return the last state, all records and why it ended."""
-        state, seconds = self._best_start()
+        state, seconds = self._begun()
         return self._iterated(self._reported(state, seconds))
+
+    def _begun(self) -> tuple[State, dict[str, float]]:
+        """Return the start: an earlier state, or where the counts contradict it the usual one."""
+        if self._whole.earlier is None:
+            return self._best_start()
+        state, seconds = self._applied(self._plan.continued, State.empty(), self._observer)
+        state = replace(state, handed=())
+        if is_doubtful(self.problem, state, ended=False):
+            usual, more = self._best_start()
+            state, seconds = better_of(state, usual, self._observer), {**seconds, **more}
+        self._forget_earlier(state)
+        return state, seconds
+
+    def _forget_earlier(self, state: State) -> None:
+        """Leave an earlier state that isn't used any more out of the problem."""
+        if not state.status.earlier:
+            self._whole = replace(self._whole, earlier=None)
+            self.problem = replace(self.problem, earlier=None)
 
     def resumed(self, state: State, history: list[Record]) -> tuple[State, list[Record], str]:
         """Iterate from a state and its history; return as :meth:`from_start`."""
         self._history = list(history)
+        self._forget_earlier(state)
         return self._iterated(state)
 
     def _iterated(self, state: State) -> tuple[State, list[Record], str]:
@@ -236,10 +273,16 @@ class _Run:
         while not (reason := self._reason(state)):
             start, iteration = state.status.start, state.status.iteration
             stalling, slow = is_stalling(plan, history), is_slow(history)
-            status = LoopStatus(start, iteration, stalling=stalling, slow=slow)
+            status = LoopStatus(start, iteration, False, stalling, slow, 0, 0, state.status.earlier)
             state, seconds = self._applied(plan.loop, replace(state, status=status))
             status = replace(state.status, iteration=state.status.iteration + 1)
             state = self._reported(replace(state, status=status, handed=()), seconds)
+        if is_doubtful(self.problem, state, ended=True):
+            usual, seconds = self._best_start()
+            if better_of(state, usual, self._observer) is usual:
+                self._history.clear()
+                self._forget_earlier(usual)
+                return self._iterated(self._reported(usual, seconds))
         self._mask_outliers(state)
         return state, history, reason
 
@@ -342,50 +385,14 @@ def _made_for(problem: Problem, model: Model) -> Problem:
 
 def _described(
     problem: Problem, plan: Preset, state: State
-) -> tuple[dict[str, NDArray[Any]], dict[str, Any], Atoms | None]:
-    """Return the columns written beside the atoms, the lattice, the density if it is warm."""
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any], Atoms | None, Atoms | None]:
+    """Return columns of the atoms, the lattice, the density if it is warm, vacant sites."""
     model, iteration = state.model, state.status.iteration
-    columns: dict[str, NDArray[Any]] = {"energy": problem.cluster.atom_energies(model.positions)}
-    if len(model.displacements) or model.diffuse:
-        common = model.diffuse.displacement if model.diffuse else 0.0
-        own = model.displacements if len(model.displacements) else np.zeros(len(model.positions))
-        columns["mean_square_displacement"] = common + own
-    if len(model.occupancies):
-        columns["occupancy"] = model.occupancies
-    density = None
+    columns = {"energy": problem.cluster.atom_energies(model.positions), **model.columns()}
+    density = vacant = None
     if plan.control.error_bars:
-        columns |= error_bars(problem, model, iteration)
+        bars, vacant = error_bars(problem, model, iteration)
+        columns |= bars
         density = mean_density(problem, model, iteration)
     fields, info = crystal_fields(model.positions, problem.potential.lattice)
-    return columns | fields, info, density
-
-
-def _described_calibration(problem: Problem, state: State) -> Calibration | None:
-    """Return the calibration with the diffuse scattering as a term of its background."""
-    calibration, diffuse = state.model.calibration, state.model.diffuse
-    if diffuse is None:
-        return calibration
-    photons = diffuse.on(problem.data.patches)
-    nominal = calibration or Calibration.nominal(len(photons))
-    known = nominal.background or [np.zeros(1)] * len(photons)
-    terms = {**nominal.terms, "diffuse": np.array([p.mean() for p in photons])}
-    background = tuple(b + p for b, p in zip(known, photons, strict=True))
-    return replace(nominal, background=background, terms=terms)
-
-
-class _Clock:
-    """Wall and processor time of this rank since it was made."""
-
-    def __init__(self) -> None:
-        self._wall = self._lap = time.perf_counter()
-        self._core = time.process_time()
-
-    def lap(self) -> float:
-        """Return the wall time since the last lap [s]."""
-        now = time.perf_counter()
-        last, self._lap = self._lap, now
-        return now - last
-
-    def read(self) -> tuple[float, float]:
-        """Return wall and processor time in all [s]."""
-        return time.perf_counter() - self._wall, time.process_time() - self._core
+    return columns | fields, info, density, vacant

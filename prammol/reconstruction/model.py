@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.calibration import Calibration
 from prammol.diffraction.debye_waller import thermal_structure_factor
 from prammol.diffraction.diffuse_scattering import DiffuseScattering
@@ -66,9 +67,31 @@ class Model:
             factor, self.positions, self.displacements, self.occupancies
         )
 
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Return the fitted columns of the atoms: how they move, the part of the time each is."""
+        out: dict[str, NDArray[Any]] = {}
+        if len(self.displacements) or self.diffuse:
+            common = self.diffuse.displacement if self.diffuse else 0.0
+            own = self.displacements if len(self.displacements) else np.zeros(len(self.positions))
+            out["mean_square_displacement"] = common + own
+        if len(self.occupancies):
+            out["occupancy"] = self.occupancies
+        return out
+
     def at_rest(self) -> Model:
         """Return the model with all atoms there, at rest, and nothing known of the energy."""
         return replace(self, displacements=_none(), occupancies=_none(), stiffness=float("inf"))
+
+    def calibration_of(self, patches: Sequence[BraggPatch]) -> Calibration | None:
+        """Return the calibration with the diffuse scattering as a term of its background."""
+        if self.diffuse is None:
+            return self.calibration
+        photons = self.diffuse.on(patches)
+        nominal = self.calibration or Calibration.nominal(len(photons))
+        known = nominal.background or [np.zeros(1)] * len(photons)
+        terms = {**nominal.terms, "diffuse": np.array([p.mean() for p in photons])}
+        background = tuple(b + p for b, p in zip(known, photons, strict=True))
+        return replace(nominal, background=background, terms=terms)
 
     def contiguous(self) -> Model:
         """Return the model with its arrays in C order, as they come back from a file.

@@ -18,6 +18,9 @@ class Observer:
     def started(self, stage: str, state: State) -> None:
         """Hear of a stage of a start, except the last: the name and the state it returned."""
 
+    def noted(self, text: str) -> None:
+        """Hear of something that a user should know, a sentence."""
+
     def iterated(self, state: State, history: list[Record]) -> None:
         """Hear of an iteration: the state and all records so far, which is enough to resume.
 
@@ -40,6 +43,11 @@ class Observers(Observer):
         """Tell all of them."""
         for observer in self._observers:
             observer.started(stage, state)
+
+    def noted(self, text: str) -> None:
+        """Tell all of them."""
+        for observer in self._observers:
+            observer.noted(text)
 
     def iterated(self, state: State, history: list[Record]) -> None:
         """Tell all of them."""

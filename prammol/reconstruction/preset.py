@@ -148,6 +148,8 @@ class Preset:
         isn't convergence: something is left that the model doesn't explain.
     control : Loop
         How often the stages run.
+    continued : tuple of Stage
+        Stages run once instead of those of the start, from an earlier state of the crystal.
     """
 
     name: str
@@ -157,11 +159,12 @@ class Preset:
     again: tuple[Stage, ...] = ()
     judges: bool = False
     control: Loop = Loop()
+    continued: tuple[Stage, ...] = ()
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """All stages, in the order they run."""
-        return (*self.start, *self.loop, *self.finish, *self.again)
+        return (*self.start, *self.continued, *self.loop, *self.finish, *self.again)
 
     def list_settings(self) -> list[Setting]:
         """Return all settings: those for users first, then stage by stage in running order."""
@@ -230,6 +233,7 @@ class Preset:
         return replace(
             self,
             start=tuple(_changed(stage, values) for stage in self.start),
+            continued=tuple(_changed(stage, values) for stage in self.continued),
             loop=tuple(_changed(stage, values) for stage in self.loop),
             finish=tuple(_changed(stage, values) for stage in self.finish),
             again=tuple(_changed(stage, values) for stage in self.again),

@@ -25,6 +25,8 @@ from prammol.reconstruction.stages.default.reconsider_atoms import ReconsiderAto
 from prammol.reconstruction.stages.default.refine_held import RefineHeld
 from prammol.reconstruction.stages.default.relax_and_align import RelaxAndAlign
 from prammol.reconstruction.stages.default.restrained_refinement import RestrainedRefinement
+from prammol.reconstruction.stages.default.take_earlier import TakeEarlier
+from prammol.reconstruction.stages.default.update_sites import UpdateSites
 from prammol.reconstruction.stages.paper.cross_validate import CrossValidate
 from prammol.reconstruction.stages.paper.fit_positions import FitPositions
 from prammol.reconstruction.stages.paper.generate_candidates import GenerateCandidates
@@ -73,9 +75,11 @@ PAPER_RANDOM = replace(
 DEFAULT = Preset(
     name="default",
     start=(PhasePatches(), ChooseSites(), RelaxAndAlign(), CheckChanges()),
+    continued=(TakeEarlier(), RelaxAndAlign(), CheckChanges()),
     loop=(
         FitMatter(),
         Anneal(),
+        UpdateSites(),
         CompleteAtoms(),
         ReconsiderAtoms(),
         ExchangeElements(),

@@ -24,6 +24,7 @@ from prammol.diffraction.structure_factor import StructureFactor
 from prammol.diffraction.support import Support
 from prammol.potentials.lammps import Cluster
 from prammol.potentials.potential import Potential
+from prammol.reconstruction.earlier_state import EarlierState
 from prammol.structure.labels import Labels
 
 
@@ -50,6 +51,8 @@ class Problem:
         With which shard and factor were made; that of the file if not given.
     diffuse : DiffuseScattering, optional
         What is predicted of it, with which shard and factor were made, too.
+    earlier : EarlierState, optional
+        Another state of the crystal, from which it starts.
     """
 
     data: Diffraction
@@ -61,6 +64,7 @@ class Problem:
     comm: Communicator
     calibration: Calibration | None = None
     diffuse: DiffuseScattering | None = None
+    earlier: EarlierState | None = None
 
     @property
     def potential(self) -> Potential:

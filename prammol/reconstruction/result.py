@@ -111,6 +111,10 @@ class Reconstruction:
     density : Atoms or None
         Sites of a warm crystal and the part of the time each is occupied, see
         :func:`prammol.reconstruction.uncertainty.mean_density.mean_density`.
+    vacant : Atoms or None
+        Sites without an atom: those that may hold one after all, and those of an earlier state
+        whose atoms left. ``occupancy_confidence`` is the probability that one is there, and
+        ``earlier_confidence`` that one was.
     calibration : Calibration or None
         Scales and geometry of the patches where they differ from those of the file.
     diagnosis : tuple of Cause
@@ -131,6 +135,7 @@ class Reconstruction:
     settings: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     density: Atoms | None = None
+    vacant: Atoms | None = None
     calibration: Calibration | None = None
     diagnosis: Sequence[Cause] = ()
 

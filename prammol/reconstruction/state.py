@@ -37,6 +37,8 @@ class LoopStatus:
         Whether the last two iterations together left most of the misfit.
     added, removed : int
         Atoms put in and taken out in the current iteration.
+    earlier : bool
+        Whether it began with an earlier state of the crystal.
     """
 
     start: int = 0
@@ -46,6 +48,7 @@ class LoopStatus:
     slow: bool = False
     added: int = 0
     removed: int = 0
+    earlier: bool = False
 
 
 @dataclass(frozen=True)

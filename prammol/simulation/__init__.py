@@ -11,12 +11,14 @@ from prammol.simulation.counts import draw_counts, simulate
 from prammol.simulation.instrument import Instrument, instrument_of
 from prammol.simulation.samples import make_crystal
 from prammol.simulation.scans import RockingScan, ScanTruth, simulate_scans
+from prammol.simulation.surface_changes import change_surface
 
 __all__ = [
     "Instrument",
     "MeanAmplitude",
     "RockingScan",
     "ScanTruth",
+    "change_surface",
     "draw_counts",
     "innermost_patches",
     "instrument_of",

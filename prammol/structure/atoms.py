@@ -24,6 +24,7 @@ COLUMN_UNITS = {
     "position_sigma_data": "angstrom",
     "occupancy": "",
     "occupancy_confidence": "",
+    "earlier_confidence": "",
     "element_confidence": "",
     "mean_square_displacement": "angstrom^2",
     "displacement": "angstrom",

@@ -16,7 +16,7 @@ from processes import ROOT
 
 import prammol as package
 from prammol.__main__ import THREAD_VARIABLES, set_threads
-from prammol.cli.commands.reconstruct import _warn_of_oversubscription
+from prammol.cli.cost_estimate import warn_of_oversubscription
 from prammol.cli.main import EPILOG, HELP, VERBS, build_parser
 from prammol.cli.progress import HEADER
 from prammol.cli.settings import parse_settings
@@ -246,9 +246,9 @@ def test_the_option_threads_sets_those_of_the_libraries(monkeypatch, arguments, 
 
 
 def test_more_threads_than_cores_are_warned_of(capsys):
-    _warn_of_oversubscription(Communicator(), 1)
+    warn_of_oversubscription(Communicator(), 1)
     assert capsys.readouterr().err == ""
-    _warn_of_oversubscription(Communicator(), 100_000)
+    warn_of_oversubscription(Communicator(), 100_000)
     assert "1 ranks x 100000 threads" in capsys.readouterr().err
 
 

@@ -91,7 +91,11 @@ reconstruct: {diffraction: d.h5, support: u.h5, output: r.h5, set: {significance
         ("reconstruct: {suport: u.h5}", "reconstruct: there is no key 'suport', did you mean "
          "'support'?"),
         ("reconstruct: {pixel_box: 1}", "did you mean 'pixel-box'?"),
-        ("reconstruct: {diffraction: d.h5}", "reconstruct: support is missing, expected HDF5"),
+        ("reconstruct: {diffraction: d.h5}", "reconstruct: output is missing, expected HDF5"),
+        (
+            "reconstruct: {diffraction: d.h5, output: r.h5}",
+            "reconstruct: --support is missing, expected the file that says where atoms may be",
+        ),
         ("reconstruct: {seed: -1}", "reconstruct: seed: '-1' isn't a whole number"),
         ("reconstruct: {seed: 1.5}", "reconstruct: seed: '1.5' isn't a whole number"),
         ("reconstruct: {seed: [1, 2]}", "reconstruct: seed: '1,2' isn't a whole number"),

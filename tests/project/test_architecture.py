@@ -20,6 +20,7 @@ FLOORS = [
 ]
 # Inside the largest package, likewise.
 RECONSTRUCTION = [
+    ["clock", "earlier_state"],
     ["problem", "result", "setting_kinds"],
     ["model", "subsampling"],
     ["verdict"],
@@ -32,7 +33,7 @@ RECONSTRUCTION = [
     ["uncertainty", "diagnosis", "strain_or_geometry", "fit"],
     ["stages"],
     ["preset"],
-    ["presets", "stopping"],
+    ["continuing", "presets", "stopping"],
     ["loop"],
 ]
 MOST_LINES = 400

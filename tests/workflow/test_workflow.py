@@ -142,6 +142,17 @@ def test_one_trial_is_one_target_also_at_a_flux_that_is_not_listed(tmp_path):
     assert jobs(tmp_path, "results/flux/1e18/trial-03/metrics.json") == TRIAL_RULES
 
 
+def test_a_state_of_a_series_starts_from_the_one_before(tmp_path):
+    series = {"kind": "series", "sample": "vacancy", "flux": "1e18", "states": 4, "change": -5}
+    arguments = configured(tmp_path, studies__series={**series, "trials": 1})
+    count = jobs(tmp_path, *arguments, "results/series/state-02/trial-01/metrics.json")
+    own = {"first_state": 1, "next_state": 2, "simulate": 3, "support": 3, "reconstruct": 3}
+    assert count == {"crystal": 1, **own, "evaluate": 1}
+    whole = jobs(tmp_path, *arguments, "results/figures/series.png")
+    assert whole["reconstruct"] == whole["evaluate"] == 4
+    assert whole["draw_series"] == 1
+
+
 def test_one_warm_trial_needs_one_trajectory(tmp_path):
     count = jobs(tmp_path, "results/temperature/300K/trial-03/metrics.json")
     assert count["dynamics"] == count["simulate_warm"] == count["reconstruct"] == 1

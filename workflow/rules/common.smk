@@ -72,6 +72,8 @@ def conditions(study):
         return [flux_label(v) for v in settings["flux"]]
     if settings["kind"] == "temperature":
         return [temperature_label(v) for v in settings["temperature"]]
+    if settings["kind"] == "series":
+        return [f"state-{n:02d}" for n in range(settings["states"])]
     return settings["samples"]
 
 
@@ -82,6 +84,8 @@ def sample_of(wildcards):
 
 
 def sample_file(wildcards):
+    if wildcards.study in studies_of_kind("series"):
+        return truth_file(wildcards)
     return f"results/samples/{sample_of(wildcards)}.xyz"
 
 
@@ -93,7 +97,42 @@ def truth_file(wildcards):
 def truth_of(study, condition):
     if study in studies_of_kind("temperature"):
         return f"results/{study}/{condition}/mean.xyz"
+    if study in studies_of_kind("series"):
+        return f"results/{study}/{condition}/truth.xyz"
     return f"results/samples/{config['studies'][study].get('sample', condition)}.xyz"
+
+
+def state_before(wildcards):
+    """Name of the state before a state of a series."""
+    number = int(wildcards.condition.removeprefix("state-"))
+    return f"state-{number - 1:02d}"
+
+
+def true_state_before(wildcards):
+    return truth_of(wildcards.study, state_before(wildcards))
+
+
+def first_sample(wildcards):
+    sample = config["studies"][wildcards.study]["sample"]
+    return f"results/samples/{sample}.xyz"
+
+
+def initial_result(wildcards):
+    """The result that a reconstruction starts from; none but in a series after its first state."""
+    is_series = wildcards.study in studies_of_kind("series")
+    if not is_series or wildcards.condition == "state-00":
+        return []
+    folder = f"results/{wildcards.study}/{state_before(wildcards)}"
+    return [f"{folder}/trial-{wildcards.trial}/reconstruction.h5"]
+
+
+def change_options(wildcards):
+    """Options of `prammol crystal` that make the next state of a series."""
+    change = config["studies"][wildcards.study]["change"]
+    seed = seed_for(wildcards.study, wildcards.condition, "truth")
+    kind = "grown" if change > 0 else "dissolved"
+    own = [kind, "--by", str(abs(change)), "--seed", str(seed)]
+    return own + potential_of(wildcards)
 
 
 def scattering_file(wildcards):
@@ -262,6 +301,7 @@ FIGURES = {
     "fig7": ["temperature"],
     "fig8": ["temperature"],
     "film": ["example"],
+    "series": ["series"],
 }
 
 

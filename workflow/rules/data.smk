@@ -21,6 +21,54 @@ rule crystal:
         "python -m prammol crystal {params.options} -o {output} > {log} 2>&1"
 
 
+# States of a series: the first is the crystal, each other one made of that before.
+rule first_state:
+    input:
+        first_sample,
+    output:
+        "results/{study}/state-00/truth.xyz",
+    log:
+        "results/logs/{study}/state-00/truth.log",
+    benchmark:
+        "results/benchmarks/{study}/state-00/truth.tsv"
+    wildcard_constraints:
+        study=any_of(studies_of_kind("series")),
+    conda:
+        environment
+    resources:
+        mem_mb=100,
+        runtime=5,
+    message:
+        "First state of {wildcards.study}"
+    shell:
+        "cp {input} {output} > {log} 2>&1"
+
+
+rule next_state:
+    input:
+        true_state_before,
+    output:
+        "results/{study}/{condition}/truth.xyz",
+    log:
+        "results/logs/{study}/{condition}/truth.log",
+    benchmark:
+        "results/benchmarks/{study}/{condition}/truth.tsv"
+    wildcard_constraints:
+        study=any_of(studies_of_kind("series")),
+        condition=r"state-(?!00)\d\d",
+    conda:
+        environment
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        options=change_options,
+    message:
+        "Make {wildcards.condition} of {wildcards.study}"
+    shell:
+        "python -m prammol crystal {params.options} --of {input} --force -o {output} > {log} 2>&1"
+
+
 rule simulate:
     input:
         sample_file,
@@ -31,7 +79,7 @@ rule simulate:
     benchmark:
         f"{BENCHMARK}/simulate.tsv"
     wildcard_constraints:
-        study=any_of(studies_of_kind("flux", "samples")),
+        study=any_of(studies_of_kind("flux", "samples", "series")),
     conda:
         environment
     resources:

@@ -204,6 +204,33 @@ rule draw_fig7:
         "../scripts/plot_sweep.py"
 
 
+rule draw_series:
+    input:
+        table="results/series/trials.csv",
+    output:
+        png=report(
+            "results/figures/series.png",
+            caption="../report/series.rst",
+            category="Figures",
+            labels={"figure": "series", "shows": "Atoms over the states of a series"},
+        ),
+        pdf="results/figures/series.pdf",
+        csv="results/figures/series.csv",
+    log:
+        "results/logs/figures/series.log",
+    benchmark:
+        "results/benchmarks/figures/series.tsv"
+    conda:
+        environment
+    resources:
+        mem_mb=1500,
+        runtime=15,
+    message:
+        "Figure: atoms over the states of a series"
+    script:
+        "../scripts/plot_series.py"
+
+
 rule draw_fig8:
     input:
         trials=trials_at_temperatures,

@@ -46,6 +46,7 @@ rule reconstruct:
     input:
         diffraction=f"{TRIAL}/diffraction.h5",
         support=f"{TRIAL}/support.h5",
+        initial=initial_result,
     output:
         result=f"{TRIAL}/reconstruction.h5",
         atoms=f"{TRIAL}/reconstruction.xyz",
@@ -69,6 +70,9 @@ rule reconstruct:
         settings=settings_of,
         potential=potential_of,
         seed=seed_of_reconstruction,
+        initial=lambda wildcards, input: (
+            f"--initial {input.initial}" if input.initial else ""
+        ),
     message:
         "Reconstruct on {resources.tasks} ranks: {wildcards.study} {wildcards.condition},"
         " trial {wildcards.trial}"
@@ -76,7 +80,7 @@ rule reconstruct:
         'export OMP_NUM_THREADS=1 PRAMMOL_RANKS={resources.tasks}; launch="{resources.mpi}";'
         " ${{launch:+$launch -n {resources.tasks}}} python -m prammol reconstruct {input.diffraction}"
         " --support {input.support} --preset {params.preset} {params.settings}"
-        " {params.potential}"
+        " {params.potential} {params.initial}"
         " --seed {params.seed} -o {output.result} --resume --force > {log} 2>&1"
         " || [ $? -eq 3 ]"
 

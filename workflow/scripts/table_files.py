@@ -63,9 +63,9 @@ def logged(job: Any) -> Iterator[None]:
 
 
 def value_of(condition: str) -> float | None:
-    """Return the number in the name of a condition: 1e18, 300K, or none."""
+    """Return the number in the name of a condition: 1e18, 300K, state-03, or none."""
     try:
-        return float(condition.removesuffix("K"))
+        return float(condition.removesuffix("K").removeprefix("state-"))
     except ValueError:
         return None
 

@@ -15,6 +15,9 @@ Before it starts it says what these data can decide: single atoms, layers, or on
 and strain, with the errors that are expected at best. Where the patches are too narrow for
 single atoms it refuses, unless --anyway is given.
 
+--initial starts from another state of the crystal. Which atoms left, came and moved since is
+written as r.changes.xyz, and printed.
+
 If the run is killed, the same command with --resume goes on from it.
 
 --trajectory FILE.xyz keeps the atoms after each iteration, for films and OVITO: one
@@ -29,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prammol.cli import messages
+from prammol.cli.commands import initial_state
 from prammol.cli.commands.common import (
     add_fit_blur,
     add_mask_flaws,
@@ -60,6 +64,7 @@ if TYPE_CHECKING:
     from prammol.diffraction.support import Support
     from prammol.io.checkpoint import Checkpoint
     from prammol.potentials.potential import Potential
+    from prammol.reconstruction.earlier_state import EarlierState
     from prammol.reconstruction.result import Reconstruction
 
 NOT_CONVERGED = 3  # derived: format, an exit code that neither Python nor argparse uses
@@ -72,6 +77,7 @@ examples:
       --set fit_positions.iterations=5 --set patience=20
   prammol reconstruct d.h5 --support u.h5 -o r.h5 --potential Cu_mishin1.eam.alloy
   prammol reconstruct d.h5 --support u.h5 --seed 1 -o r.h5 --resume
+  prammol reconstruct after.h5 --initial before.r.h5 -o after.r.h5
   prammol reconstruct d.h5 --support u.h5 -o r.h5 --trajectory r.trajectory.xyz
 
 "prammol presets" lists the presets and what --set can change.
@@ -82,8 +88,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
     parser.add_argument("diffraction", metavar="DIFFRACTION", help="HDF5 file with the counts")
     parser.add_argument(
-        "--support", required=True, metavar="FILE", help="HDF5 file that says where atoms may be"
+        "--support",
+        metavar="FILE",
+        help="HDF5 file that says where atoms may be; needed unless --initial is given",
     )
+    initial_state.add_initial(parser)
     add_output(parser, "HDF5", "HDF5 file to write; the others are named after it")
     parser.add_argument(
         "--resume",
@@ -162,25 +171,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Reconstruct on all ranks, print and write on the first."""
     from prammol.cli.commands.checkpointing import Checkpointing, tidy
-    from prammol.cli.cost_estimate import estimate
-    from prammol.cli.foreseen import foreseen
+    from prammol.cli.cost_estimate import estimate, warn_of_oversubscription
+    from prammol.cli.foreseen import foreseen, note_of_lattice
     from prammol.cli.progress import Progress
     from prammol.cli.settings import parse_settings
     from prammol.cli.sigterm import Termination
     from prammol.cli.summary import print_summary
     from prammol.core.memory import resident_mib
+    from prammol.reconstruction.continuing import room_and_state
     from prammol.reconstruction.loop import reconstruct
     from prammol.reconstruction.observer import Observer, Observers
 
     outputs = _outputs(options.output)
     settings = parse_settings(options.preset, options.set)
-    data, support, potential, saved = on_root(comm, lambda: _inputs(options, outputs, settings))
-    _warn_of_oversubscription(comm, options.threads)
+    data, support, potential, initial, saved = on_root(
+        comm, lambda: _inputs(options, outputs, settings)
+    )
+    warn_of_oversubscription(comm, options.threads)
     warn_of_tasks(comm)
     if comm.is_root:
         warn_of_counts(options.diffraction, data, settings.get("mask_flaws", False))
-    note = _lattice_note(data, potential, options.preset, settings)
-    needs = estimate(data, support, potential, comm, options.preset, options.threads)
+    note = note_of_lattice(data, potential, options.preset, settings)
+    needs = estimate(
+        data, room_and_state(support, initial)[0], potential, comm, options.preset, options.threads
+    )
     if comm.is_root:
         ranks = f"{comm.size} rank{'s' if comm.size > 1 else ''}"
         messages.say(f"preset {options.preset}, seed {options.seed}, {ranks}")
@@ -190,7 +204,8 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
         if note is not None:
             messages.note(note)
     forced = options.anyway or bool(saved.history)
-    expected = foreseen(options.diffraction, data, needs.atoms, potential, comm, forced)
+    atoms = needs.atoms if initial is None else len(initial.positions)
+    expected = foreseen(options.diffraction, data, atoms, potential, comm, forced)
     with (
         Termination(comm) as termination,
         Progress(outputs["jsonl"], comm.is_root, take_over=bool(saved.history)) as progress,
@@ -215,12 +230,14 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
             observer=Observers(*observers),
             resume=(saved.state, saved.history) if saved.history else None,
             threads=options.threads,
+            initial=initial,
         )
-        before_s, before_core_s = saved.wall_s, saved.core_s
         result = replace(
-            result, wall_s=result.wall_s + before_s, core_s=result.core_s + before_core_s
+            result,
+            wall_s=result.wall_s + saved.wall_s,
+            core_s=result.core_s + saved.core_s,
+            provenance={**result.provenance, "prospects": expected},
         )
-        result = replace(result, provenance={**result.provenance, "prospects": expected})
         on_root(comm, lambda: _write(options, outputs, result, data, potential, checkpointing))
     peak = comm.max(resident_mib()[1])
     if comm.is_root:
@@ -255,13 +272,14 @@ def _outputs(output: str) -> dict[str, Path]:
         "xyz": stem.with_name(stem.name + ".xyz"),
         "lammps": stem.with_name(stem.name + ".lammps"),
         "jsonl": stem.with_name(stem.name + ".progress.jsonl"),
+        "changes": stem.with_name(stem.name + ".changes.xyz"),
         "checkpoint": checkpoint_path(path),
     }
 
 
 def _inputs(
     options: argparse.Namespace, outputs: dict[str, Path], settings: dict[str, Any]
-) -> tuple[Diffraction, Support, Potential, Checkpoint]:
+) -> tuple[Diffraction, Support | None, Potential, EarlierState | None, Checkpoint]:
     """Check the outputs and read everything, before anything is computed."""
     from prammol.cli.commands.checkpointing import find_checkpoint, fresh, require_own
     from prammol.io import read_diffraction, read_support, require_absent
@@ -269,12 +287,16 @@ def _inputs(
     from prammol.phasing.known_reflections import oriented
     from prammol.reconstruction.presets import get_preset
 
-    require_inputs(options.diffraction, options.support, potential=options.potential)
+    require_inputs(
+        options.diffraction, options.support, options.initial, potential=options.potential
+    )
+    initial_state.require_one_given(options)
     saved = find_checkpoint(outputs["checkpoint"], options.resume, options.force)
     may_replace = options.force or (saved is not None and saved.replace)
     for kind, path in outputs.items():
         # What an interrupted run left of its progress is no result to protect.
-        require_absent(path, may_replace or kind in {"jsonl", "checkpoint"})
+        if kind != "changes" or options.initial is not None:
+            require_absent(path, may_replace or kind in {"jsonl", "checkpoint"})
     data = read_diffraction(options.diffraction)
     data = replace(
         data,
@@ -285,17 +307,18 @@ def _inputs(
         import numpy as np
 
         data = replace(data, unmeasured=np.array(options.known_peak))
-    support = read_support(options.support)
+    support = None if options.support is None else read_support(options.support)
     element = elements_of(data.meta)
     potential = potential_of(options, element)
     data = oriented(data, potential)
     data.require_three_dimensions()
     require_element(",".join(potential.elements), options.diffraction, element)
     preset = get_preset(options.preset).with_settings(settings)
-    own = identity(data, support, potential, preset, options.seed)
+    initial = initial_state.initial_of(options, support, potential)
+    own = identity(data, support, potential, preset, options.seed, initial)
     if saved is not None:
         saved = require_own(outputs["checkpoint"], saved, own, options.force)
-    return data, support, potential, saved or fresh(own, options.force)
+    return data, support, potential, initial, saved or fresh(own, options.force)
 
 
 def _geometry(options: argparse.Namespace, known: GeometryUncertainty) -> GeometryUncertainty:
@@ -329,37 +352,6 @@ def _trajectory(
     force = options.force or saved.replace
     return Trajectory(path, potential, saved, comm, options.resume, force)
 
-
-def _lattice_note(
-    data: Diffraction, potential: Potential, preset: str, settings: dict[str, Any]
-) -> str | None:
-    """Say so if the peaks don't fix the lattice, before anything is computed."""
-    import numpy as np
-
-    from prammol.phasing.indexing import lattice_note
-    from prammol.phasing.known_reflections import phased_patches
-    from prammol.reconstruction.presets import get_preset
-    from prammol.reconstruction.stages.default.phase_patches import PhasePatches
-
-    for stage in get_preset(preset).with_settings(settings).start:
-        if isinstance(stage, PhasePatches):
-            chosen, unmeasured = phased_patches(data, potential)
-            peaks = np.vstack([data.peaks()[chosen], unmeasured])
-            return lattice_note(peaks, potential, stage.sublattice)
-    return None
-
-
-def _warn_of_oversubscription(comm: Communicator, threads: int) -> None:
-    from prammol.cli.cost_estimate import cores_of_this_job
-
-    cores, ranks = cores_of_this_job(comm)
-    if comm.is_root and ranks * threads > cores:
-        messages.warn(
-            f"{ranks} ranks x {threads} threads on {cores} cores, "
-            "this is slower than one thread per core"
-        )
-
-
 def _write(
     options: argparse.Namespace,
     outputs: dict[str, Path],
@@ -382,9 +374,12 @@ def _write(
     origin["diffraction"] = {"file": Path(options.diffraction).name, **data.described()}
     origin["prospects"] = result.provenance["prospects"]
     origin["resumed"] = checkpointing.resumed
+    changes = initial_state.changes_since(options, result, potential)
+    if changes is not None:
+        origin["initial"] = changes[1]
     force = options.force or checkpointing.may_replace
     if not force:  # somebody else's may have appeared
-        for kind in ("h5", "xyz", "lammps"):
+        for kind in ("h5", "xyz", "lammps", *(["changes"] if options.initial else [])):
             require_absent(outputs[kind])
     # A run that is killed between two of these files may replace the first when resumed.
     checkpointing.writing()
@@ -393,4 +388,6 @@ def _write(
     if len(result.atoms):
         masses = dict(zip(potential.elements, potential.masses, strict=True))
         write_lammps_data(outputs["lammps"], result.atoms, masses, force)
+    if changes is not None:
+        write_atoms(outputs["changes"], changes[0], force)
     checkpointing.finished()

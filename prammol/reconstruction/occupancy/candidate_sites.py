@@ -126,6 +126,7 @@ class CandidateSites:
         self.misfit = misfit
         self.distance = potential.neighbour_distance
         self._bond = bond_energy
+        self._odds = np.zeros(len(positions))
         omega = misfit.factor.forward(positions[taken])
         self._sharpness = misfit.sharpness(omega, misfit.scale(omega))
         self._visible = misfit.visibility_at(positions)
@@ -166,8 +167,19 @@ class CandidateSites:
 
     def with_bond(self, bond: float) -> CandidateSites:
         """Return the same sites with another worth of a bond."""
-        other = copy(self)
+        other = self._copy()
         other._bond = bond
+        return other
+
+    def with_odds(self, odds: NDArray[np.float64]) -> CandidateSites:
+        """Return the same sites with log-odds, (n,), that each is taken, besides its bonds."""
+        other = self._copy()
+        other._odds = odds
+        return other
+
+    def _copy(self) -> CandidateSites:
+        other = copy(self)
+        other._known = self._known.copy()
         return other
 
     # derived: half an atom
@@ -257,7 +269,7 @@ class CandidateSites:
         slope = prior.strength * (half - number[free])
         if self._bond is None:
             slope = np.maximum(slope, -prior.surest(int(taken.sum())))
-        slope += close @ taken[free]
+        slope += close @ taken[free] - self._odds[free]
         curvature = -prior.strength * self._bonds[free][:, free]
         return Expansion(free, slope, curvature.tocsr(), close, prior, 0.0)
 
@@ -298,7 +310,7 @@ class CandidateSites:
         """Return minus the logarithm of the prior of a set, up to a constant."""
         number = self._bonds @ taken
         atoms = int(taken.sum())
-        energy = prior.of(atoms, 0.5 * float(taken @ number))
+        energy = prior.of(atoms, 0.5 * float(taken @ number)) - float(self._odds[taken].sum())
         if self._bond is not None:
             return energy
         vacant = ~taken & (self._close @ taken == 0)

@@ -6,16 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from prammol.likelihood.quasi_likelihood import PoissonMisfit, misfit_with_model_error
+from prammol.reconstruction.earlier_state import SAME_SITE
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites, Expansion
+from prammol.reconstruction.occupancy.change_rates import with_earlier
 from prammol.reconstruction.occupancy.element_swaps import element_confidence
 from prammol.reconstruction.occupancy.gibbs_sampling import sample_near, swept
 from prammol.reconstruction.occupancy.low_signal import is_low_signal
 from prammol.reconstruction.occupancy.relaxed_moves import with_neighbours_relaxed
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.uncertainty.positions import position_uncertainty
+from prammol.structure.atoms import Atoms
 from prammol.structure.surface import mean_of_class, neighbour_classes
 
 _HALF_AN_ATOM = 0.5  # derived: none is wrong, rounded
@@ -23,10 +27,13 @@ _HALF_AN_ATOM = 0.5  # derived: none is wrong, rounded
 _CONSIDERED = 20  # how often a flip of each site is considered before a set is drawn
 # chosen: as complete_atoms.force_tolerance; not varied
 _LOOSE = 1e-2  # eV/Å
+_DOUBTFUL = 1e-3  # derived: below, of a thousand sites not one holds an atom
 
 
-def error_bars(problem: Problem, model: Model, iteration: int) -> dict[str, NDArray[np.float64]]:
-    """Return columns that tell how sure each atom is.
+def error_bars(
+    problem: Problem, model: Model, iteration: int
+) -> tuple[dict[str, NDArray[np.float64]], Atoms]:
+    """Return columns that tell how sure each atom is, and the vacant sites in doubt.
 
     Parameters
     ----------
@@ -38,12 +45,14 @@ def error_bars(problem: Problem, model: Model, iteration: int) -> dict[str, NDAr
 
     Returns
     -------
-    dict
+    columns : dict
         ``position_sigma``, (n, 3) [Å], and ``position_sigma_data``, (n,) [Å], as in
         :class:`~prammol.reconstruction.uncertainty.positions.Uncertainty`, the first with what
         doubtful atoms do to the others; ``occupancy_confidence``, (n,), the probability that the
         atom exists. Of several elements also ``element_confidence``, (n,), see
         :func:`prammol.reconstruction.occupancy.element_swaps.element_confidence`.
+    vacant : Atoms
+        See :class:`prammol.reconstruction.result.Reconstruction`.
     """
     misfit = misfit_of(problem, model)
     sure = position_uncertainty(problem, model, iteration, misfit)
@@ -52,12 +61,30 @@ def error_bars(problem: Problem, model: Model, iteration: int) -> dict[str, NDAr
     elements = {}
     if problem.factor.scatterers is not None:
         elements["element_confidence"] = element_confidence(misfit, model.positions)
-    return {
+    columns = {
         **elements,
         "position_sigma": np.hypot(sure.posterior, spread),
         "position_sigma_data": sure.of_data,
         "occupancy_confidence": doubt.occupied[: len(model.positions)],
     }
+    return columns, _vacant(problem, doubt, model.positions)
+
+
+def _vacant(problem: Problem, doubt: SiteProbabilities, x: NDArray[np.float64]) -> Atoms:
+    """Return the vacant sites that may hold an atom, and those that did."""
+    distance, potential = doubt.sites.distance, problem.potential
+    sites, now = doubt.sites.positions[len(x) :], doubt.occupied[len(x) :]
+    before = np.zeros(len(sites))
+    if problem.earlier is not None:
+        laid = problem.earlier.laid_on(x, distance)
+        before = laid.presence(sites, distance)
+        known = cKDTree(doubt.sites.positions).query(laid.positions)[0] < SAME_SITE * distance
+        sites = np.concatenate([sites, laid.positions[~known]])
+        now = np.concatenate([now, np.zeros((~known).sum())])
+        before = np.concatenate([before, laid.confidence[~known]])
+    kept = (now > _DOUBTFUL) | (before > _DOUBTFUL)
+    columns = {"occupancy_confidence": now[kept], "earlier_confidence": before[kept]}
+    return Atoms(sites[kept], potential.element, columns)
 
 
 def misfit_of(problem: Problem, model: Model) -> PoissonMisfit:
@@ -96,6 +123,8 @@ def site_probabilities(
     x = model.positions
     low = is_low_signal(problem.shard, problem.factor, problem.factor.forward(x))
     sites = CandidateSites.beside(problem, misfit, x, model.bond_energy if low else None)
+    if low:
+        sites = with_earlier(sites, problem.earlier, sites.taken)
     near = sites.expand(sites.taken)
     if not np.isfinite(model.stiffness):
         bonds = sites.bonds_of(sites.taken, near)

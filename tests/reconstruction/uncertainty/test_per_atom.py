@@ -57,7 +57,7 @@ def test_an_atom_of_which_the_data_say_nothing_is_not_sure():
     for scale in (0.02, 1.9):
         problem = make_problem(simulate(x, points=16, scale=scale), x=x, cluster=True)
         try:
-            lowest.append(error_bars(problem, Model(x, scale), 0)["occupancy_confidence"].min())
+            lowest.append(error_bars(problem, Model(x, scale), 0)[0]["occupancy_confidence"].min())
         finally:
             problem.cluster.close()
     assert lowest[0] < 0.9

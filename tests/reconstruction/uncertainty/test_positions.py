@@ -91,7 +91,7 @@ def test_error_bars_hold_over_repeated_noise():
             misfit = PoissonMisfit(problem.shard, problem.factor)
             found, _ = align_strained(misfit, x, x)
             scale = misfit.scale(problem.factor.forward(found))
-            bars = error_bars(problem, Model(found, scale), 0)
+            bars, _ = error_bars(problem, Model(found, scale), 0)
         finally:
             problem.cluster.close()
         error = found - found.mean(axis=0) - (x - x.mean(axis=0))

@@ -17,6 +17,8 @@ from prammol.reconstruction.stages.default.reconsider_atoms import ReconsiderAto
 from prammol.reconstruction.stages.default.refine_held import RefineHeld
 from prammol.reconstruction.stages.default.relax_and_align import RelaxAndAlign
 from prammol.reconstruction.stages.default.restrained_refinement import RestrainedRefinement
+from prammol.reconstruction.stages.default.take_earlier import TakeEarlier
+from prammol.reconstruction.stages.default.update_sites import UpdateSites
 
 __all__ = [
     "Anneal",
@@ -31,4 +33,6 @@ __all__ = [
     "RefineHeld",
     "RelaxAndAlign",
     "RestrainedRefinement",
+    "TakeEarlier",
+    "UpdateSites",
 ]

@@ -40,7 +40,7 @@ class Anneal(Checked):
     worth (:mod:`prammol.reconstruction.occupancy.bond_energy`); the last passes sample at 1 with
     that. While the surface still has to move bonds are worth less: with the right worth it freezes
     where it is. Does nothing unless the signal is low
-    (:mod:`prammol.reconstruction.occupancy.low_signal`).
+    (:mod:`prammol.reconstruction.occupancy.low_signal`), or with an earlier state.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class Anneal(Checked):
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state after one pass."""
         iteration = state.status.iteration
-        if iteration >= self.passes + self.more:
+        if iteration >= self.passes + self.more or problem.earlier is not None:
             return state
         annealing = iteration < self.passes
         factor = problem.factor.with_accuracy(self.epsilon)

@@ -59,6 +59,9 @@ class RelaxAndAlign(Checked):
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the state with refined positions, calibration and scale."""
+        status, verdict = state.status, state.verdict
+        if status.earlier and status.iteration > 0 and verdict.explained and not status.selected:
+            return state  # it was done after the last change
         omega = problem.factor.forward(state.positions)
         value, _, _ = PoissonMisfit(problem.shard, problem.factor).field(omega)
         # Moved before anything is relaxed: that is done once then.
