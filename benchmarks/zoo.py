@@ -125,7 +125,7 @@ def verdict_of(converged: bool, right: bool, honest: bool, seen: bool) -> str:
 def ratio_of(
     result: Reconstruction, found: Metrics, truth: prammol.Atoms
 ) -> tuple[np.ndarray, float]:
-    """Return errors over error bars of the matched atoms, (k, 3), and the mean stated error [pm]."""
+    """Return errors over error bars of matched atoms, (k, 3), and the mean stated error [pm]."""
     if not len(found.found_index):
         return np.empty(0), float("nan")
     error = found.positions[found.found_index] - truth.positions[found.truth_index]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,59 +153,88 @@ def _made(
     what: Specimen, potential: Potential, cluster: Cluster, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.int_]] | str:
     """Return positions and elements at rest, or why the crystal isn't sound."""
-    near = potential.neighbour_distance
-    reach = potential.lattice.first_shell * near
-    x, kinds = _cut(what, potential, rng)
-    x, kinds = _firm(x, kinds, potential)
-    line = np.zeros(3)
+    x, kinds = _firm(*_cut(what, potential, rng), potential)
     for defect in what.defects:
-        if defect == "vacancies":
-            gone = _inside(x, potential, rng)[: max(1, len(x) // 200)]
-            x, kinds = np.delete(x, gone, axis=0), np.delete(kinds, gone)
-        elif defect == "void":
-            centre = x[_inside(x, potential, rng)[0]]
-            kept = np.linalg.norm(x - centre, axis=1) > rng.uniform(1.1, 1.9) * near
-            x, kinds = x[kept], kinds[kept]
-        elif defect == "interstitial":
-            split = _inside(x, potential, rng)[0]
-            way = 0.35 * near * _direction(rng)
-            x = np.concatenate([x, x[[split]] + way])
-            x[split] -= way
-            kinds = np.append(kinds, kinds[split])
-        elif defect == "antisites":
-            odd = rng.permutation(len(x))[: max(1, len(x) // 100)]
-            kinds[odd] = 1 - kinds[odd]
-        elif defect == "dislocation":
-            along = np.array(potential.lattice.line, dtype=float)
-            line = potential.lattice_constant / 2 * along
-            x = add_screw(x, line_between_rows(x, along), line)
-    # As the program's own crystals: atoms that stick out and leave their sites go, and those
-    # that find no rest, at the range of a potential.
-    for number in range(2 * ROUNDS):
-        firm = number > 0 and not bad.any()
-        if number and not firm:
-            x, kinds = _firm(x[~bad], kinds[~bad], potential)
+        x, kinds = _with(defect, x, kinds, potential, rng)
+    found = _settled(x, kinds, {*what.defects}, potential, cluster)
+    if found is None:
+        return "atoms leave again and again"
+    if "dislocation" in what.defects:
+        along = np.array(potential.lattice.line, dtype=float)
+        try:
+            line = burgers_vector(found[0], potential.lattice_constant, potential.structure)
+        except InputError:
+            line = np.zeros(3)
+        if not np.allclose(line, potential.lattice_constant / 2 * along, atol=1e-6):
+            return "the dislocation left"
+    return found
+
+
+def _with(
+    defect: str,
+    x: NDArray[np.float64],
+    kinds: NDArray[np.int_],
+    potential: Potential,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
+    """Return atoms with a defect."""
+    near = potential.neighbour_distance
+    if defect == "antisites":
+        odd = rng.permutation(len(x))[: max(1, len(x) // 100)]
+        kinds = kinds.copy()
+        kinds[odd] = 1 - kinds[odd]
+        return x, kinds
+    if defect == "dislocation":
+        along = np.array(potential.lattice.line, dtype=float)
+        burgers = potential.lattice_constant / 2 * along
+        return add_screw(x, line_between_rows(x, along), burgers), kinds
+    inside = _inside(x, potential, rng)
+    if defect == "interstitial":
+        way = 0.35 * near * _direction(rng)
+        split = inside[0]
+        return (
+            np.concatenate([np.delete(x, split, axis=0), x[split] + [way, -way]]),
+            np.append(np.delete(kinds, split), kinds[[split, split]]),
+        )
+    if defect == "vacancies":
+        gone = inside[: max(1, len(x) // 200)]
+        return np.delete(x, gone, axis=0), np.delete(kinds, gone)
+    kept = np.linalg.norm(x - x[inside[0]], axis=1) > rng.uniform(1.1, 1.9) * near
+    return x[kept], kinds[kept]
+
+
+def _settled(
+    x: NDArray[np.float64],
+    kinds: NDArray[np.int_],
+    defects: set[str],
+    potential: Potential,
+    cluster: Cluster,
+) -> tuple[NDArray[np.float64], NDArray[np.int_]] | None:
+    """Return atoms at rest, as the program's own crystals.
+
+    Atoms that stick out and leave their sites go, and those that find no rest, at the range of a
+    potential. None if there are such atoms again and again.
+    """
+    near = potential.neighbour_distance
+    reach = 1.1 * potential.lattice.first_shell * near
+    firm = False
+    y = x
+    for _ in range(2 * ROUNDS):
         cluster.labels = Labels.of_atoms(x, kinds) if potential.others else None
         steps, tolerance = (2000, FIRM) if firm else (300, LOOSE)
         y, _, at_rest = cluster.relax(y if firm else x, None, tolerance, steps)
-        bad = neighbour_counts(y, 1.1 * reach) < _held(potential)
-        if not {"interstitial", "dislocation"} & {*what.defects}:
+        bad = neighbour_counts(y, reach) < _held(potential)
+        if not {"interstitial", "dislocation"} & defects:
             bad |= strayed(x, y) > AWAY * near
         if not at_rest:
             force = np.linalg.norm(cluster.energy_forces(y)[1], axis=1)
             bad |= force > 0.5 * force.max()
         if firm and not bad.any():
-            break
-    else:
-        return "atoms leave again and again"
-    if line.any():
-        try:
-            found = burgers_vector(y, potential.lattice_constant, potential.structure)
-        except InputError:
-            found = np.zeros(3)
-        if not np.allclose(found, line, atol=1e-6):
-            return "the dislocation left"
-    return y, kinds
+            return y, kinds
+        firm = not bad.any()
+        if not firm:
+            x, kinds = _firm(x[~bad], kinds[~bad], potential)
+    return None
 
 
 def _held(potential: Potential) -> int:
