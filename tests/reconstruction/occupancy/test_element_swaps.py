@@ -138,3 +138,26 @@ def test_one_element_has_nothing_to_swap():
     assert gain_of_swaps(problem, model) == 0.0
     state = State(model)
     assert ExchangeElements()(problem, state) is state
+
+
+def test_a_light_atom_missing_on_the_site_of_a_heavy_one_is_put_there(crystal):
+    truth, labels = crystal
+    perfect = labels.kinds_of(truth.positions)
+    lost = np.flatnonzero((truth.kinds == 0) & (perfect == 1))[:1]
+    assert len(lost) == 1
+    left, kinds = np.delete(truth.positions, lost, axis=0), np.delete(truth.kinds, lost)
+    problem = problem_of(truth, labels)
+    cluster = Cluster(coal())
+    cluster.labels = Labels.of_atoms(left, kinds)
+    left, _, _ = cluster.relax(left)
+    cluster.close()
+    known = labels.with_kinds(left, kinds)
+    model = Model(left, problem.data.meta["scale"], labels=known)
+    told = problem.labelled(known)
+    # The heavy one there is no better than none, and the light one is.
+    assert gain_of_swaps(told, model) > 100
+    found = atoms_of(coal(), ExchangeElements()(told, State(model)).model)
+    assert sorted(found.symbols) == sorted(truth.symbols)
+    near = np.argmin(np.linalg.norm(found.positions - truth.positions[lost], axis=1))
+    assert np.linalg.norm(found.positions[near] - truth.positions[lost]) < 0.05
+    assert found.symbols[near] == "Al"

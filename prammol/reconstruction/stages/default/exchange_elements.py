@@ -8,9 +8,10 @@ import numpy as np
 
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.occupancy.binary_quadratic import best_flips
-from prammol.reconstruction.occupancy.candidate_sites import LEAST_GAIN
+from prammol.reconstruction.occupancy.candidate_sites import LEAST_GAIN, relaxed_vacant_sites
 from prammol.reconstruction.occupancy.element_swaps import swaps_of, together
 from prammol.reconstruction.occupancy.low_signal import is_low_signal
+from prammol.reconstruction.occupancy.single_changes import FALSE_ALARMS
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.rotation_strain import align_strained
 from prammol.reconstruction.setting_kinds import Accuracy, Checked, Count, Positive
@@ -21,10 +22,11 @@ from prammol.reconstruction.state import State
 class ExchangeElements(Checked):
     """Swap elements of a crystal of two: antisites of a compound.
 
-    The misfit is expanded in the swaps of all atoms; the best set is found by flips
+    The misfit is expanded in the swaps of all atoms, and in atoms of the element that the perfect
+    crystal hasn't there on vacant sites; the best set is found by flips
     (:mod:`prammol.reconstruction.occupancy.element_swaps`). An atom of another element than the
     perfect crystal has there is charged the logarithm of their odds, which is learnt from those
-    there are. LAMMPS relaxes the whole with its new elements, and it is kept if misfit and charge
+    there are, and one on a vacant site what noise gains on as many sites. LAMMPS relaxes the whole with its new elements, and it is kept if misfit and charge
     together fell; else half of the swaps are tried, those that promise most. Does nothing with one
     element, and at low signal.
 
@@ -60,32 +62,36 @@ class ExchangeElements(Checked):
         floor = exact.floor_for(omega, scale, incoherent)
         misfit = PoissonMisfit(problem.shard, factor, floor=floor, incoherent=incoherent)
         x, value = align_strained(misfit, x, x)
-        kinds, perfect = labels.kinds_of(x), labels.perfect.kinds_of(x)
-        odd = kinds != perfect
+        swaps = swaps_of(misfit, x, relaxed_vacant_sites(problem, x))
+        places, there = swaps.places, np.arange(len(swaps.places)) < len(x)
+        kinds, perfect = labels.kinds_of(places), labels.perfect.kinds_of(places)
+        odd = there & (kinds != perfect)
         charge = _charge(int(odd.sum()), len(x))
-        swaps = swaps_of(misfit, x)
+        # What each swap is charged: how odd it makes the crystal, and that an atom comes.
+        price = charge * ((kinds == perfect).astype(float) - odd)
+        price[~there] += np.log(len(places) / FALSE_ALARMS)
         distance = problem.potential.neighbour_distance
         curvature = together(misfit, x, swaps, self.reach * distance)
-        slope = swaps.slope + np.where(odd, -charge, charge)
-        none = np.zeros(len(x), dtype=bool)
-        wanted = np.flatnonzero(best_flips(none, slope, curvature, LEAST_GAIN).taken)
-        wanted = wanted[np.argsort((slope + 0.5 * swaps.curvature)[wanted], kind="stable")]
+        none = np.zeros(len(places), dtype=bool)
+        flips = best_flips(none, swaps.slope + price, curvature, LEAST_GAIN)
+        wanted = np.flatnonzero(flips.taken)
+        wanted = wanted[np.argsort((swaps.cost + price)[wanted], kind="stable")]
         for _ in range(self.tried):
             if not len(wanted):
                 break
-            new = kinds.copy()
+            new, taken = kinds.copy(), there.copy()
             new[wanted] = 1 - new[wanted]
-            told = labels.with_kinds(x, new)
-            other = problem.labelled(told)
-            y, _, _ = other.cluster.relax(x, force_tolerance=self.force_tolerance)
-            own = other.factor.with_accuracy(self.epsilon)
-            changed = PoissonMisfit(problem.shard, own, floor=floor, incoherent=incoherent)
-            y, after = align_strained(changed, y, x)
-            after += charge * float((new != perfect).sum() - odd.sum())
-            if after < value - LEAST_GAIN:
-                told = labels.with_kinds(y, new)  # where the atoms are now
+            taken[wanted] = True
+            start, own = places[taken], new[taken]
+            other = problem.labelled(labels.with_kinds(start, own))
+            y, _, _ = other.cluster.relax(start, force_tolerance=self.force_tolerance)
+            factor = other.factor.with_accuracy(self.epsilon)
+            changed = PoissonMisfit(problem.shard, factor, floor=floor, incoherent=incoherent)
+            y, after = align_strained(changed, y, start)
+            if after + price[wanted].sum() < value - LEAST_GAIN:
+                told = labels.with_kinds(y, own)  # where the atoms are now
                 state = replace(state, model=replace(state.model, labels=told))
-                return state.changed(y)
+                return state.changed(y, int(taken.sum()) - len(x))
             problem.labelled(labels)
             wanted = wanted[: len(wanted) // 2]
         return state
