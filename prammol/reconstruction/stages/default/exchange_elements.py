@@ -26,9 +26,9 @@ class ExchangeElements(Checked):
     crystal hasn't there on vacant sites; the best set is found by flips
     (:mod:`prammol.reconstruction.occupancy.element_swaps`). An atom of another element than the
     perfect crystal has there is charged the logarithm of their odds, which is learnt from those
-    there are, and one on a vacant site what noise gains on as many sites. LAMMPS relaxes the whole with its new elements, and it is kept if misfit and charge
-    together fell; else half of the swaps are tried, those that promise most. Does nothing with one
-    element, and at low signal.
+    there are, and one on a vacant site what noise gains on as many sites. LAMMPS relaxes the whole
+    with its new elements, and it is kept if misfit and charge together fell; else half of the swaps
+    are tried, those that promise most. Does nothing with one element, and at low signal.
 
     Attributes
     ----------
