@@ -161,3 +161,25 @@ def test_a_light_atom_missing_on_the_site_of_a_heavy_one_is_put_there(crystal):
     near = np.argmin(np.linalg.norm(found.positions - truth.positions[lost], axis=1))
     assert np.linalg.norm(found.positions[near] - truth.positions[lost]) < 0.05
     assert found.symbols[near] == "Al"
+
+
+def test_single_swaps_help_where_the_best_set_is_wrong(crystal, monkeypatch):
+    from prammol.reconstruction.stages.default import exchange_elements
+
+    truth, labels = crystal
+
+    class Everything:
+        def __init__(self, taken, *_):
+            self.taken = ~taken
+
+    monkeypatch.setattr(exchange_elements, "best_flips", Everything)
+    told = labels.with_kinds(truth.positions, truth.kinds)
+    symbols = truth.kinds.copy()
+    inner = np.argsort(np.linalg.norm(truth.positions - truth.positions.mean(axis=0), axis=1))
+    symbols[inner[2]] = 1 - symbols[inner[2]]
+    model = Model(truth.positions, 1.0, labels=told.with_kinds(truth.positions, symbols))
+    problem = problem_of(truth, model.labels)
+    state = ExchangeElements()(problem, State(model))
+    found = atoms_of(coal(), state.model)
+    np.testing.assert_array_equal(found.symbols, truth.symbols)
+    assert not ExchangeElements(singles=0)(problem, State(model)).status.selected

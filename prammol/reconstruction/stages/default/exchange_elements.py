@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.occupancy.binary_quadratic import best_flips
@@ -14,7 +15,8 @@ from prammol.reconstruction.occupancy.low_signal import is_low_signal
 from prammol.reconstruction.occupancy.single_changes import FALSE_ALARMS
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.rotation_strain import align_strained
-from prammol.reconstruction.setting_kinds import Accuracy, Checked, Count, Positive
+from prammol.reconstruction.refinement.score_test import scores
+from prammol.reconstruction.setting_kinds import Accuracy, Checked, Count, Positive, Whole
 from prammol.reconstruction.state import State
 
 
@@ -28,12 +30,17 @@ class ExchangeElements(Checked):
     perfect crystal has there is charged the logarithm of their odds, which is learnt from those
     there are, and one on a vacant site what noise gains on as many sites. LAMMPS relaxes the whole
     with its new elements, and it is kept if misfit and charge together fell; else half of the swaps
-    are tried, those that promise most. Does nothing with one element, and at low signal.
+    are tried, those that promise most. If nothing else has changed either, single swaps follow,
+    those that promise most and those of the atoms that the counts want elsewhere: the energy may
+    have put an atom in another place for its wrong element. Does nothing with one element, and at
+    low signal.
 
     Attributes
     ----------
     tried : int
         How many sets, each with half of the swaps of the one before.
+    singles : int
+        How many single swaps of either kind.
     reach : float
         Overlaps beyond are left out [neighbour distances].
     force_tolerance : float
@@ -43,6 +50,7 @@ class ExchangeElements(Checked):
     """
 
     tried: Count = 4  # chosen: 300 atoms of Ni3Al; not varied
+    singles: Whole = 8  # chosen: 285 atoms of ZnSe, the first and the second; not varied
     reach: Positive = 4.0  # chosen: as of candidate_sites; not varied
     force_tolerance: Positive = 1e-4  # chosen: as complete_atoms.final_tolerance; not varied
     epsilon: Accuracy = 1e-5  # derived: single precision
@@ -74,11 +82,12 @@ class ExchangeElements(Checked):
         curvature = together(misfit, x, swaps, self.reach * distance)
         none = np.zeros(len(places), dtype=bool)
         flips = best_flips(none, swaps.slope + price, curvature, LEAST_GAIN)
-        wanted = np.flatnonzero(flips.taken)
-        wanted = wanted[np.argsort((swaps.cost + price)[wanted], kind="stable")]
-        for _ in range(self.tried):
-            if not len(wanted):
-                break
+        order = np.argsort(swaps.cost + price, kind="stable")
+        sets = _halved(order[flips.taken[order]], self.tried)
+        if not (state.status.selected or state.verdict.right):
+            best, wrong = order[: self.singles], np.argsort(-scores(problem, x)[1], kind="stable")
+            sets += [*best[:, None], *wrong[: self.singles, None]]
+        for wanted in sets:
             new, taken = kinds.copy(), there.copy()
             new[wanted] = 1 - new[wanted]
             taken[wanted] = True
@@ -93,8 +102,12 @@ class ExchangeElements(Checked):
                 state = replace(state, model=replace(state.model, labels=told))
                 return state.changed(y, int(taken.sum()) - len(x))
             problem.labelled(labels)
-            wanted = wanted[: len(wanted) // 2]
         return state
+
+
+def _halved(wanted: NDArray[np.intp], number: int) -> list[NDArray[np.intp]]:
+    """Return so many sets, each the first half of the one before, without empty ones."""
+    return [wanted[: len(wanted) >> k] for k in range(number) if len(wanted) >> k]
 
 
 def _charge(odd: int, atoms: int) -> float:
