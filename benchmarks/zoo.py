@@ -82,8 +82,8 @@ def examined(number: int, options: argparse.Namespace) -> dict[str, Any]:
     support = prammol.support_from_truth(truth, resolution=5.0)
     result, found, more = reconstructed(data, support, truth, number, potential)
     if options.keep:
-        prammol.write_atoms(options.keep / f"{number}-truth.xyz", truth)
-        prammol.write_atoms(options.keep / f"{number}.xyz", result.atoms)
+        prammol.write_atoms(options.keep / f"{number}-truth.xyz", truth, force=True)
+        prammol.write_atoms(options.keep / f"{number}.xyz", result.atoms, force=True)
     ratio, stated = ratio_of(result, found, truth)
     gain = gain_of_truth(data, support, potential, result, truth)
     row |= {k: v for k, v in more.items() if k != "seed"}
