@@ -48,6 +48,8 @@ LOOSE = 1e-2  # eV/Å
 AWAY = 0.4  # neighbour distances from its site: nearly half way to the next
 FACES = 26  # of grains, rods and plates
 ROUNDS = 15
+# r.l.u., half a box around a superlattice peak: with more a corner may hold a bright one, or q = 0
+WEAK = 0.45
 FEWEST = 100  # atoms of a crystal
 ROUGH = 0.3  # of the outer layer, missing
 
@@ -140,13 +142,18 @@ def patches_of(what: Specimen, truth: Atoms, potential: Potential) -> list[Bragg
     Each axis has as many points as the crystal's extent along it asks for.
     """
     lattice, edge = potential.lattice, potential.lattice_constant
-    width = 2 * lattice.half_width * 2 * np.pi / edge
     extent = np.ptp(truth.positions, axis=0) + potential.neighbour_distance
     step = 2 * np.pi / (what.sampling * extent)
-    shape = np.ceil(width / step).astype(int) + 1
-    peaks = np.array((*lattice.peaks, *lattice.superlattice), dtype=float)
-    centres = peaks @ (lattice.reciprocal / edge) @ what.turn.T
-    return [BraggPatch(c - step * (shape - 1) / 2, np.diag(step), shape) for c in centres]
+    found = []
+    for peaks, half in (
+        (lattice.peaks, lattice.half_width),
+        (lattice.superlattice, min(lattice.half_width, WEAK)),
+    ):
+        shape = np.ceil(2 * half * 2 * np.pi / edge / step).astype(int) + 1
+        for hkl in peaks:
+            centre = what.turn @ (np.array(hkl) @ lattice.reciprocal) / edge
+            found.append(BraggPatch(centre - step * (shape - 1) / 2, np.diag(step), shape))
+    return found
 
 
 def _made(
