@@ -52,8 +52,8 @@ COLUMNS = ("number", "formula", "structure", "shape", "defects", "flux", "sampli
 COLUMNS += ("atoms", "n_missing", "n_extra", "n_wrong_element", "mae_pm", "stated_pm")
 COLUMNS += ("rms_ratio", "max_ratio", "gain", "excess", "iterations", "converged", "reason")
 COLUMNS += ("core_s", "verdict")
-# Errors of an orientation come from three numbers, all atoms together: chi-squared of three is beyond
-# 21.1 in one of ten thousand runs, and the root mean square of errors over bars beyond 2.65.
+# Errors of an orientation come from three numbers, all atoms together. Chi-squared of three is
+# beyond 21.1 in one of ten thousand runs, and the root mean square of errors over bars beyond 2.65.
 RMS, MOST = 2.65, 6.0
 NUMERICAL = 1e-5  # Å: positions at rest are no closer to the minimum
 
