@@ -183,3 +183,26 @@ def test_single_swaps_help_where_the_best_set_is_wrong(crystal, monkeypatch):
     found = atoms_of(coal(), state.model)
     np.testing.assert_array_equal(found.symbols, truth.symbols)
     assert not ExchangeElements(singles=0)(problem, State(model)).status.selected
+
+
+def test_elements_that_have_all_changed_places_are_put_back(crystal, monkeypatch):
+    from prammol.reconstruction.stages.default import exchange_elements
+
+    truth, labels = crystal
+
+    class Nothing:
+        def __init__(self, taken, *_):
+            self.taken = taken
+
+    monkeypatch.setattr(exchange_elements, "best_flips", Nothing)
+    right = labels.with_kinds(truth.positions, truth.kinds)
+    problem = problem_of(truth, right.swapped)
+    model = Model(truth.positions, 1.0, labels=right.swapped)
+    assert (atoms_of(coal(), model).symbols != truth.symbols).all()
+    state = ExchangeElements(singles=0)(problem, State(model))
+    np.testing.assert_array_equal(atoms_of(coal(), state.model).symbols, truth.symbols)
+    # Nor are they exchanged where they are right.
+    again = ExchangeElements(singles=0)(
+        problem.labelled(right), State(replace(model, labels=right))
+    )
+    assert not again.status.selected

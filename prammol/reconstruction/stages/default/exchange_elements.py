@@ -18,6 +18,7 @@ from prammol.reconstruction.refinement.rotation_strain import align_strained
 from prammol.reconstruction.refinement.score_test import scores
 from prammol.reconstruction.setting_kinds import Accuracy, Checked, Count, Positive, Whole
 from prammol.reconstruction.state import State
+from prammol.structure.labels import Labels
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,9 @@ class ExchangeElements(Checked):
     with its new elements, and it is kept if misfit and charge together fell; else half of the swaps
     are tried, those that promise most. If nothing else has changed either, single swaps follow,
     those that promise most and those of the atoms that the counts want elsewhere: the energy may
-    have put an atom in another place for its wrong element. Does nothing with one element, and at
-    low signal.
+    have put an atom in another place for its wrong element. Last, where both elements have as many
+    sites, all change places: only the surface tells which is where. Does nothing with one element,
+    and at low signal.
 
     Attributes
     ----------
@@ -84,24 +86,35 @@ class ExchangeElements(Checked):
         flips = best_flips(none, swaps.slope + price, curvature, LEAST_GAIN)
         order = np.argsort(swaps.cost + price, kind="stable")
         sets = _halved(order[flips.taken[order]], self.tried)
-        if not (state.status.selected or state.verdict.right):
+        tries = not (state.status.selected or state.verdict.right)
+        if tries:
             best, wrong = order[: self.singles], np.argsort(-scores(problem, x)[1], kind="stable")
             sets += [*best[:, None], *wrong[: self.singles, None]]
+
+        def relaxed(start: NDArray[np.float64], told: Labels) -> tuple[NDArray[np.float64], float]:
+            other = problem.labelled(told)
+            y, _, _ = other.cluster.relax(start, force_tolerance=self.force_tolerance)
+            own = other.factor.with_accuracy(self.epsilon)
+            changed = PoissonMisfit(problem.shard, own, floor=floor, incoherent=incoherent)
+            return align_strained(changed, y, start)
+
         for wanted in sets:
             new, taken = kinds.copy(), there.copy()
             new[wanted] = 1 - new[wanted]
             taken[wanted] = True
             start, own = places[taken], new[taken]
-            other = problem.labelled(labels.with_kinds(start, own))
-            y, _, _ = other.cluster.relax(start, force_tolerance=self.force_tolerance)
-            factor = other.factor.with_accuracy(self.epsilon)
-            changed = PoissonMisfit(problem.shard, factor, floor=floor, incoherent=incoherent)
-            y, after = align_strained(changed, y, start)
+            y, after = relaxed(start, labels.with_kinds(start, own))
             if after + price[wanted].sum() < value - LEAST_GAIN:
                 told = labels.with_kinds(y, own)  # where the atoms are now
                 state = replace(state, model=replace(state.model, labels=told))
                 return state.changed(y, int(taken.sum()) - len(x))
-            problem.labelled(labels)
+        if tries and len(set(problem.potential.lattice.counts)) == 1:
+            told = labels.swapped
+            y, after = relaxed(x, told)
+            if after < value - LEAST_GAIN:
+                state = replace(state, model=replace(state.model, labels=told))
+                return state.changed(y)
+        problem.labelled(labels)
         return state
 
 
