@@ -97,6 +97,11 @@ class Labels:
         """Those of the perfect crystal."""
         return replace(self, odd=_none(), odd_kinds=_no_kinds())
 
+    @property
+    def swapped(self) -> Labels:
+        """Those of the crystal in which two elements have changed places."""
+        return replace(self, kinds=1 - self.kinds, odd_kinds=1 - self.odd_kinds)
+
     def with_kinds(self, x: NDArray[np.float64], kinds: NDArray[np.int_]) -> Labels:
         """Return labels by which atoms at x, (n, 3) [Å], have some elements, (n,)."""
         odd = self.perfect.kinds_of(x) != kinds

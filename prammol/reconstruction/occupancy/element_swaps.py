@@ -3,7 +3,9 @@
 An atom whose weight changes by d changes the misfit by about g d + h d^2 / 2, as one of weight d
 that is added would (:mod:`prammol.likelihood.difference_map`), and two of them by their overlap
 besides. Of two elements each atom has one swap, so swaps are chosen as sites are:
-:mod:`prammol.reconstruction.occupancy.binary_quadratic`.
+:mod:`prammol.reconstruction.occupancy.binary_quadratic`. A vacant site may hold either element. The
+one of the perfect crystal is tried as an addition; the other counts as a swap here. Where a light
+atom is missing on the site of a heavy one, the heavy one would be no better than none.
 """
 
 from __future__ import annotations
@@ -17,7 +19,11 @@ from scipy.sparse import csr_matrix, diags_array
 from prammol.likelihood.difference_map import difference_map
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.model import Model
-from prammol.reconstruction.occupancy.candidate_sites import OVERLAP_ACCURACY, overlaps
+from prammol.reconstruction.occupancy.candidate_sites import (
+    OVERLAP_ACCURACY,
+    overlaps,
+    relaxed_vacant_sites,
+)
 from prammol.reconstruction.occupancy.single_changes import EXAMINED, FALSE_ALARMS
 from prammol.reconstruction.problem import Problem
 
@@ -28,6 +34,8 @@ class Swaps:
 
     Attributes
     ----------
+    places : (n, 3) ndarray
+        The atoms, then vacant sites [Å].
     slope : (n,) ndarray
         Of the misfit by the part of each atom that is swapped.
     curvature : (n,) ndarray
@@ -36,6 +44,7 @@ class Swaps:
         By how much the weight of each atom would change.
     """
 
+    places: NDArray[np.float64]
     slope: NDArray[np.float64]
     curvature: NDArray[np.float64]
     change: NDArray[np.float64]
@@ -46,47 +55,77 @@ class Swaps:
         return np.asarray(self.slope + 0.5 * self.curvature)
 
 
-def swaps_of(misfit: PoissonMisfit, x: NDArray[np.float64]) -> Swaps:
-    """Return what the swap of each atom, (n, 3) [Å], does; all ranks together."""
+def swaps_of(
+    misfit: PoissonMisfit, x: NDArray[np.float64], vacant: NDArray[np.float64] | None = None
+) -> Swaps:
+    """Return what the swap of each atom does; all ranks together.
+
+    Parameters
+    ----------
+    misfit : PoissonMisfit
+    x : (n, 3) ndarray
+        Atoms [Å].
+    vacant : (m, 3) ndarray, optional
+        Vacant sites [Å]: an atom comes there, of the element that the labels don't have there.
+    """
     factor = misfit.factor
     assert factor.scatterers is not None
-    kinds, found = factor.kinds_of(x), difference_map(misfit, x)
-    each = [part.adjoint(found.field, x).real.copy() for part in factor.of_elements]
+    places = x if vacant is None else np.concatenate([x, vacant])
+    kinds, found = factor.kinds_of(places), difference_map(misfit, x)
+    each = [part.adjoint(found.field, places).real.copy() for part in factor.of_elements]
     g = misfit.comm.allreduce(np.array(each))
-    ratios, rows = factor.scatterers.mean_ratios, np.arange(len(x))
-    change = ratios[1 - kinds] - ratios[kinds]
-    return Swaps(g[1 - kinds, rows] - g[kinds, rows], found.height * change**2, change)
+    ratios, rows = factor.scatterers.mean_ratios, np.arange(len(places))
+    there = rows < len(x)
+    change = ratios[1 - kinds] - there * ratios[kinds]
+    slope = g[1 - kinds, rows] - there * g[kinds, rows]
+    return Swaps(places, slope, found.height * change**2, change)
 
 
 def together(
     misfit: PoissonMisfit, x: NDArray[np.float64], swaps: Swaps, reach: float
 ) -> csr_matrix:
-    """Return the second derivatives of the misfit by the swaps of all atoms nearer than a reach."""
+    """Return the second derivatives of the misfit by all swaps nearer to each other than a reach.
+
+    Parameters
+    ----------
+    misfit : PoissonMisfit
+    x : (n, 3) ndarray
+        Atoms [Å].
+    swaps : Swaps
+        Of these atoms.
+    reach : float
+        [Å].
+    """
     factor = misfit.factor.of_elements[0].with_accuracy(OVERLAP_ACCURACY)
     omega = misfit.factor.forward(x)
     sharpness = misfit.sharpness(omega, misfit.scale(omega))
-    alike = overlaps(factor, sharpness, x, reach, misfit.comm)
+    alike = overlaps(factor, sharpness, swaps.places, reach, misfit.comm)
     size = diags_array(np.sqrt(swaps.curvature) * np.sign(swaps.change))
     return csr_matrix(size @ alike @ size)
 
 
 def gain_of_swaps(problem: Problem, model: Model) -> float:
-    """Return by how much the best swap of one atom lowers the misfit, 0 if it is noise."""
+    """Return by how much the best swap lowers the misfit, 0 if it is noise.
+
+    Of one atom, or of a vacant site beside the atoms.
+    """
     x = model.positions
     if problem.factor.scatterers is None or not len(x):
         return 0.0
     misfit = PoissonMisfit(problem.shard, problem.factor)
-    swaps = swaps_of(misfit, x)
-    least = float(np.log(len(x) / FALSE_ALARMS))
+    swaps = swaps_of(misfit, x, relaxed_vacant_sites(problem, x))
+    places = swaps.places
+    least = float(np.log(len(places) / FALSE_ALARMS))
     omega = model.structure_factor(problem.factor)
     before, _, _ = misfit.field(omega)
-    kinds, parts = problem.factor.kinds_of(x), problem.factor.of_elements
+    kinds, parts = problem.factor.kinds_of(places), problem.factor.of_elements
     gains = [0.0]
     for j in np.argsort(swaps.cost, kind="stable")[:EXAMINED]:
         if swaps.cost[j] < 0:
-            here = x[[j]]
-            new, old = parts[1 - kinds[j]], parts[kinds[j]]
-            changed = omega + new.forward(here) - old.forward(here)
+            here = places[[j]]
+            changed = omega + parts[1 - kinds[j]].forward(here)
+            if j < len(x):
+                changed -= parts[kinds[j]].forward(here)
             gains.append(before - misfit.field(changed)[0])
     return max(gains) if max(gains) > least else 0.0
 

@@ -38,7 +38,7 @@ def misplaced(problem: Problem, x: NDArray[np.float64]) -> NDArray[np.float64]:
     (n, 3) ndarray
         Shifts, 0 for all others [Å].
     """
-    shift, z, least = _scores(problem, x)
+    shift, z, least = scores(problem, x)
     return np.where((z > least)[:, None], shift, 0.0)
 
 
@@ -51,15 +51,22 @@ def gain_of_moves(problem: Problem, x: NDArray[np.float64]) -> float:
     x : (n, 3) ndarray
         Atoms at rest [Å].
     """
-    _, z, least = _scores(problem, x)
+    _, z, least = scores(problem, x)
     best = float(z.max(initial=0.0))
     return 0.5 * best if best > least else 0.0
 
 
-def _scores(
+def scores(
     problem: Problem, x: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Return the shift the data want of each atom, (n, 3) [Å], z, (n,), and what noise gives."""
+    """Return the shift the data want of each atom, (n, 3) [Å], z, (n,), and what noise gives.
+
+    Parameters
+    ----------
+    problem : Problem
+    x : (n, 3) ndarray
+        Atoms [Å].
+    """
     found = PoissonMisfit(problem.shard, problem.factor)(x, positions=True)
     slope = found.d_positions
     assert slope is not None

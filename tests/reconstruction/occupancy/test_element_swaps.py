@@ -138,3 +138,71 @@ def test_one_element_has_nothing_to_swap():
     assert gain_of_swaps(problem, model) == 0.0
     state = State(model)
     assert ExchangeElements()(problem, state) is state
+
+
+def test_a_light_atom_missing_on_the_site_of_a_heavy_one_is_put_there(crystal):
+    truth, labels = crystal
+    perfect = labels.kinds_of(truth.positions)
+    lost = np.flatnonzero((truth.kinds == 0) & (perfect == 1))[:1]
+    assert len(lost) == 1
+    left, kinds = np.delete(truth.positions, lost, axis=0), np.delete(truth.kinds, lost)
+    problem = problem_of(truth, labels)
+    cluster = Cluster(coal())
+    cluster.labels = Labels.of_atoms(left, kinds)
+    left, _, _ = cluster.relax(left)
+    cluster.close()
+    known = labels.with_kinds(left, kinds)
+    model = Model(left, problem.data.meta["scale"], labels=known)
+    told = problem.labelled(known)
+    # The heavy one there is no better than none, and the light one is.
+    assert gain_of_swaps(told, model) > 100
+    found = atoms_of(coal(), ExchangeElements()(told, State(model)).model)
+    assert sorted(found.symbols) == sorted(truth.symbols)
+    near = np.argmin(np.linalg.norm(found.positions - truth.positions[lost], axis=1))
+    assert np.linalg.norm(found.positions[near] - truth.positions[lost]) < 0.05
+    assert found.symbols[near] == "Al"
+
+
+def test_single_swaps_help_where_the_best_set_is_wrong(crystal, monkeypatch):
+    from prammol.reconstruction.stages.default import exchange_elements
+
+    truth, labels = crystal
+
+    class Everything:
+        def __init__(self, taken, *_):
+            self.taken = ~taken
+
+    monkeypatch.setattr(exchange_elements, "best_flips", Everything)
+    told = labels.with_kinds(truth.positions, truth.kinds)
+    symbols = truth.kinds.copy()
+    inner = np.argsort(np.linalg.norm(truth.positions - truth.positions.mean(axis=0), axis=1))
+    symbols[inner[2]] = 1 - symbols[inner[2]]
+    model = Model(truth.positions, 1.0, labels=told.with_kinds(truth.positions, symbols))
+    problem = problem_of(truth, model.labels)
+    state = ExchangeElements()(problem, State(model))
+    found = atoms_of(coal(), state.model)
+    np.testing.assert_array_equal(found.symbols, truth.symbols)
+    assert not ExchangeElements(singles=0)(problem, State(model)).status.selected
+
+
+def test_elements_that_have_all_changed_places_are_put_back(crystal, monkeypatch):
+    from prammol.reconstruction.stages.default import exchange_elements
+
+    truth, labels = crystal
+
+    class Nothing:
+        def __init__(self, taken, *_):
+            self.taken = taken
+
+    monkeypatch.setattr(exchange_elements, "best_flips", Nothing)
+    right = labels.with_kinds(truth.positions, truth.kinds)
+    problem = problem_of(truth, right.swapped)
+    model = Model(truth.positions, 1.0, labels=right.swapped)
+    assert (atoms_of(coal(), model).symbols != truth.symbols).all()
+    state = ExchangeElements(singles=0)(problem, State(model))
+    np.testing.assert_array_equal(atoms_of(coal(), state.model).symbols, truth.symbols)
+    # Nor are they exchanged where they are right.
+    again = ExchangeElements(singles=0)(
+        problem.labelled(right), State(replace(model, labels=right))
+    )
+    assert not again.status.selected

@@ -5,33 +5,44 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.occupancy.binary_quadratic import best_flips
-from prammol.reconstruction.occupancy.candidate_sites import LEAST_GAIN
+from prammol.reconstruction.occupancy.candidate_sites import LEAST_GAIN, relaxed_vacant_sites
 from prammol.reconstruction.occupancy.element_swaps import swaps_of, together
 from prammol.reconstruction.occupancy.low_signal import is_low_signal
+from prammol.reconstruction.occupancy.single_changes import FALSE_ALARMS
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.rotation_strain import align_strained
-from prammol.reconstruction.setting_kinds import Accuracy, Checked, Count, Positive
+from prammol.reconstruction.refinement.score_test import scores
+from prammol.reconstruction.setting_kinds import Accuracy, Checked, Count, Positive, Whole
 from prammol.reconstruction.state import State
+from prammol.structure.labels import Labels
 
 
 @dataclass(frozen=True)
 class ExchangeElements(Checked):
     """Swap elements of a crystal of two: antisites of a compound.
 
-    The misfit is expanded in the swaps of all atoms; the best set is found by flips
+    The misfit is expanded in the swaps of all atoms, and in atoms of the element that the perfect
+    crystal hasn't there on vacant sites; the best set is found by flips
     (:mod:`prammol.reconstruction.occupancy.element_swaps`). An atom of another element than the
     perfect crystal has there is charged the logarithm of their odds, which is learnt from those
-    there are. LAMMPS relaxes the whole with its new elements, and it is kept if misfit and charge
-    together fell; else half of the swaps are tried, those that promise most. Does nothing with one
-    element, and at low signal.
+    there are, and one on a vacant site what noise gains on as many sites. LAMMPS relaxes the whole
+    with its new elements, and it is kept if misfit and charge together fell; else half of the swaps
+    are tried, those that promise most. If nothing else has changed either, single swaps follow,
+    those that promise most and those of the atoms that the counts want elsewhere: the energy may
+    have put an atom in another place for its wrong element. Last, where both elements have as many
+    sites, all change places: only the surface tells which is where. Does nothing with one element,
+    and at low signal.
 
     Attributes
     ----------
     tried : int
         How many sets, each with half of the swaps of the one before.
+    singles : int
+        How many single swaps of either kind.
     reach : float
         Overlaps beyond are left out [neighbour distances].
     force_tolerance : float
@@ -41,6 +52,7 @@ class ExchangeElements(Checked):
     """
 
     tried: Count = 4  # chosen: 300 atoms of Ni3Al; not varied
+    singles: Whole = 8  # chosen: 285 atoms of ZnSe, the first and the second; not varied
     reach: Positive = 4.0  # chosen: as of candidate_sites; not varied
     force_tolerance: Positive = 1e-4  # chosen: as complete_atoms.final_tolerance; not varied
     epsilon: Accuracy = 1e-5  # derived: single precision
@@ -60,35 +72,55 @@ class ExchangeElements(Checked):
         floor = exact.floor_for(omega, scale, incoherent)
         misfit = PoissonMisfit(problem.shard, factor, floor=floor, incoherent=incoherent)
         x, value = align_strained(misfit, x, x)
-        kinds, perfect = labels.kinds_of(x), labels.perfect.kinds_of(x)
-        odd = kinds != perfect
+        swaps = swaps_of(misfit, x, relaxed_vacant_sites(problem, x))
+        places, there = swaps.places, np.arange(len(swaps.places)) < len(x)
+        kinds, perfect = labels.kinds_of(places), labels.perfect.kinds_of(places)
+        odd = there & (kinds != perfect)
         charge = _charge(int(odd.sum()), len(x))
-        swaps = swaps_of(misfit, x)
+        # What each swap is charged: how odd it makes the crystal, and that an atom comes.
+        price = charge * ((kinds == perfect).astype(float) - odd)
+        price[~there] += np.log(len(places) / FALSE_ALARMS)
         distance = problem.potential.neighbour_distance
         curvature = together(misfit, x, swaps, self.reach * distance)
-        slope = swaps.slope + np.where(odd, -charge, charge)
-        none = np.zeros(len(x), dtype=bool)
-        wanted = np.flatnonzero(best_flips(none, slope, curvature, LEAST_GAIN).taken)
-        wanted = wanted[np.argsort((slope + 0.5 * swaps.curvature)[wanted], kind="stable")]
-        for _ in range(self.tried):
-            if not len(wanted):
-                break
-            new = kinds.copy()
-            new[wanted] = 1 - new[wanted]
-            told = labels.with_kinds(x, new)
+        none = np.zeros(len(places), dtype=bool)
+        flips = best_flips(none, swaps.slope + price, curvature, LEAST_GAIN)
+        order = np.argsort(swaps.cost + price, kind="stable")
+        sets = _halved(order[flips.taken[order]], self.tried)
+        tries = not (state.status.selected or state.verdict.right)
+        if tries:
+            best, wrong = order[: self.singles], np.argsort(-scores(problem, x)[1], kind="stable")
+            sets += [*best[:, None], *wrong[: self.singles, None]]
+
+        def relaxed(start: NDArray[np.float64], told: Labels) -> tuple[NDArray[np.float64], float]:
             other = problem.labelled(told)
-            y, _, _ = other.cluster.relax(x, force_tolerance=self.force_tolerance)
+            y, _, _ = other.cluster.relax(start, force_tolerance=self.force_tolerance)
             own = other.factor.with_accuracy(self.epsilon)
             changed = PoissonMisfit(problem.shard, own, floor=floor, incoherent=incoherent)
-            y, after = align_strained(changed, y, x)
-            after += charge * float((new != perfect).sum() - odd.sum())
+            return align_strained(changed, y, start)
+
+        for wanted in sets:
+            new, taken = kinds.copy(), there.copy()
+            new[wanted] = 1 - new[wanted]
+            taken[wanted] = True
+            start, own = places[taken], new[taken]
+            y, after = relaxed(start, labels.with_kinds(start, own))
+            if after + price[wanted].sum() < value - LEAST_GAIN:
+                told = labels.with_kinds(y, own)  # where the atoms are now
+                state = replace(state, model=replace(state.model, labels=told))
+                return state.changed(y, int(taken.sum()) - len(x))
+        if tries and len(set(problem.potential.lattice.counts)) == 1:
+            told = labels.swapped
+            y, after = relaxed(x, told)
             if after < value - LEAST_GAIN:
-                told = labels.with_kinds(y, new)  # where the atoms are now
                 state = replace(state, model=replace(state.model, labels=told))
                 return state.changed(y)
-            problem.labelled(labels)
-            wanted = wanted[: len(wanted) // 2]
+        problem.labelled(labels)
         return state
+
+
+def _halved(wanted: NDArray[np.intp], number: int) -> list[NDArray[np.intp]]:
+    """Return so many sets, each the first half of the one before, without empty ones."""
+    return [wanted[: len(wanted) >> k] for k in range(number) if len(wanted) >> k]
 
 
 def _charge(odd: int, atoms: int) -> float:
