@@ -310,13 +310,8 @@ def _points(
         kappa = p.patch.at(index) - p.peak
         # The mean intensity of a ball, beyond the peak that of its surface (Porod).
         density = 1.0 / potential.atomic_volume
-        far = (
-            8
-            * np.pi**2
-            * (density * radius) ** 2
-            / np.maximum(np.sum(kappa**2, axis=1), 1e-12) ** 2
-        )
-        far = np.minimum(far, atoms**2)
+        square = np.maximum(np.sum(kappa**2, axis=1), 1e-12)
+        far = np.minimum(8.0 * (np.pi * density * radius / square) ** 2, atoms**2)
         expected = scale * strength * far
         seen = _seen(p.background / np.maximum(expected, 1e-300))
         share = scale * p.patch.size * p.measured / some

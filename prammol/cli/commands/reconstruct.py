@@ -352,6 +352,7 @@ def _trajectory(
     force = options.force or saved.replace
     return Trajectory(path, potential, saved, comm, options.resume, force)
 
+
 def _write(
     options: argparse.Namespace,
     outputs: dict[str, Path],
