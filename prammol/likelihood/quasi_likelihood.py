@@ -109,7 +109,7 @@ class PoissonMisfit:
         incoherent: float = 0.0,
     ) -> None:
         self._least = extra_photons(shard)
-        self._extra = self._least + floor**2 * incoherent
+        self._extra, self.floor = self._least + floor**2 * incoherent, floor
         self.comm = shard.comm
         self.factor = factor
         self._counts = shard.counts

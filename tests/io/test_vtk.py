@@ -142,7 +142,7 @@ def test_the_verb_writes_what_the_ending_says(atoms, tmp_path, monkeypatch, caps
     assert {"density", "displacement", "strain", "energy"} <= {*arrays("f.vti")}
     for words, said in (
         (["export", "s.xyz", "-o", "f.vti"], "f.vti"),
-        (["export", "s.xyz", "-o", "f.obj"], "expected .vtp or .vti"),
+        (["export", "s.xyz", "-o", "f.obj"], "expected .vtp, .vti"),
         (["export", "s.xyz", "--width", "-1", "-o", "g.vti"], "positive lengths"),
     ):
         assert run(words) == 2

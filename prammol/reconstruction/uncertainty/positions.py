@@ -14,11 +14,13 @@ their places together: added is how far one ten times softer lets them go, beyon
 
 Where the data left the object at the minimum of the energy, k is infinite: only what no
 energy determines is uncertain, the orientation and, where the data asked for it or offsets of the
-patches compete with it, the even strain.
+patches compete with it, the even strain. If that minimum doesn't explain the data, added is how far
+an energy as stiff as the misfit would let the atoms go.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,13 +36,14 @@ from prammol.potentials.lammps import Cluster
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.calibration_fit import CalibratedPose
-from prammol.reconstruction.refinement.curvature import curvature_of_energy
+from prammol.reconstruction.refinement.curvature import curvature_of_data, curvature_of_energy
 from prammol.reconstruction.refinement.rotation_strain import LINEAR_MAPS, ROTATIONS
 from prammol.structure.surface import equivalent_diameter, mean_of_class, neighbour_classes
 
 _EPSILON = 1e-4  # derived: error bars need two digits
+# derived: the next of restrained_refinement.softness, which held-out points refused
+_SOFTER = 10.0
 # derived: far below a bond, far above the rounding of forces
-_SOFTER = 10.0  # derived: the next of restrained_refinement.softness, which held-out points refused
 _STEP = 1e-3  # Å, for second derivatives of the energy
 # derived: above the 1e-6 that relax_and_align ends at
 _AT_REST = 1e-4  # eV/Å; a strained object is further from the minimum
@@ -99,13 +102,15 @@ def position_uncertainty(
     inverse = np.linalg.inv(blocks + _REGULAR * np.trace(blocks.mean(axis=0)) * np.eye(3))
     of_data = np.sqrt(np.trace(inverse, axis1=1, axis2=2) / 3)
     whole = _of_the_whole(problem, fisher, model, misfit)
-    if np.isinf(model.stiffness):
-        return Uncertainty(whole, of_data)
-    moved = _moved(problem, model, iteration, factor, probes)
-    if not problem.data.geometry.known:
+    if np.isfinite(model.stiffness):
+        moved = _moved(problem, model, iteration, factor, probes)
         # Atoms free to move follow a wrong geometry as an even map of the whole does.
-        moved = np.hypot(moved, whole)
-    return Uncertainty(moved, of_data)
+        posterior = moved if problem.data.geometry.known else np.hypot(moved, whole)
+    elif misfit is not None and misfit.floor > 0:
+        posterior = np.hypot(_moved(problem, model, iteration, factor, probes), whole)
+    else:
+        posterior = whole
+    return Uncertainty(posterior, of_data)
 
 
 def _fisher(
@@ -123,57 +128,71 @@ def _fisher(
 def _moved(
     problem: Problem, model: Model, iteration: int, factor: StructureFactor, probes: int
 ) -> NDArray[np.float64]:
-    """Return the standard deviations where the data moved the atoms, (n, 3) [Å]."""
+    """Return the standard deviations where the data moved the atoms, or would, (n, 3) [Å]."""
     rng = problem.rng("uncertainty", iteration)
     x, stiffness, cluster = model.positions, model.stiffness, problem.cluster
     fisher = _fisher(problem, model, factor)
-    curvature = stiffness * curvature_of_energy(cluster, x, rng)
-    blocks, size = fisher.blocks(), (x.size, x.size)
-
-    def answer(slope: NDArray[np.float64], softer: float = 1.0) -> NDArray[np.float64]:
-        """Return what a slope moves, (n, 3) [Å], the energy so many times less stiff."""
-        inverse = np.linalg.inv(blocks + curvature / softer * np.eye(3))
-
-        def hessian(v: NDArray[np.float64]) -> NDArray[np.float64]:
-            v = _centred(v.reshape(-1, 3))
-            energy = stiffness / softer * hessian_times(cluster, x, v)
-            return _centred(fisher.times(v) + energy).ravel()
-
-        def approximately(v: NDArray[np.float64]) -> NDArray[np.float64]:
-            return _centred(np.einsum("jab,jb->ja", inverse, v.reshape(-1, 3))).ravel()
-
-        solved, _ = cg(
-            LinearOperator(size, hessian),
-            _centred(slope).ravel(),
-            rtol=_RESIDUAL,
-            maxiter=_MOST,
-            M=LinearOperator(size, approximately),
-        )
-        return np.asarray(solved).reshape(-1, 3)
-
+    classes = neighbour_classes(x, cluster.potential.bond_reach)
+    of_energy = curvature_of_energy(cluster, x, rng)
     omega = model.structure_factor(problem.factor)
     residual = PoissonMisfit(problem.shard, factor).expected(omega, model.scale)
     residual -= problem.shard.counts
+    if np.isinf(stiffness):
+        # What is left isn't noise: how far an energy as stiff as the misfit lets the atoms go.
+        equal = curvature_of_data(problem, model.scale) / of_energy
+        freed = _answers(fisher, cluster, equal, of_energy)(fisher.slope(residual))
+        return np.sqrt(mean_of_class(freed**2, classes))
+    softer = stiffness / _SOFTER
+    answer = _answers(fisher, cluster, stiffness, of_energy)
+    softly = _answers(fisher, cluster, softer, of_energy)
     diameter = equivalent_diameter(x)
     variance, pulled, freed = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
     for _ in range(probes):
         field = random_field(problem.data, problem.shard, diameter, rng)
         slope = fisher.slope(residual * field)
         shift = answer(slope)
-        freed += (answer(slope, _SOFTER) - shift) ** 2 / probes
+        freed += (softly(slope) - shift) ** 2 / probes
         variance += shift**2 / probes
         pulled += hessian_times(cluster, x, shift) ** 2 / probes
-    # What the misfit's slopes don't account for in the forces is the energy's own error.
     _, forces = cluster.energy_forces(x)
-    classes = neighbour_classes(x, cluster.potential.bond_reach)
+    # What the misfit's slopes don't account for in the forces is the energy's own error.
     error = mean_of_class(np.mean(forces**2 - pulled, axis=1), classes)
-    bonds = _Bonds(x, cluster.potential.bond_reach, np.maximum(stiffness**2 * error, curvature))
+    size = np.maximum(stiffness**2 * error, stiffness * of_energy)
+    bonds = _Bonds(x, cluster.potential.bond_reach, size)
     for _ in range(probes):
         variance += answer(bonds.forces(rng)) ** 2 / probes
-    # What it holds the atoms off their places by, beyond what noise would free.
-    held = answer((1.0 - 1.0 / _SOFTER) * stiffness * forces, _SOFTER)
+    # What it holds the atoms off their places by, beyond what noise would free; slopes and forces
+    # are equal at the end of the fit.
+    held = softly((stiffness - softer) * forces)
     held = np.maximum(mean_of_class(held**2 - freed, classes), 0.0)
     return np.sqrt(mean_of_class(variance, classes) + held)
+
+
+def _answers(
+    fisher: Fisher, cluster: Cluster, stiffness: float, of_energy: float
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Return what tells how far a slope, (n, 3) [1/Å], moves the atoms [Å].
+
+    The inverse of A by conjugate gradients; `of_energy` is the energy's curvature [eV/Å^2].
+    """
+    x = fisher.x
+    inverse = np.linalg.inv(fisher.blocks() + stiffness * of_energy * np.eye(3))
+
+    def hessian(v: NDArray[np.float64]) -> NDArray[np.float64]:
+        v = _centred(v.reshape(-1, 3))
+        return _centred(fisher.times(v) + stiffness * hessian_times(cluster, x, v)).ravel()
+
+    def approximately(v: NDArray[np.float64]) -> NDArray[np.float64]:
+        return _centred(np.einsum("jab,jb->ja", inverse, v.reshape(-1, 3))).ravel()
+
+    size = (x.size, x.size)
+    system, guess = LinearOperator(size, hessian), LinearOperator(size, approximately)
+
+    def answer(slope: NDArray[np.float64]) -> NDArray[np.float64]:
+        solved, _ = cg(system, _centred(slope).ravel(), rtol=_RESIDUAL, maxiter=_MOST, M=guess)
+        return np.asarray(solved).reshape(-1, 3)
+
+    return answer
 
 
 class _Bonds:

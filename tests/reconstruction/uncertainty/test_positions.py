@@ -11,7 +11,7 @@ from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.likelihood.fisher_information import Fisher
-from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.likelihood.quasi_likelihood import PoissonMisfit, misfit_with_model_error
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.refinement.restrained_fit import restrained_fit
 from prammol.reconstruction.refinement.rotation_strain import align_strained
@@ -139,3 +139,28 @@ def test_error_bars_of_moved_atoms_hold_when_the_model_leaves_something_unexplai
     problem.cluster.close()
     assert 0.7 < np.sqrt(np.mean(np.square(ratios))) < 1.4
     assert np.mean(sigmas) > 2 * np.mean(of_photons)
+
+
+@pytest.mark.parametrize("stiffness", [300_000.0, np.inf])
+def test_error_bars_hold_where_the_energy_is_wrong_for_all_atoms_alike(stiffness):
+    """The crystal is expanded towards its surface, as no minimum of the energy is."""
+    x = relaxed_ball(8.5)
+    centre = x.mean(axis=0)
+    radius = np.linalg.norm(x - centre, axis=1, keepdims=True)
+    true = x + 0.03 * (x - centre) * radius / radius.max() ** 2
+    problem = make_problem(simulate(true, points=16, scale=SCALE), x=x, cluster=True)
+    try:
+        found = x
+        if np.isfinite(stiffness):
+            misfit = PoissonMisfit(problem.shard, problem.factor)
+            found = restrained_fit(misfit, problem.cluster, x, stiffness, 150)
+        omega = problem.factor.forward(found)
+        misfit = misfit_with_model_error(problem.shard, problem.factor, omega, len(x))
+        model = Model(found, misfit.scale(omega), stiffness=stiffness)
+        sigma = position_uncertainty(problem, model, 0, misfit).posterior
+    finally:
+        problem.cluster.close()
+    error = found - found.mean(axis=0) - (true - true.mean(axis=0))
+    assert np.sqrt(np.mean(error**2)) > 0.004  # Å: far beyond what the photons leave
+    ratio = np.sqrt(np.mean((error / sigma) ** 2))
+    assert 0.4 < ratio < 1.6
