@@ -125,12 +125,12 @@ def test_a_preset_and_an_observer_of_ones_own(data, support):
     assert result.settings["fit_positions.fraction"] == 0.005
 
 
-def test_two_peaks_are_refused(data, support):
-    flat = replace(
-        data, patches=data.patches[:2], counts=data.counts[:2], valid=tuple(data.valid[:2])
+def test_one_peak_of_unknown_orientation_is_refused(data, support):
+    alone = replace(
+        data, patches=data.patches[:1], counts=data.counts[:1], valid=tuple(data.valid[:1])
     )
     with pytest.raises(DataError, match="independent"):
-        reconstruct(flat, support, preset="paper")
+        reconstruct(alone, support, preset="paper")
 
 
 def test_unknown_setting_is_refused(data, support):

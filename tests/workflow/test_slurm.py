@@ -126,7 +126,10 @@ class TestWithoutAccounting:
             sample["atoms"] = 200
         study["measurement"]["points"] = 24
         for settings in study["studies"].values():
-            settings.update(preset="paper", settings=["max_iterations=2"], trials=1)
+            settings.update(settings=["max_iterations=2"], trials=1)
+            if settings["kind"] != "series":  # which starts as preset default does
+                settings["preset"] = "paper"
+        study["studies"]["series"]["states"] = 2
         study["studies"]["flux"].update(flux=["1e20"], trials=2)
         study["studies"]["temperature"].update(
             temperature=[300], dynamics={"equilibrate": 200, "steps": 400, "every": 20}
