@@ -87,7 +87,7 @@ def test_missing_patches_are_replaced_in_turn():
     assert more.shape == (0, 3)
 
 
-@pytest.mark.parametrize("peaks", [1, 2])
+@pytest.mark.parametrize("peaks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_crystal_is_found_from_fewer_peaks_than_dimensions(peaks):
     """Exactly, at a flux where three peaks have far more photons than they need."""
     truth = prammol.make_crystal("bulk", atoms=250, seed=6)
