@@ -50,7 +50,10 @@ def figure(table: Sequence[Mapping[str, Any]]) -> Figure:
             axes.set_ylabel(label)
             axes.legend()
         panels[1].set_ylim(bottom=0)
-        panels[1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        if not any(row[name] for row in table for name, *_ in WRONG):
+            panels[1].set_ylim(top=1)
+        for axis in (panels[1].xaxis, *(p.yaxis for p in panels)):
+            axis.set_major_locator(MaxNLocator(integer=True))
         panels[1].set_xlabel("state")
         panels[0].set_title(planned(table))
         letter_panels(panels)
