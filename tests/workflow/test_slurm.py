@@ -129,7 +129,7 @@ class TestWithoutAccounting:
             settings.update(settings=["max_iterations=2"], trials=1)
             if settings["kind"] != "series":  # which starts as preset default does
                 settings["preset"] = "paper"
-        study["studies"]["series"]["states"] = 2
+        del study["studies"]["flux-paper"]  # as flux is here
         study["studies"]["flux"].update(flux=["1e20"], trials=2)
         study["studies"]["temperature"].update(
             temperature=[300], dynamics={"equilibrate": 200, "steps": 400, "every": 20}
