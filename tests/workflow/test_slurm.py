@@ -138,7 +138,7 @@ class TestWithoutAccounting:
         study["figures"]["temperatures"] = [300]
         (folder / "study.yaml").write_text(yaml.safe_dump(study))
         use = ["--profile", profile(folder), "--configfile", folder / "study.yaml"]
-        run = snakemake(folder, *use, "--", "all")
+        run = snakemake(folder, *use, "--", "all", timeout=1800)  # beside other tests
         assert run.returncode == 0, run.stdout + run.stderr
         return folder, run
 

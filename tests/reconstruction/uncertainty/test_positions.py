@@ -117,7 +117,7 @@ def with_unknown_waves(x, seed, size=0.7, points=16):
     return Diffraction(patches, counts, meta={"element": "Al", "scale": SCALE}, geometry=known)
 
 
-@pytest.mark.parametrize("stiffness", [3000.0, 30_000.0])
+@pytest.mark.parametrize("stiffness", [pytest.param(3000.0, marks=pytest.mark.slow), 30_000.0])
 def test_error_bars_of_moved_atoms_hold_when_the_model_leaves_something_unexplained(stiffness):
     """Positions scatter as the bars say, with errors larger than those of counting."""
     x = relaxed_ball(8.5)
