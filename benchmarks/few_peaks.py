@@ -30,14 +30,9 @@ def examined(kind: str, number: int | None, grain: int, peaks: int, flux: float,
     potential = prammol.aluminium()
     truth = make_crystal(kind, potential, number, grain)
     full = prammol.simulate(truth, flux, seed)
-    data = replace(
-        full,
-        patches=full.patches[:peaks],
-        counts=full.counts[:peaks],
-        valid=full.valid[:peaks],
-        gain=full.gain[:peaks],
-        unmeasured=full.peaks()[peaks:] if peaks == 1 else np.empty((0, 3)),
-    )
+    data = full.of_patches(range(peaks))
+    if peaks == 1:
+        data = replace(data, unmeasured=full.peaks()[peaks:])
     result, _, row = reconstructed(data, prammol.support_from_truth(truth), truth, seed, potential)
     sigma = result.atoms.columns["position_sigma"]
     return {

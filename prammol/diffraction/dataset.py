@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -177,6 +177,17 @@ class Diffraction:
                     f"numbers, expected factors above 0, or a mask"
                 )
                 raise InputError(msg)
+
+    def of_patches(self, chosen: Sequence[int]) -> Diffraction:
+        """Return what was measured around some of the peaks, their patches from 0."""
+        names = ("patches", "counts", "valid", "background", "gain")
+        every = {name: getattr(self, name) for name in names}
+        kept: dict[str, Any] = {n: [v[k] for k in chosen] for n, v in every.items() if len(v)}
+        widths = self.response
+        if widths is not None:
+            rows = list(chosen)
+            widths = replace(widths, box=widths.box[rows], blur=widths.blur[rows])
+        return replace(self, **kept, response=widths)
 
     def described(self) -> dict[str, Any]:
         """Return what is known of the measurement, for the provenance of a result."""

@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from scipy.stats import chi2
 
 from prammol.evaluation.comparison import Comparison, compare
-from prammol.reconstruction.earlier_state import EarlierState
+from prammol.reconstruction.earlier_state import EarlierState, presence_at, sureness
 from prammol.reconstruction.refinement.rotation_strain import even_map, strain_of
 from prammol.structure.atoms import Atoms
 
 _SURE = 0.95  # derived: the usual level
 _AXES = 3  # derived: geometry
-_SAME_SITE = 0.35  # derived: as for an earlier state [neighbour distances]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,24 +94,11 @@ def changes_between(before: Atoms, after: Atoms, vacant: Atoms | None, distance:
     laid = EarlierState.of(before).laid_on(here, distance).positions
     turned = Atoms(laid, before.element, before.columns, before.info)
     found = compare(turned, after)
-    there = _confidence(before, len(before))[found.removed]
-    here_now = _confidence(after, len(after))[found.added]
+    there, here_now = sureness(before)[found.removed], sureness(after)[found.added]
     still = np.zeros(len(found.removed))
     if vacant is not None and len(vacant):
         sites = found.registration.apply(vacant.positions)
-        still = _at(sites, vacant, laid[found.removed], distance)
+        still = presence_at(laid[found.removed], sites, sureness(vacant), distance)
     linear = even_map(before.positions, laid)
     strain = 0.0 if linear is None else float(np.trace(strain_of(linear)) / _AXES)
     return Changes(found, there * (1.0 - still), here_now, strain)
-
-
-def _confidence(atoms: Atoms, number: int) -> NDArray[np.float64]:
-    return np.asarray(atoms.columns.get("occupancy_confidence", np.ones(number)), dtype=float)
-
-
-def _at(
-    sites: NDArray[np.float64], vacant: Atoms, x: NDArray[np.float64], distance: float
-) -> NDArray[np.float64]:
-    """Return the probability that an atom is still where another was, (k,)."""
-    gap, nearest = cKDTree(sites).query(x)
-    return np.where(gap < _SAME_SITE * distance, _confidence(vacant, len(vacant))[nearest], 0.0)

@@ -17,7 +17,7 @@ from prammol.core.errors import InputError
 from prammol.io.atomic_write import PathLike, first_line, naming, replacing
 from prammol.io.unpacked import text_of
 from prammol.structure.atoms import FARTHEST, Atoms
-from prammol.structure.periodic_box import in_one_piece
+from prammol.structure.periodic_box import box_around, in_one_piece
 from prammol.structure.unit_cell import UnitCell
 
 FloatArray = NDArray[np.float64]
@@ -35,7 +35,6 @@ _ERRORS = (
 )  # fmt: skip
 _FULL = 1e-3  # chosen: below any occupancy that is refined; not varied
 _TOUCHING = 0.5  # derived: physics, no two atoms are so near [Å]
-_MARGIN = 10.0  # chosen: display, empty space around the crystal [Å]
 _LARGEST = 1 << 27  # chosen: memory, such files are of some atoms; not varied [bytes]
 _CIF = re.compile(r"\s*(#[^\n]*\n\s*)*data_", re.IGNORECASE)
 
@@ -264,8 +263,6 @@ def write_poscar(path: PathLike, atoms: Atoms, force: bool = False) -> None:
 
 def _boxed(path: PathLike, atoms: Atoms) -> tuple[FloatArray, FloatArray]:
     """Return the edges of a box around atoms, and the atoms in it [Å]."""
-    if not len(atoms):
-        msg = f"{path}: no atoms to write"
-        raise InputError(msg)
-    low, high = atoms.positions.min(axis=0) - _MARGIN, atoms.positions.max(axis=0) + _MARGIN
+    with naming(path):
+        low, high = box_around(atoms.positions)
     return np.round(high - low, 6), atoms.positions - low

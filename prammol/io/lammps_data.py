@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from prammol.core.errors import InputError
 from prammol.io.atomic_write import PathLike, naming, replacing
 from prammol.structure.atoms import Atoms
-from prammol.structure.periodic_box import in_one_piece
+from prammol.structure.periodic_box import box_around, in_one_piece
 
 FloatArray = NDArray[np.float64]
 # derived: format, where type and position are in a line of each atom style
@@ -53,16 +53,14 @@ def write_lammps_data(
     InputError
         If there are no atoms or the file can't be written.
     """
-    if not len(atoms):
-        msg = f"{path}: no atoms to write"
-        raise InputError(msg)
+    x = atoms.positions
+    with naming(path):
+        low, high = box_around(x)
     masses = {atoms.element: mass} if isinstance(mass, float | int) else dict(mass)
     absent = [name for name in atoms.elements if name not in masses]
     if absent:
         msg = f"{path}: no mass of {absent[0]} is known, it can't be written"
         raise InputError(msg)
-    x = atoms.positions
-    low, high = x.min(axis=0) - 10, x.max(axis=0) + 10
     with replacing(path, force) as temporary, temporary.open("w", encoding="utf-8") as file:
         style = "units metal, atom_style atomic, boundary f f f"
         file.write(f"{' '.join(masses)} cluster by prammol, {style}\n\n")

@@ -16,7 +16,7 @@ from prammol.core.errors import InputError
 from prammol.io.atomic_write import PathLike, naming, replacing
 from prammol.io.lammps_data import element_of_mass
 from prammol.structure.atoms import FARTHEST, Atoms
-from prammol.structure.periodic_box import in_one_piece
+from prammol.structure.periodic_box import box_around, in_one_piece
 
 FloatArray = NDArray[np.float64]
 # Positions: columns, whether in fractions of the box, whether not wrapped into it.
@@ -29,7 +29,6 @@ _POSITIONS = {
 _IMAGES = ("ix", "iy", "iz")
 _COUNT = re.compile(r"\d{1,9}")
 _UNITS = {"metal", "real"}  # with positions in Å and masses in g/mol
-_MARGIN = 10.0  # chosen: display, empty space around the crystal [Å]
 
 
 def write_lammps_dump(path: PathLike, atoms: Atoms, force: bool = False) -> None:
@@ -44,11 +43,9 @@ def write_lammps_dump(path: PathLike, atoms: Atoms, force: bool = False) -> None
     InputError
         If there are no atoms or the file can't be written.
     """
-    if not len(atoms):
-        msg = f"{path}: no atoms to write"
-        raise InputError(msg)
     x = atoms.positions
-    box = np.stack([x.min(axis=0) - _MARGIN, x.max(axis=0) + _MARGIN], axis=1)
+    with naming(path):
+        box = np.stack(box_around(x), axis=1)
     with replacing(path, force) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write("ITEM: UNITS\nmetal\nITEM: TIMESTEP\n0\n")
         file.write(f"ITEM: NUMBER OF ATOMS\n{len(atoms)}\nITEM: BOX BOUNDS ff ff ff\n")

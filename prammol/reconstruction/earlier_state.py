@@ -52,7 +52,7 @@ class EarlierState:
 
         The column ``occupancy_confidence`` is used if there.
         """
-        return cls(atoms.positions, _sureness(atoms), ",".join(atoms.elements), vacant)
+        return cls(atoms.positions, sureness(atoms), ",".join(atoms.elements), vacant)
 
     def require_like(self, potential: Potential) -> None:
         """Check that it can be a state of a crystal of a potential.
@@ -94,13 +94,8 @@ class EarlierState:
         """Return the state with its atoms elsewhere, (n, 3) [Å], the vacant sites with them."""
         if self.vacant is None:
             return replace(self, positions=positions)
-        arms, vacant = (
-            np.column_stack([y, np.ones(len(y))]) for y in (self.positions, self.vacant.positions)
-        )
-        linear = np.linalg.lstsq(arms, positions, rcond=None)[0]
-        return replace(
-            self, positions=positions, vacant=replace(self.vacant, positions=vacant @ linear)
-        )
+        vacant = _taken_along(self.positions, positions, self.vacant.positions)
+        return replace(self, positions=positions, vacant=replace(self.vacant, positions=vacant))
 
     def laid_on(self, x: FloatArray, distance: float) -> EarlierState:
         """Return the state moved, turned and strained evenly onto atoms that are near.
@@ -118,23 +113,45 @@ class EarlierState:
             pairs = gap < SAME_SITE * distance
             if pairs.sum() < _FEWEST:
                 break
-            arms = np.column_stack([y[pairs], np.ones(pairs.sum())])
-            linear = np.linalg.lstsq(arms, x[partner[pairs]], rcond=None)[0]
-            y = np.column_stack([y, np.ones(len(y))]) @ linear
+            y = _taken_along(y[pairs], x[partner[pairs]], y)
         return self.at(y)
 
     def presence(self, sites: FloatArray, distance: float) -> FloatArray:
         """Return the probability that each of some sites, (m, 3) [Å], held an atom, (m,)."""
-        gap, nearest = cKDTree(self.positions).query(sites)
-        out = np.where(gap < SAME_SITE * distance, self.confidence[nearest], 0.0)
+        out = presence_at(sites, self.positions, self.confidence, distance)
         if self.vacant is not None and len(self.vacant):
-            gap, nearest = cKDTree(self.vacant.positions).query(sites)
-            doubt = np.where(gap < SAME_SITE * distance, _sureness(self.vacant)[nearest], 0.0)
-            out = np.maximum(out, doubt)
+            known = self.vacant.positions, sureness(self.vacant)
+            out = np.maximum(out, presence_at(sites, *known, distance))
         return out
 
 
-def _sureness(atoms: Atoms) -> FloatArray:
-    """Return the probability that atoms are there, (n,)."""
+def presence_at(
+    sites: FloatArray, known: FloatArray, probability: FloatArray, distance: float
+) -> FloatArray:
+    """Return the probability that sites hold an atom, (m,), 0 where none is known nearby.
+
+    Parameters
+    ----------
+    sites : (m, 3) ndarray
+        Asked for [Å].
+    known : (n, 3) ndarray
+        Sites of which it is known [Å].
+    probability : (n,) ndarray
+        That each of these holds an atom.
+    distance : float
+        Nearest-neighbour distance [Å].
+    """
+    gap, nearest = cKDTree(known).query(sites)
+    return np.where(gap < SAME_SITE * distance, probability[nearest], 0.0)
+
+
+def _taken_along(before: FloatArray, after: FloatArray, x: FloatArray) -> FloatArray:
+    """Return where an affine map that takes points to others, by least squares, takes more, x."""
+    arms, more = (np.column_stack([y, np.ones(len(y))]) for y in (before, x))
+    return np.asarray(more @ np.linalg.lstsq(arms, after, rcond=None)[0])
+
+
+def sureness(atoms: Atoms) -> FloatArray:
+    """Return the probability that atoms are there, (n,), 1 where it isn't known."""
     known = np.asarray(atoms.columns.get("occupancy_confidence", np.ones(len(atoms))), dtype=float)
     return np.clip(np.nan_to_num(known, nan=1.0), 0.0, 1.0)

@@ -273,7 +273,9 @@ class _Run:
         while not (reason := self._reason(state)):
             start, iteration = state.status.start, state.status.iteration
             stalling, slow = is_stalling(plan, history), is_slow(history)
-            status = LoopStatus(start, iteration, False, stalling, slow, 0, 0, state.status.earlier)
+            status = LoopStatus(
+                start, iteration, stalling=stalling, slow=slow, earlier=state.status.earlier
+            )
             state, seconds = self._applied(plan.loop, replace(state, status=status))
             status = replace(state.status, iteration=state.status.iteration + 1)
             state = self._reported(replace(state, status=status, handed=()), seconds)

@@ -53,5 +53,4 @@ def hollow_sites(
     middle = (a + b + c) / 3.0
     sites = np.concatenate([middle + normal, middle - normal])
     sites = sites[tree.query(sites)[0] > TOO_CLOSE * neighbour_distance]
-    order = -np.arange(len(sites), dtype=float)
-    return np.asarray(sites[apart(sites, _SAME * neighbour_distance, order)])
+    return np.asarray(sites[apart(sites, _SAME * neighbour_distance)])

@@ -1,4 +1,4 @@
-"""A cluster in a periodic box, in one piece."""
+"""A cluster in a periodic box, in one piece, and a box for a cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,27 @@ from scipy.spatial import cKDTree
 from prammol.core.errors import InputError
 
 FloatArray = NDArray[np.float64]
+_MARGIN = 10.0  # chosen: display, empty space around the cluster [Å]
 _FLAT = 1e-9  # derived: rounding, relative volume of a box that is none
+
+
+def box_around(x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return two opposite corners of a box around a cluster, with empty space, (3,) each [Å].
+
+    Parameters
+    ----------
+    x : (n, 3) ndarray
+        Positions [Å].
+
+    Raises
+    ------
+    InputError
+        If there are no atoms.
+    """
+    if not len(x):
+        msg = "no atoms to write"
+        raise InputError(msg)
+    return x.min(axis=0) - _MARGIN, x.max(axis=0) + _MARGIN
 
 
 def in_one_piece(

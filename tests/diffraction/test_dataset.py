@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -11,6 +13,7 @@ from prammol.core.errors import DataError, InputError
 from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch, paper_patches
 from prammol.diffraction.dataset import Diffraction, local_shard
+from prammol.diffraction.response import Response
 
 SHAPES = [(5, 4, 3), (3, 2, 6), (4, 3, 2)]
 
@@ -179,3 +182,23 @@ def test_masks_that_hide_all_or_most_are_named(data):
     assert inverted.mostly_masked() == [
         (k, pytest.approx(v.mean())) for k, v in enumerate(data.valid)
     ]
+
+
+def test_some_patches_keep_all_that_is_known_of_them(data):
+    """The second and the first, not the third, in this order; else nothing changes."""
+    numbers = range(len(data.patches))
+    known = {
+        "background": [np.full(p.shape, 1.0 + k) for k, p in enumerate(data.patches)],
+        "gain": [np.full(p.shape, 2.0 + k) for k, p in enumerate(data.patches)],
+        "response": Response.of(len(numbers), np.outer(1.0 + np.arange(len(numbers)), np.ones(3))),
+    }
+    whole = replace(data, **known)
+    some = whole.of_patches([1, 0])
+    for k, source in enumerate((1, 0)):
+        assert some.patches[k] is whole.patches[source]
+        for name in ("counts", "valid", "background", "gain"):
+            assert_array_equal(getattr(some, name)[k], getattr(whole, name)[source])
+    assert some.response.box[:, 0].tolist() == [2.0, 1.0]
+    assert some.response.blur.shape == (2, 3)
+    assert (some.meta, some.geometry, some.source) == (whole.meta, whole.geometry, whole.source)
+    assert not data.of_patches([0]).background

@@ -92,14 +92,9 @@ def test_a_crystal_is_found_from_fewer_peaks_than_dimensions(peaks):
     """Exactly, at a flux where three peaks have far more photons than they need."""
     truth = prammol.make_crystal("bulk", atoms=250, seed=6)
     full = prammol.simulate(truth, 1e20, 1, prammol.paper_patches(28))
-    data = replace(
-        full,
-        patches=full.patches[:peaks],
-        counts=full.counts[:peaks],
-        valid=full.valid[:peaks],
-        gain=full.gain[:peaks],
-        unmeasured=full.peaks()[peaks:] if peaks == 1 else np.empty((0, 3)),
-    )
+    data = full.of_patches(range(peaks))
+    if peaks == 1:
+        data = replace(data, unmeasured=full.peaks()[peaks:])
     support = prammol.support_from_truth(truth)
     result = prammol.reconstruct(data, support, seed=1, settings={"error_bars": False})
     found = prammol.evaluate(result.atoms, truth, with_resolution=False)

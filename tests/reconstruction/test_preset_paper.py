@@ -126,9 +126,7 @@ def test_a_preset_and_an_observer_of_ones_own(data, support):
 
 
 def test_one_peak_of_unknown_orientation_is_refused(data, support):
-    alone = replace(
-        data, patches=data.patches[:1], counts=data.counts[:1], valid=tuple(data.valid[:1])
-    )
+    alone = data.of_patches([0])
     with pytest.raises(DataError, match="independent"):
         reconstruct(alone, support, preset="paper")
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,17 +135,17 @@ def _moved(
     fisher = _fisher(problem, model, factor)
     classes = neighbour_classes(x, cluster.potential.bond_reach)
     of_energy = curvature_of_energy(cluster, x, rng)
+    held_by = partial(_answers, fisher, fisher.blocks(), cluster, of_energy)
     omega = model.structure_factor(problem.factor)
     residual = PoissonMisfit(problem.shard, factor).expected(omega, model.scale)
     residual -= problem.shard.counts
     if np.isinf(stiffness):
         # What is left isn't noise: how far an energy as stiff as the misfit lets the atoms go.
         equal = curvature_of_data(problem, model.scale) / of_energy
-        freed = _answers(fisher, cluster, equal, of_energy)(fisher.slope(residual))
+        freed = held_by(equal)(fisher.slope(residual))
         return np.sqrt(mean_of_class(freed**2, classes))
     softer = stiffness / _SOFTER
-    answer = _answers(fisher, cluster, stiffness, of_energy)
-    softly = _answers(fisher, cluster, softer, of_energy)
+    answer, softly = held_by(stiffness), held_by(softer)
     diameter = equivalent_diameter(x)
     variance, pulled, freed = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
     for _ in range(probes):
@@ -169,14 +170,19 @@ def _moved(
 
 
 def _answers(
-    fisher: Fisher, cluster: Cluster, stiffness: float, of_energy: float
+    fisher: Fisher,
+    blocks: NDArray[np.float64],
+    cluster: Cluster,
+    of_energy: float,
+    stiffness: float,
 ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
     """Return what tells how far a slope, (n, 3) [1/Å], moves the atoms [Å].
 
-    The inverse of A by conjugate gradients; `of_energy` is the energy's curvature [eV/Å^2].
+    The inverse of A by conjugate gradients; `blocks` are those of the information, `of_energy` is
+    the energy's curvature [eV/Å^2].
     """
     x = fisher.x
-    inverse = np.linalg.inv(fisher.blocks() + stiffness * of_energy * np.eye(3))
+    inverse = np.linalg.inv(blocks + stiffness * of_energy * np.eye(3))
 
     def hessian(v: NDArray[np.float64]) -> NDArray[np.float64]:
         v = _centred(v.reshape(-1, 3))

@@ -22,10 +22,8 @@ from prammol.reconstruction.state import State
 from prammol.structure.hollow_sites import hollow_sites
 from prammol.structure.separation import apart
 
-_SAME = (
-    0.15  # chosen: as complete_atoms; not varied; nearer candidates are one [neighbour distances]
-)
-
+# chosen: as complete_atoms; not varied
+_SAME = 0.15  # candidates closer than this are one [neighbour distances]
 _HALF_AN_ATOM = 0.5  # derived: none is wrong, rounded
 
 
@@ -147,7 +145,7 @@ class UpdateSites(Checked):
         hollows, _ = problem.cluster.relax_adatoms(x, hollows)
         far = cKDTree(lattice_sites).query(hollows)[0] > _SAME * distance
         hollows = hollows[far]
-        hollows = hollows[apart(hollows, _SAME * distance, -np.arange(len(hollows), dtype=float))]
+        hollows = hollows[apart(hollows, _SAME * distance)]
         candidates = np.concatenate([lattice_sites[len(x) :], hollows])
         return CandidateSites.around(misfit, problem.potential, x, candidates, bond)
 
