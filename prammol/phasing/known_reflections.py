@@ -107,8 +107,8 @@ def _third(pair: Floats, potential: Potential) -> list[Floats]:
             lowest = room[room > 1e-6 * room.max()].min()
             c = vectors[np.isclose(room, lowest)]
             c = c[np.linalg.norm(c, axis=1).argmin()]
-            # As the strained crystal has it.
-            stretch = float(np.prod(length) / (np.linalg.norm(a) * np.linalg.norm(b)))
+            # As the strained crystal has it: the cross product grows with the square of its peaks.
+            stretch = np.sqrt(np.prod(length) / (np.linalg.norm(a) * np.linalg.norm(b)))
             laid = np.array([*pair, np.cross(*pair) / stretch])
             third = c @ np.linalg.inv(frame) @ laid
             if not any(_same(pair, third, other) for other in found):

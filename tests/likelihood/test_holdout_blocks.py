@@ -80,6 +80,18 @@ def test_random_fields_are_the_same_for_any_number_of_ranks(data):
     np.testing.assert_array_equal(np.concatenate(parts), serial)
 
 
+def test_random_fields_have_the_variance_1_and_no_steps(data):
+    """Neighbouring points are about the same, within a block of nodes and across its border."""
+    rng, shard, patch = np.random.default_rng(4), local_shard(data, SERIAL), data.patches[0]
+    first = (random_field(data, shard, 20.0, rng)[: patch.size] for _ in range(600))
+    fields = np.array([field.reshape(patch.shape) for field in first])
+    assert np.mean(fields**2, axis=0) == pytest.approx(1.0, abs=0.3)
+    for axis in range(1, 4):
+        pairs = np.moveaxis(fields, axis, 1)
+        alike = np.mean(pairs[:, 1:] * pairs[:, :-1], axis=(0, 2, 3))
+        assert alike.min() > 0.85
+
+
 def test_random_fields_give_the_variance_of_errors_that_go_together(data):
     """Sums of errors with the correlation of speckles, drawn many times, against one drawn once."""
     size, rng = 30.0, np.random.default_rng(1)

@@ -19,28 +19,29 @@ from prammol.phasing.known_reflections import oriented, phased_patches
 UNIT = 2 * np.pi / PAPER_LATTICE_CONSTANT
 
 
-def measured(peaks, turn=None, points=8):
-    """Data of a turned perfect ball of fcc around some of its peaks."""
+def measured(peaks, turn=None, points=8, larger=1.0):
+    """Data of a perfect ball of fcc, turned and expanded, around some of its peaks."""
     turn = Rotation.identity() if turn is None else turn
-    x = turn.apply(fcc_ball(9.0))
+    x = turn.apply(fcc_ball(9.0)) * larger
     patches, counts = [], []
     for peak in peaks:
         shape = cubic_patch([0, 0, 0], 0.3, points, PAPER_LATTICE_CONSTANT)
-        patch = replace(shape, origin=shape.origin + turn.apply(UNIT * np.array(peak)))
+        patch = replace(shape, origin=shape.origin + turn.apply(UNIT * np.array(peak)) / larger)
         patches.append(patch)
         omega = direct_structure_factor(patch.q(), x)
         counts.append(np.rint(10 * np.abs(omega) ** 2).reshape(patch.shape))
     return Diffraction(patches, counts, meta={"element": "Al"}, source="d.h5")
 
 
+@pytest.mark.parametrize("larger", [1.0, 1.06])
 @pytest.mark.parametrize("pair", [((-1, 1, 1), (1, -1, 1)), ((2, 0, 0), (0, 2, 0))])
-def test_two_peaks_of_a_turned_crystal_give_a_third(pair):
-    """It is a reflection of the turned lattice, and completes it as far as peaks can."""
+def test_two_peaks_of_a_turned_and_expanded_crystal_give_a_third(pair, larger):
+    """It is a reflection of the crystal's own lattice, and completes it as far as peaks can."""
     turn = Rotation.from_rotvec([0.3, -0.8, 0.5])
-    data = oriented(measured(pair, turn), prammol.aluminium())
+    data = oriented(measured(pair, turn, larger=larger), prammol.aluminium())
     assert data.unmeasured.shape == (1, 3)
-    hkl = turn.inv().apply(data.unmeasured[0]) / UNIT
-    assert hkl == pytest.approx(np.rint(hkl), abs=0.05)
+    hkl = turn.inv().apply(data.unmeasured[0]) / UNIT * larger
+    assert hkl == pytest.approx(np.rint(hkl), abs=0.03)
     assert len({round(abs(h)) % 2 for h in hkl}) == 1  # of fcc: all even or all odd
     assert oriented(data, prammol.aluminium()) is data
 
