@@ -234,3 +234,19 @@ def test_a_mouse_measures_and_turns(browser, pages):
     browser.mouse(("mousePressed", *place), *path, ("mouseReleased", place[0] + 120, place[1]))
     browser.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert (np.abs(stage(browser.picture()) - stage(before)).max(axis=2) > 0.2).mean() > 0.02
+
+
+def test_atoms_that_move_are_drawn_in_part_and_all_of_them_at_rest(browser, pages):
+    browser.open(pages / "plain.html", "column=structure_type")
+    whole = browser.picture()
+    browser.run("share = 0.1; move(); clearTimeout(rest)")
+    part = browser.picture()
+    white = near(part, [1, 1, 1]) - near(whole, [1, 1, 1])
+    # one in ten: most of what the others covered is white, and the rest is spread over the crystal
+    assert white > 0.3 * len(coloured(whole))
+    rows, columns = (np.ptp(stage(part), axis=2) > 0.1).nonzero()
+    of_all = (np.ptp(stage(whole), axis=2) > 0.1).nonzero()
+    for some, every in zip((rows, columns), of_all, strict=True):
+        assert np.ptp(some) > 0.6 * np.ptp(every)
+    browser.run("move(); new Promise(done => setTimeout(done, RESTS + 50))")
+    assert np.array_equal(browser.picture(), whole)
