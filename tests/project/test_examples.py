@@ -114,13 +114,7 @@ def test_the_instrument_is_the_one_that_simulate_reads(prammol_here, tmp_path):
 
 
 @needs_xrayutilities
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(p, id=p.stem, marks=[] if p.stem == "in-python" else [pytest.mark.slow])
-        for p in NOTEBOOKS
-    ],
-)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_finds_every_atom(path, monkeypatch, capsys):
     """In this process; ``make docs`` runs them in Jupyter's."""
     import os
