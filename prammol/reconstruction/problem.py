@@ -195,14 +195,15 @@ def with_matter(shard: Shard, calibration: Calibration, factor: StructureFactor)
 
 
 def scatterers_of(data: Diffraction, potential: Potential) -> Scatterers | None:
-    """Return how the elements of a compound scatter, nothing known yet of where they are.
+    """Return how several elements scatter, nothing known yet of where they are.
 
-    None if there is one element.
+    In a solid solution all sites have the element of the perfect crystal. None if there is one
+    element.
 
     Raises
     ------
     InputError
-        If the data say that they are of other elements, or the elements have no sites of their own.
+        If the data say that they are of other elements.
     """
     told = data.meta.get("elements")
     if told is not None and told != ",".join(potential.elements):
@@ -213,15 +214,13 @@ def scatterers_of(data: Diffraction, potential: Potential) -> Scatterers | None:
         raise InputError(msg)
     if not potential.others:
         return None
-    if not potential.compound:
-        msg = (
-            f"{', '.join(potential.elements)} without a site for each: only compounds with the "
-            "elements on sites of their own are reconstructed"
-        )
-        raise InputError(msg)
     constant = data.meta.get("form_factor") == "constant"
-    nowhere = Labels.of_atoms(np.empty((0, 3)), np.empty(0, dtype=int))
-    return Scatterers.of(potential.elements, data.patches, constant, nowhere)
+    labels = Labels.of_atoms(np.empty((0, 3)), np.empty(0, dtype=int))
+    if not potential.compound:
+        lattice, edge = potential.lattice, potential.lattice_constant
+        cell, motif = (v @ lattice.vectors * edge for v in (lattice.primitive, lattice.motif))
+        labels = Labels.everywhere(int(lattice.kind_of_site[0]), cell, motif)
+    return Scatterers.of(potential.elements, data.patches, constant, labels)
 
 
 def extent_of(support: Support, potential: Potential) -> Extent:

@@ -25,7 +25,7 @@ def _no_kinds() -> NDArray[np.int_]:
 class Labels:
     """Sites of a crystal of several elements, each with its element.
 
-    The first element is everywhere if there are no sites. Else a place belongs to the nearest one;
+    One element is everywhere if there are no sites. Else a place belongs to the nearest one;
     further out, if the cell is known, it has the element that the cell of the nearest site has
     there: the lattice may be bent.
 
@@ -60,6 +60,22 @@ class Labels:
         """Return the labels of atoms of known elements, (n, 3) [Å] and (n,)."""
         return cls(x, kinds, np.arange(int(kinds.max(initial=0)) + 1))
 
+    @classmethod
+    def everywhere(cls, kind: int, cell: NDArray[np.float64], motif: NDArray[np.float64]) -> Labels:
+        """Return the labels of a crystal whose sites are all of one element, until told otherwise.
+
+        Parameters
+        ----------
+        kind : int
+            Its number.
+        cell : (3, 3) ndarray
+            Primitive vectors as rows, however they lie [Å].
+        motif : (m, 3) ndarray
+            Atoms of a primitive cell [Å].
+        """
+        members = np.empty(0, dtype=int)
+        return cls(_none(), members, np.full(len(motif), kind), cell, motif)
+
     @cached_property
     def _tree(self) -> cKDTree:
         return cKDTree(self.positions)
@@ -77,16 +93,16 @@ class Labels:
 
     def kinds_of(self, x: NDArray[np.float64]) -> NDArray[np.int_]:
         """Return the element of an atom at each of some places, (n, 3) [Å], as (n,) int."""
-        if len(x) == 0 or len(self.positions) == 0:
-            return np.zeros(len(x), dtype=int)
-        gap, near = self._tree.query(x)
-        member = self.members[near]
-        if len(self.cell):
-            far = np.flatnonzero(gap > self._reach)
-            way = x[far] - self.positions[near[far]] + self.motif[member[far]]
-            member[far] = self._members_at(way)
+        member = np.zeros(len(x), dtype=int)
+        if len(self.positions):
+            gap, near = self._tree.query(x)
+            member = self.members[near]
+            if len(self.cell):
+                far = np.flatnonzero(gap > self._reach)
+                way = x[far] - self.positions[near[far]] + self.motif[member[far]]
+                member[far] = self._members_at(way)
         kinds = np.asarray(self.kinds[member])
-        if len(self.odd):
+        if len(self.odd) and len(x):
             gap, near = self._odd_tree.query(x)
             here = gap < self._reach
             kinds[here] = self.odd_kinds[near[here]]

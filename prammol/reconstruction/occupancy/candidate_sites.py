@@ -29,19 +29,22 @@ from prammol.potentials.potential import Potential
 from prammol.reconstruction.occupancy.binary_quadratic import best_flips
 from prammol.reconstruction.occupancy.bond_prior import BondPrior, fit_bonds, scale_free_bonds
 from prammol.reconstruction.problem import Problem
+from prammol.structure.labels import Labels
 from prammol.structure.separation import TOO_CLOSE
 
-_FORBIDDEN = 1e12  # derived: more than any change of the misfit
+FORBIDDEN = 1e12  # derived: more than any change of the misfit
 # chosen: 600 atoms at 1e18; same atoms from 2 to 8
 _FAR = 4.0  # overlaps beyond are left out [neighbour distances]
 # chosen: 600 atoms at 1e18; same atoms from 2 to 6
 _FEWEST = 3  # neighbours of a site that may be taken
+# derived: more than the 8 or 9 of an adatom's place in a step of fcc
+_INSIDE = 0.75  # of all neighbours: a vacant site with more is a hole
 # chosen: vacancy crystal, speed; 1e-4 against 1e-6, same atoms
 OVERLAP_ACCURACY = 1e-4  # accuracy of the overlaps
 # derived: a likelihood ratio of e, same atoms from 0.5 to 2 (600 atoms at 1e18)
 LEAST_GAIN = 1.0  # a log-likelihood ratio that counts
 # chosen: 600 atoms at 1e18; same atoms from 0.125 to 0.5
-_PART = 0.25  # of what a step promised must come true
+PART = 0.25  # of what a step promised must come true
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,13 @@ class Expansion:
     close: csr_matrix
     prior: BondPrior
     value: float
+
+    def only(self, some: NDArray[np.intp]) -> Expansion:
+        """Return that of some of the free sites, numbers of them."""
+        curvature, close = (m[some][:, some] for m in (self.curvature, self.close))
+        return replace(
+            self, free=self.free[some], slope=self.slope[some], curvature=curvature, close=close
+        )
 
     @property
     def every(self) -> csr_matrix:
@@ -177,6 +187,14 @@ class CandidateSites:
         other._odds = odds
         return other
 
+    def labelled(self, labels: Labels) -> CandidateSites:
+        """Return the same sites with other elements."""
+        other = self._copy()
+        other.misfit = copy(self.misfit)
+        other.misfit.factor = self.misfit.factor.labelled(labels)
+        other._visible = other.misfit.visibility_at(self.positions)
+        return other
+
     def _copy(self) -> CandidateSites:
         other = copy(self)
         other._known = self._known.copy()
@@ -201,15 +219,15 @@ class CandidateSites:
         for _ in range(passes):
             near = self.expand(taken, depth)
             every, free = near.every, near.free
-            before = near.value + self._energy(taken, near.prior)
+            before = near.value + self.energy(taken, near.prior)
             # A step too far for the quadratic function is taken back by half.
             while True:
                 found = best_flips(taken[free], near.slope, every, LEAST_GAIN, most)
                 new = taken.copy()
                 new[free] = found.taken
                 value = self.misfit(self.positions[new]).value if new.any() else np.inf
-                gain = before - value - self._energy(new, near.prior)
-                if found.steps == 0 or gain > _PART * found.gain or found.steps == 1:
+                gain = before - value - self.energy(new, near.prior)
+                if found.steps == 0 or gain > PART * found.gain or found.steps == 1:
                     break
                 most = max(found.steps // 2, 1)
             cost = np.full(len(taken), np.inf)
@@ -235,10 +253,14 @@ class CandidateSites:
         map_ = difference(self.positions)
         bonds = self.without_data(taken, np.abs(map_ / self._visible) > depth)
         free = bonds.free
+        found = self.alike(free)
+        if not isinstance(self._visible, float):
+            seen = diags_array(np.sqrt(self._visible[free]))
+            found = csr_matrix(seen @ found @ seen)
         return replace(
             bonds,
             slope=bonds.slope + map_[free] * difference.height,
-            curvature=(self._overlaps_of(free) * difference.height + bonds.curvature).tocsr(),
+            curvature=(found * difference.height + bonds.curvature).tocsr(),
             value=difference.value,
         )
 
@@ -264,7 +286,7 @@ class CandidateSites:
         if besides is not None:
             wanted |= besides & (taken | (number > 0))
         free = np.flatnonzero(wanted)
-        close = self._close[free][:, free] * _FORBIDDEN
+        close = self._close[free][:, free] * FORBIDDEN
         half = prior.half_at(int(taken.sum()))
         slope = prior.strength * (half - number[free])
         if self._bond is None:
@@ -276,6 +298,15 @@ class CandidateSites:
     def bonds_of(self, taken: NDArray[np.bool_], near: Expansion) -> Expansion:
         """Return the prior of bonds alone near a set, of the sites free in another expansion."""
         return self.without_data(taken, np.isin(np.arange(len(taken)), near.free))
+
+    def without_holes(self, taken: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return a set with the vacant sites that have most of their neighbours filled."""
+        while True:
+            inside = ~taken & (self._close @ taken == 0)
+            inside &= self._bonds @ taken >= _INSIDE * self.potential.lattice.bonds[0]
+            if not inside.any():
+                return taken
+            taken = taken | inside
 
     def smoothness(self, taken: NDArray[np.bool_]) -> float:
         """Return the worth of a bond that a set's own surface tells, see :func:`fit_bonds`."""
@@ -290,23 +321,19 @@ class CandidateSites:
         """Tell which sites are atoms of the surface, and which vacant ones lie beside it."""
         return taken & (number < np.median(number[taken])), ~taken & (number >= _FEWEST)
 
-    def _overlaps_of(self, free: NDArray[np.intp]) -> csr_matrix:
-        """Return the overlaps of some sites, (m, m)."""
+    def alike(self, free: NDArray[np.intp]) -> csr_matrix:
+        """Return the overlaps of atoms of weight 1 on some sites, (m, m)."""
         if not self._known[free].all():
             # At a surface a third of all is enough; who asks for others will ask for many.
             self._known[free if not self._known.any() else slice(None)] = True
             sites = self.positions[self._known]
             rough = self.misfit.factor.of_elements[0].with_accuracy(OVERLAP_ACCURACY)
             far = _FAR * self.distance
-            found = overlaps(rough, self._sharpness, sites, far, self.misfit.comm)
-            if not isinstance(self._visible, float):
-                seen = diags_array(np.sqrt(self._visible[self._known]))
-                found = csr_matrix(seen @ found @ seen)
-            self._overlaps = found
+            self._overlaps = overlaps(rough, self._sharpness, sites, far, self.misfit.comm)
         place = np.cumsum(self._known) - 1
         return self._overlaps[place[free]][:, place[free]]
 
-    def _energy(self, taken: NDArray[np.bool_], prior: BondPrior) -> float:
+    def energy(self, taken: NDArray[np.bool_], prior: BondPrior) -> float:
         """Return minus the logarithm of the prior of a set, up to a constant."""
         number = self._bonds @ taken
         atoms = int(taken.sum())
@@ -371,7 +398,7 @@ def _of_moves(
     i, k = i[new], k[new]
     out = cost.copy()
     overlap = np.asarray(curvature[i, k]).ravel() if len(i) else np.empty(0)
-    np.add.at(out, i, cost[k] - overlap - _FORBIDDEN)
+    np.add.at(out, i, cost[k] - overlap - FORBIDDEN)
     return out
 
 

@@ -145,3 +145,12 @@ def element_confidence(misfit: PoissonMisfit, x: NDArray[np.float64]) -> NDArray
     Both as likely before the counts, all else as it is: a half where they scatter alike.
     """
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(swaps_of(misfit, x).cost, -700.0, 700.0))))
+
+
+def charge_of_odd(odd: int, atoms: int) -> float:
+    """Return what an atom of another element than the perfect crystal has there is charged.
+
+    The logarithm of the odds of the perfect crystal's element, learnt from how many are odd.
+    """
+    part = (odd + 1.0) / (atoms + 2.0)
+    return max(float(np.log((1.0 - part) / part)), 0.0)

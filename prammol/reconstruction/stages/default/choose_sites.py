@@ -14,6 +14,7 @@ from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.occupancy.continuous import fit_occupancies
+from prammol.reconstruction.occupancy.solution_sites import SolutionChoice, choose_solution
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.setting_kinds import (
     Accuracy,
@@ -28,6 +29,7 @@ from prammol.reconstruction.setting_kinds import (
 from prammol.reconstruction.stages.default.phase_patches import SiteGuesses
 from prammol.reconstruction.state import State
 from prammol.reconstruction.subsampling import coarser
+from prammol.structure.labels import Labels
 
 # chosen: rough objects of crystals with one scale are alike to 1 %; not varied
 _ALIKE = 0.03
@@ -92,8 +94,10 @@ class ChooseSites(Checked):
 
     def _chosen(self, problem: Problem, guesses: SiteGuesses) -> tuple[float, Model]:
         """Return the best of some sites, and its misfit."""
-        positions = guesses.positions
-        problem = problem.labelled(guesses.labels)
+        positions, labels = guesses.positions, guesses.labels
+        if labels is None and problem.factor.scatterers is not None:
+            labels = problem.factor.scatterers.labels.perfect
+        problem = problem.labelled(labels)
         first = positions[guesses.occupancies[0] > self.threshold]
         calibration = rough_scales(problem, first)
         problem = coarser(problem.calibrated(calibration))
@@ -105,6 +109,8 @@ class ChooseSites(Checked):
         taken = starts[0] > self.threshold
         sites = CandidateSites(misfit, problem.potential, positions, taken)
         sets = [start > self.threshold for start in starts]
+        if labels is not None and not problem.potential.compound:
+            return self._of_solution(sites, sets, labels, calibration)
         for number, passes in self.rounds:
             found = [sites.choose(taken, passes) for taken in sets[:number]]
             order = sorted(range(len(found)), key=lambda k: found[k].value)
@@ -121,9 +127,29 @@ class ChooseSites(Checked):
             positions[sets[best]],
             results[best].scale,
             calibration=calibration,
-            labels=guesses.labels,
+            labels=labels,
         )
         return results[best].value, model
+
+    def _of_solution(
+        self,
+        sites: CandidateSites,
+        sets: list[NDArray[np.bool_]],
+        labels: Labels,
+        calibration: Calibration | None,
+    ) -> tuple[float, Model]:
+        """Return the best set of sites and elements, and its misfit."""
+        found = [SolutionChoice(taken, labels, np.inf) for taken in sets]
+        for number, passes in self.rounds:
+            found = [
+                choose_solution(sites, one.taken, one.labels, passes) for one in found[:number]
+            ]
+            found.sort(key=lambda one: one.value)
+        filled = sites.without_holes(found[0].taken)
+        best = choose_solution(sites, filled, found[0].labels, self.rounds[-1][1], free=False)
+        misfit, x = sites.labelled(best.labels).misfit, sites.positions[filled]
+        model = Model(x, misfit(x).scale, calibration=calibration, labels=best.labels)
+        return best.value, model
 
     def _under_windows(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,13 +11,19 @@ from numpy.typing import NDArray
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.occupancy.binary_quadratic import best_flips
 from prammol.reconstruction.occupancy.candidate_sites import LEAST_GAIN, relaxed_vacant_sites
-from prammol.reconstruction.occupancy.element_swaps import swaps_of, together
+from prammol.reconstruction.occupancy.element_swaps import charge_of_odd, swaps_of, together
 from prammol.reconstruction.occupancy.low_signal import is_low_signal
 from prammol.reconstruction.occupancy.single_changes import FALSE_ALARMS
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.rotation_strain import align_strained
 from prammol.reconstruction.refinement.score_test import scores
-from prammol.reconstruction.setting_kinds import Accuracy, Checked, Count, Positive, Whole
+from prammol.reconstruction.setting_kinds import (
+    Accuracy,
+    Checked,
+    Count,
+    Positive,
+    Whole,
+)
 from prammol.reconstruction.state import State
 from prammol.structure.labels import Labels
 
@@ -31,11 +38,12 @@ class ExchangeElements(Checked):
     perfect crystal has there is charged the logarithm of their odds, which is learnt from those
     there are, and one on a vacant site what noise gains on as many sites. LAMMPS relaxes the whole
     with its new elements, and it is kept if misfit and charge together fell; else half of the swaps
-    are tried, those that promise most. If nothing else has changed either, single swaps follow,
-    those that promise most and those of the atoms that the counts want elsewhere: the energy may
-    have put an atom in another place for its wrong element. Last, where both elements have as many
-    sites, all change places: only the surface tells which is where. Does nothing with one element,
-    and at low signal.
+    are tried, those that promise most. If nothing else has changed either, the same follows
+    without an error of the model, which hides what is left to exchange; then single swaps, those
+    that promise most and those of the atoms that the counts want elsewhere: the energy may have put
+    an atom in another place for its wrong element. Last, where both elements of a compound have as
+    many sites, all change places: only the surface tells which is where. Does nothing with one
+    element, and at low signal.
 
     Attributes
     ----------
@@ -72,24 +80,7 @@ class ExchangeElements(Checked):
         floor = exact.floor_for(omega, scale, incoherent)
         misfit = PoissonMisfit(problem.shard, factor, floor=floor, incoherent=incoherent)
         x, value = align_strained(misfit, x, x)
-        swaps = swaps_of(misfit, x, relaxed_vacant_sites(problem, x))
-        places, there = swaps.places, np.arange(len(swaps.places)) < len(x)
-        kinds, perfect = labels.kinds_of(places), labels.perfect.kinds_of(places)
-        odd = there & (kinds != perfect)
-        charge = _charge(int(odd.sum()), len(x))
-        # What each swap is charged: how odd it makes the crystal, and that an atom comes.
-        price = charge * ((kinds == perfect).astype(float) - odd)
-        price[~there] += np.log(len(places) / FALSE_ALARMS)
-        distance = problem.potential.neighbour_distance
-        curvature = together(misfit, x, swaps, self.reach * distance)
-        none = np.zeros(len(places), dtype=bool)
-        flips = best_flips(none, swaps.slope + price, curvature, LEAST_GAIN)
-        order = np.argsort(swaps.cost + price, kind="stable")
-        sets = _halved(order[flips.taken[order]], self.tried)
         tries = not (state.status.selected or state.verdict.right)
-        if tries:
-            best, wrong = order[: self.singles], np.argsort(-scores(problem, x)[1], kind="stable")
-            sets += [*best[:, None], *wrong[: self.singles, None]]
 
         def relaxed(start: NDArray[np.float64], told: Labels) -> tuple[NDArray[np.float64], float]:
             other = problem.labelled(told)
@@ -98,17 +89,15 @@ class ExchangeElements(Checked):
             changed = PoissonMisfit(problem.shard, own, floor=floor, incoherent=incoherent)
             return align_strained(changed, y, start)
 
-        for wanted in sets:
-            new, taken = kinds.copy(), there.copy()
-            new[wanted] = 1 - new[wanted]
-            taken[wanted] = True
-            start, own = places[taken], new[taken]
+        for near, wanted in self._proposals(problem, misfit, x, labels, tries):
+            start, own = near.after(wanted)
             y, after = relaxed(start, labels.with_kinds(start, own))
-            if after + price[wanted].sum() < value - LEAST_GAIN:
+            if after + near.price[wanted].sum() < value - LEAST_GAIN:
                 told = labels.with_kinds(y, own)  # where the atoms are now
                 state = replace(state, model=replace(state.model, labels=told))
-                return state.changed(y, int(taken.sum()) - len(x))
-        if tries and len(set(problem.potential.lattice.counts)) == 1:
+                return state.changed(y, len(y) - len(x))
+        alike = len(set(problem.potential.lattice.counts)) == 1
+        if tries and problem.potential.compound and alike:
             told = labels.swapped
             y, after = relaxed(x, told)
             if after < value - LEAST_GAIN:
@@ -117,13 +106,69 @@ class ExchangeElements(Checked):
         problem.labelled(labels)
         return state
 
+    def _proposals(
+        self,
+        problem: Problem,
+        misfit: PoissonMisfit,
+        x: NDArray[np.float64],
+        labels: Labels,
+        tries: bool,
+    ) -> Iterator[tuple[_Swapped, NDArray[np.intp]]]:
+        """Yield which swaps to try, the most at once first, and near which object."""
+        reach = self.reach * problem.potential.neighbour_distance
+        vacant = relaxed_vacant_sites(problem, x)
+        near = _Swapped.at(misfit, x, vacant, labels, reach)
+        yield from ((near, some) for some in near.halved(self.tried))
+        if not tries:
+            return
+        exact = _Swapped.at(PoissonMisfit(problem.shard, misfit.factor), x, vacant, labels, reach)
+        yield from ((exact, some) for some in exact.halved(self.tried))
+        wrong = np.argsort(-scores(problem, x)[1], kind="stable")[: self.singles]
+        for one in (*near.order[: self.singles], *wrong):
+            yield near, np.array([one])
 
-def _halved(wanted: NDArray[np.intp], number: int) -> list[NDArray[np.intp]]:
-    """Return so many sets, each the first half of the one before, without empty ones."""
-    return [wanted[: len(wanted) >> k] for k in range(number) if len(wanted) >> k]
 
+@dataclass(frozen=True)
+class _Swapped:
+    """Swaps of atoms and of vacant sites beside them, and which of them together help most."""
 
-def _charge(odd: int, atoms: int) -> float:
-    """Return the logarithm of the odds of the perfect crystal's element against the other."""
-    part = (odd + 1.0) / (atoms + 2.0)
-    return max(float(np.log((1.0 - part) / part)), 0.0)
+    places: NDArray[np.float64]
+    there: NDArray[np.bool_]
+    kinds: NDArray[np.int_]
+    price: NDArray[np.float64]
+    order: NDArray[np.intp]
+    best: NDArray[np.intp]
+
+    @classmethod
+    def at(
+        cls,
+        misfit: PoissonMisfit,
+        x: NDArray[np.float64],
+        vacant: NDArray[np.float64],
+        labels: Labels,
+        reach: float,
+    ) -> _Swapped:
+        swaps = swaps_of(misfit, x, vacant)
+        places, there = swaps.places, np.arange(len(swaps.places)) < len(x)
+        kinds, perfect = labels.kinds_of(places), labels.perfect.kinds_of(places)
+        odd = there & (kinds != perfect)
+        charge = charge_of_odd(int(odd.sum()), len(x))
+        # What each swap is charged: how odd it makes the crystal, and that an atom comes.
+        price = charge * ((kinds == perfect).astype(float) - odd)
+        price[~there] += np.log(len(places) / FALSE_ALARMS)
+        curvature = together(misfit, x, swaps, reach)
+        none = np.zeros(len(places), dtype=bool)
+        flips = best_flips(none, swaps.slope + price, curvature, LEAST_GAIN)
+        order = np.argsort(swaps.cost + price, kind="stable")
+        return cls(places, there, kinds, price, order, order[flips.taken[order]])
+
+    def halved(self, number: int) -> list[NDArray[np.intp]]:
+        """Return so many sets, each the first half of the one before, without empty ones."""
+        return [self.best[: len(self.best) >> k] for k in range(number) if len(self.best) >> k]
+
+    def after(self, wanted: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
+        """Return atoms and elements after some swaps."""
+        kinds, taken = self.kinds.copy(), self.there.copy()
+        kinds[wanted] = 1 - kinds[wanted]
+        taken[wanted] = True
+        return self.places[taken], kinds[taken]
