@@ -193,9 +193,11 @@ class Preset:
         InputError
             If a crystal has several atoms per primitive cell or several elements, and they don't.
         """
-        if potential.structure not in ("fcc", "bcc") and not self.judges:
+        known = potential.structure in ("fcc", "bcc") and not potential.others
+        if not known and not self.judges:
+            named = f"{potential.structure} of {', '.join(potential.elements)}"
             msg = (
-                f"preset {self.name} knows fcc and bcc crystals only, not {potential.structure}, "
+                f"preset {self.name} knows fcc and bcc crystals of one element only, not {named}, "
                 "expected preset default"
             )
             raise InputError(msg)

@@ -26,8 +26,8 @@ def measured(potential, atoms, points, flux, form_factor="q"):
     return simulate(atoms, flux, 1, patches, form_factor=form_factor)
 
 
-def require_exact(potential, number, points, flux=1e19, settings=None, **options):
-    truth = make_crystal("bulk", potential, number, seed=5)
+def require_exact(potential, number, points, flux=1e19, settings=None, substitute=None, **options):
+    truth = make_crystal("bulk", potential, number, seed=5, substitute=substitute)
     data = measured(potential, truth, points, flux, **options)
     result = reconstruct(data, support_from_truth(truth), potential, seed=1, settings=settings)
     found = evaluate(result.atoms, truth, with_resolution=False)
@@ -46,6 +46,13 @@ def test_every_atom_of_coal_and_its_element():
     )
     fit = fit_of(result, data)
     assert abs(fit.sigma) < 5
+
+
+@pytest.mark.slow
+def test_every_atom_of_a_solid_solution_and_its_element():
+    alcu = choose_potential("Al", "AlCu.eam.alloy", structure="fcc", solutes=["Cu"])
+    result, _ = require_exact(alcu, 300, 24, substitute={"Cu": 0.04})
+    assert (result.atoms.symbols == "Cu").sum() == 12
 
 
 @pytest.mark.slow
@@ -91,13 +98,18 @@ def test_a_resumed_run_has_the_same_atoms_and_elements(tmp_path):
 def test_what_is_for_one_element_is_refused():
     truth = coal_ball(5.5)
     data, support = measured(coal(), truth, 12, 1e18), support_from_truth(truth)
-    with pytest.raises(InputError, match="preset paper knows fcc and bcc crystals only, not B2"):
+    with pytest.raises(
+        InputError, match=r"preset paper knows fcc and bcc .* only, not B2 of Al, Co"
+    ):
         reconstruct(data, support, coal(), preset="paper")
     with pytest.raises(InputError, match="setting matter is for one element"):
         get_preset("default").with_settings({"matter": True}).require_known(coal())
     nial = choose_potential("NiAl", "NiAlH_jea.eam.alloy", structure="B2", lattice_constant=2.88)
     with pytest.raises(InputError, match="data are of Al,Co, but the potential is for Al,Ni"):
         make_problem(data, support, nial, 1, Communicator())
+    alcu = choose_potential("Al", "AlCu.eam.alloy", structure="fcc", solutes=["Cu"])
+    with pytest.raises(InputError, match=r"preset paper knows .* only, not fcc of Al, Cu"):
+        reconstruct(data, support, alcu, preset="paper")
     alone = choose_potential("Al", "CoAl.eam.alloy", structure="fcc", lattice_constant=4.05)
     with pytest.raises(InputError, match="data are of Al,Co, but the potential is for Al"):
         make_problem(data, support, alone, 1, Communicator())

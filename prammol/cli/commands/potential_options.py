@@ -69,7 +69,8 @@ def potential_of(
     ----------
     options : Namespace
     element : str, optional
-        What the data say they are made of, used if the options don't name an element.
+        What the data say they are made of, used if the options don't name an element. What else
+        they are made of are solutes.
     solutes : sequence of str
         Elements that may take the place of others.
 
@@ -89,9 +90,15 @@ def potential_of(
             element = None
     if options.element is None and element is not None and "," in element:
         names = element.split(",")
-        msg = f"--element: the crystal is of {element}, give its formula, such as {''.join(names)}"
+        msg = (
+            f"--element: the crystal is of {element}, give its formula, such as {''.join(names)}, "
+            f"or of a solution the element of the perfect crystal, such as {names[0]}"
+        )
         raise InputError(msg)
-    from prammol.potentials.choose import choose_potential
+    from prammol.potentials.choose import choose_potential, formula_of
+
+    if not solutes and options.element is not None and element is not None and "," in element:
+        solutes = [name for name in element.split(",") if name not in formula_of(options.element)]
 
     potential = choose_potential(
         element=options.element or element,
