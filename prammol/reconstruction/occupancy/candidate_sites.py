@@ -13,12 +13,13 @@ neighbourhood, and pairs of flips are tried where single ones don't help. A prio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, diags_array
+from scipy.sparse import csr_matrix, diags_array, eye_array, vstack
 from scipy.spatial import cKDTree
 
 from prammol.core.parallel import Communicator
@@ -42,6 +43,10 @@ OVERLAP_ACCURACY = 1e-4  # accuracy of the overlaps
 LEAST_GAIN = 1.0  # a log-likelihood ratio that counts
 # chosen: 600 atoms at 1e18; same atoms from 0.125 to 0.5
 _PART = 0.25  # of what a step promised must come true
+# derived: 200 bytes for a pair, 64 for a point on a grid 2^3 times as fine in single precision
+_POINTS_PER_PAIR = 3
+# chosen: speed only, 26 MB; a transform takes longer than so many pairs on any smaller grid
+_LEAST_PAIRS = 131_072
 
 
 @dataclass(frozen=True)
@@ -345,17 +350,58 @@ def overlaps(
         Distance beyond which the overlap is left out [Å].
     comm : Communicator
     """
-    n = len(sites)
-    i, j = cKDTree(sites).query_pairs(reach, output_type="ndarray").T
-    apart = np.concatenate([np.zeros((1, 3)), sites[i] - sites[j]])
     if factor.amplitude is not None:
         sharpness = sharpness * factor.amplitude  # the adjoint has the other one
-    values = comm.allreduce(factor.adjoint(sharpness + 0j, apart).real.copy())
-    values /= values[0]
-    own = np.arange(n)
-    entries = np.concatenate([np.ones(n), values[1:], values[1:]])
-    rows, columns = np.concatenate([own, i, j]), np.concatenate([own, j, i])
-    return csr_matrix((entries, (rows, columns)), shape=(n, n))
+    field = sharpness + 0j
+
+    def alike(apart: NDArray[np.float64]) -> NDArray[np.float64]:
+        return comm.allreduce(factor.adjoint(field, apart).real.copy())
+
+    # As many pairs at a time as take the memory of a transform.
+    points = int(comm.max(factor.size))
+    upper = _upper(sites, reach, max(points // _POINTS_PER_PAIR, _LEAST_PAIRS), alike)
+    upper.data /= alike(np.zeros((1, 3)))[0]
+    return _symmetric(upper, 1.0)
+
+
+def _upper(
+    sites: NDArray[np.float64],
+    reach: float,
+    most: int,
+    value: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
+) -> csr_matrix:
+    """Return an array with a value for each pair of sites closer than `reach`, i < j, (n, n).
+
+    Parameters
+    ----------
+    sites : (n, 3) ndarray
+        Positions [Å].
+    reach : float
+        Distance [Å].
+    most : int
+        About so many pairs at a time.
+    value : callable, optional
+        Values for differences of positions, (p, 3) [Å], as (p,); 1.0 if not given.
+    """
+    n, tree = len(sites), cKDTree(sites)
+    blocks = []
+    at_once = 1 + int(most // max(tree.count_neighbors(tree, reach) / max(n, 1), 1.0))
+    for first in range(0, n, at_once):
+        block = sites[first : first + at_once]
+        found = cKDTree(block).sparse_distance_matrix(tree, reach, output_type="ndarray")
+        i, j = found["i"], found["j"]
+        del found
+        later = j > i + first
+        i, j = i[later], j[later]
+        values = np.ones(len(i)) if value is None else value(block[i] - sites[j])
+        blocks.append(csr_matrix((values, (i, j)), shape=(len(block), n)))
+    return csr_matrix(vstack(blocks, format="csr")) if blocks else csr_matrix((0, 0))
+
+
+def _symmetric(upper: csr_matrix, diagonal: float = 0.0) -> csr_matrix:
+    """Return an array of both triangles, from the upper one, and a diagonal."""
+    both = upper + upper.T.tocsr()
+    return (both + diagonal * eye_array(upper.shape[0], format="csr")).tocsr() if diagonal else both
 
 
 def _of_moves(
@@ -377,7 +423,4 @@ def _of_moves(
 
 def _pairwise(sites: NDArray[np.float64], reach: float) -> csr_matrix:
     """Return a symmetric array with 1.0 for all pairs closer than `reach`."""
-    n = len(sites)
-    i, j = cKDTree(sites).query_pairs(reach, output_type="ndarray").T
-    rows, columns = np.concatenate([i, j]), np.concatenate([j, i])
-    return csr_matrix((np.ones(2 * len(i)), (rows, columns)), shape=(n, n))
+    return _symmetric(_upper(sites, reach, _LEAST_PAIRS))

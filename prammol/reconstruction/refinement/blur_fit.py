@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from prammol.diffraction.calibration import Calibration
 from prammol.diffraction.dataset import Shard
 from prammol.diffraction.structure_factor import squared
-from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.likelihood.quasi_likelihood import PoissonMisfit, at_points
 from prammol.reconstruction.problem import Problem, responding
 
 Floats = NDArray[np.float64]
@@ -99,7 +99,7 @@ class _Blurred:
             wider = self.variance.copy()
             wider[axis] += _APART
             slopes[axis] = _seen_through(self.problem, wider).detected(self.omega) - seen
-        system, slope = self.misfit.normal_equations(seen, self.scale, slopes / _APART)
+        system, slope = self.misfit.normal_equations(seen, self.scale, at_points(slopes / _APART))
         comm = self.problem.comm
         system, slope = comm.allreduce(system), comm.allreduce(slope)
         slope[:3] += _slope(self.problem)

@@ -1,20 +1,17 @@
 """Rotation and strain of the whole object: what no energy determines, the data do.
 
-With x_j = exp(A) x_j' about the centre the structure factor changes by
-
-    dOmega = -i sum_ab q_a A_ab M_b(q),  M_b = sum_j (x_jb - c_b) exp(-i q.x_j),
-
-so three transforms M_b give the derivative by all nine elements of A.
+By their derivatives, :mod:`prammol.likelihood.linear_maps`.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
+from prammol.likelihood.linear_maps import map_derivatives, moments_of
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 
 # Antisymmetric A turn the object, symmetric ones strain it.
@@ -145,18 +142,14 @@ class _Pose:
         return self._misfit.beyond_noise(self.omega, self.scale)
 
     @cached_property
-    def moments(self) -> NDArray[np.float64]:
+    def moments(self) -> NDArray[np.float32]:
         """Im(conj(Omega) M_b), (3, points)."""
-        arms = (self.x - self.x.mean(axis=0)).T
-        whole = self._misfit.whole(self.omega).conj()
-        return np.array([(whole * self._factor.forward(self.x, a)).imag for a in arms])
+        return moments_of(self.x, self._misfit.whole(self.omega), self._factor)
 
-    def derivatives(self, generators: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return those of abs(Omega)^2 by the coefficient of each generator, (k, points)."""
-        out = np.zeros((len(generators), self._factor.size))
-        for k, a, b in np.argwhere(generators):
-            out[k] += 2.0 * generators[k, a, b] * self._factor.q[:, a] * self.moments[b]
-        return out
+    def derivatives(self, generators: NDArray[np.float64], points: slice) -> NDArray[np.float64]:
+        """Return those of abs(Omega)^2 by the coefficient of each generator, (k, p)."""
+        q, moments = self._factor.q_of(points), self.moments[:, points]
+        return map_derivatives(q, moments, generators)
 
 
 def _align(
@@ -172,7 +165,7 @@ def _align(
     """
     for _ in range(steps):
         centre = pose.x.mean(axis=0)
-        derivatives = pose.derivatives(generators)
+        derivatives = partial(pose.derivatives, generators)
         change, gain = misfit.newton_step(pose.omega, pose.scale, derivatives)
         if gain < least:
             break

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.likelihood.quasi_likelihood import PoissonMisfit, at_points
 
 # derived: physics
 _LARGEST = 1.0  # Å^2, beyond any solid
@@ -57,7 +57,8 @@ def fit_displacements(
     value, scale, _ = misfit.field(omega)
     for _ in range(steps):
         whole = misfit.whole(omega).conj()
-        change, gain = misfit.newton_step(omega, scale, -square * (whole * one_by_one).real)
+        slopes = at_points(-square * (whole * one_by_one).real)
+        change, gain = misfit.newton_step(omega, scale, slopes)
         if gain < _NEGLIGIBLE:
             break
         tried = np.clip(displacements + change, 0.0, _LARGEST)
