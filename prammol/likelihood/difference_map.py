@@ -19,7 +19,8 @@ from scipy.spatial import cKDTree
 
 from prammol.core.parallel import Communicator
 from prammol.diffraction.structure_factor import StructureFactor
-from prammol.likelihood.quasi_likelihood import PoissonMisfit, blocks
+from prammol.likelihood.point_blocks import blocks
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.structure.separation import apart
 
 # chosen: as of candidate_sites; see there

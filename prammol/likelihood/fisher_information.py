@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from prammol.diffraction.dataset import Shard
 from prammol.diffraction.debye_waller import ThermalStructureFactor
 from prammol.diffraction.structure_factor import StructureFactor, squared
+from prammol.likelihood.extra_photons import extra_photons
 from prammol.likelihood.linear_maps import imaginary_product, map_derivatives, moments_of
-from prammol.likelihood.quasi_likelihood import at_points, blocks, extra_photons
+from prammol.likelihood.point_blocks import Derivatives, at_points, blocks
 
 
 class Fisher:
@@ -163,7 +164,7 @@ class Fisher:
             q = self._factor.q_of(points)
             return self._scale**2 * map_derivatives(q, moments[:, points], generators)
 
-        slopes = own
+        slopes: Derivatives = own
         if self._response is not None:
             slopes = at_points(self._response.apply(own(slice(None))))
         for part in blocks(self._factor.size):

@@ -13,15 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.diffraction.structure_factor import StructureFactor
+from prammol.likelihood.point_blocks import blocks
 
 
 def imaginary_product(
     one: NDArray[np.complexfloating], other: NDArray[np.complexfloating]
 ) -> NDArray[np.float64]:
     """Return Im(conj(one) other), (m,)."""
-    out = one.real * other.imag
-    out -= one.imag * other.real
-    return np.asarray(out)
+    out = np.empty(len(one))
+    for part in blocks(len(one)):
+        a, b = one[part], other[part]
+        out[part] = a.real * b.imag - a.imag * b.real
+    return out
 
 
 def moments_of(

@@ -14,7 +14,6 @@ windows around the Bragg peaks and a relative floor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,47 +22,17 @@ from numpy.typing import NDArray
 from prammol.diffraction.dataset import Shard
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.deviance import deviance, noise_level
+from prammol.likelihood.extra_photons import extra_photons
+from prammol.likelihood.point_blocks import Derivatives, at_points, blocks
 
-# chosen: vacancy crystal, 3.8e15; ten times more halves the curvature; same atoms from 0.005 to
-# 0.02 (600 atoms at 1e18)
-EXTRA = 0.01  # photons added to data and model, at most
-# Fewer where photons are few: what is added hides what less than that would tell.
-# chosen: vacancy crystal, 3e14, where 0.01 hid half of the information; same atoms from 0.00375 to
-# 0.015 (600 atoms at 1e18)
-_EXTRA_PART = 0.0075  # of the mean signal of a point
-_EXTRA_LEAST = 1e-6  # derived: keeps logarithms finite
 # Upwards: with few photons the sum isn't monotonic, and a large floor gives them away.
 _CLEAR = 3.0  # derived: three standard deviations, same atoms from 1.5 to 6 (600 atoms at 1e18)
 # chosen: 800 atoms at 100 and 300 K, as much as predictions differ; not varied
 _ERROR_OF_ERROR = 0.1  # relative, of the variance of a predicted background
-# chosen: speed only, 375 000 points; 8192 against whole arrays
-_BLOCK = 8192  # points whose intermediate values stay in the cache
 # derived: Newton's error squares, 1e-12 is left
 _CLOSE = 1e-6  # last step of Newton for C^2; what is left is about its square
 # chosen: steps of a factor 1.45 up to half the amplitude; not varied
 _FLOORS = np.concatenate([[0.0], np.geomspace(1e-4, 0.5, 24)])
-
-
-def extra_photons(shard: Shard) -> float:
-    """Return how many photons are added to data and model, the same for all ranks."""
-    background = 0.0 if shard.background is None else float(shard.background.sum())
-    # Both are 0 where not valid.
-    sums = np.array([shard.counts.sum() - background, shard.valid.sum()], dtype=float)
-    signal, points = shard.comm.allreduce(sums)
-    return float(np.clip(_EXTRA_PART * signal / max(points, 1.0), _EXTRA_LEAST, EXTRA))
-
-
-def blocks(points: int) -> Iterator[slice]:
-    """Yield neighbouring points, so many that intermediate values stay in the cache."""
-    return (slice(k, min(k + _BLOCK, points)) for k in range(0, points, _BLOCK))
-
-
-Derivatives = Callable[[slice], NDArray[np.float64]]
-
-
-def at_points(values: NDArray[np.float64]) -> Derivatives:
-    """Return what gives values, (k, m), on some of the points."""
-    return lambda points: values[:, points]
 
 
 @dataclass(frozen=True)
@@ -288,23 +257,39 @@ class PoissonMisfit:
         """
         power = self._detected(omega)
         c = self._scale_of(power, scale)
-        value, field = 0.0, self.whole(omega).astype(complex)
+        field = self.whole(omega).astype(complex)
         slopes = np.empty(0 if self._response is None else len(omega))
         for part in blocks(len(omega)):
-            counts, weight = self._counts[part], self._weight[part]
-            expected = c * c * power[part]
-            expected += self._background_at(part)
-            value += float(weight @ deviance(counts, expected, self._extra))
-            slope = expected - counts
-            slope *= 2.0 * c * c * weight
-            slope /= expected + self._extra
+            slope = c * c * power[part]
+            slope += self._background_at(part)
+            expected = slope + self._extra
+            slope -= self._counts[part]
+            slope *= 2.0 * c * c * self._weight[part]
+            slope /= expected
             if self._response is None:
                 field[part] *= slope
             else:
                 slopes[part] = slope
         if self._response is not None:
             field *= self._response.adjoint(slopes)
-        return self.comm.sum(value), c, field
+        return self._value(power, c), c, field
+
+    def value(
+        self, omega: NDArray[np.complex128], scale: float | None = None
+    ) -> tuple[float, float]:
+        """Return J and C, which is found from `scale` on if that is given."""
+        power = self._detected(omega)
+        c = self._scale_of(power, scale)
+        return self._value(power, c), c
+
+    def _value(self, power: NDArray[np.float64], c: float) -> float:
+        value = 0.0
+        for part in blocks(len(power)):
+            expected = c * c * power[part]
+            expected += self._background_at(part)
+            share = deviance(self._counts[part], expected, self._extra)
+            value += float(self._weight[part] @ share)
+        return self.comm.sum(value)
 
     def newton_step(
         self,
@@ -377,7 +362,7 @@ class PoissonMisfit:
 
         For points that had no part in either: the difference is linear in the counts.
         """
-        (before, c_old, _), (after, c_new, _) = self.field(old), self.field(new)
+        (before, c_old), (after, c_new) = self.value(old), self.value(new)
         old_counts, new_counts = self.expected(old, c_old), self.expected(new, c_new)
         ratio = np.log((new_counts + self._extra) / (old_counts + self._extra))
         square = self._weight * self._alone
@@ -394,7 +379,11 @@ class PoissonMisfit:
         scale: float | None = None,
     ) -> Misfit:
         """Evaluate J for atoms at x, (n, 3) [Å], with optional weights, (n,)."""
-        value, c, field = self.field(self.factor.forward(x, weights), scale)
+        omega = self.factor.forward(x, weights)
+        if not (positions or occupancies):
+            return Misfit(*self.value(omega, scale), None, None)
+        value, c, field = self.field(omega, scale)
+        del omega
         d_x = d_w = None
         if positions:
             d_x = -self.factor.adjoint_moments(field, x).imag
@@ -404,30 +393,3 @@ class PoissonMisfit:
         if occupancies:
             d_w = self.comm.allreduce(self.factor.adjoint(field, x).real.copy())
         return Misfit(value, c, d_x, d_w)
-
-
-def misfit_with_model_error(
-    shard: Shard,
-    factor: StructureFactor,
-    omega: NDArray[np.complex128],
-    atoms: int,
-    points: NDArray[np.float64] | None = None,
-) -> PoissonMisfit:
-    """Return the misfit whose noise includes what an object doesn't explain.
-
-    Parameters
-    ----------
-    shard, factor
-        As for :class:`PoissonMisfit`.
-    omega : (m,) complex ndarray
-        Structure factor of the object on this rank's points.
-    atoms : int
-        How many it has.
-    points : (m,) ndarray, optional
-        Weight of each point in it, between 0 and 1. How much isn't explained is taken from all.
-    """
-    exact = PoissonMisfit(shard, factor)
-    scale = exact.scale(omega)
-    incoherent = scale**2 * atoms
-    floor = exact.floor_for(omega, scale, incoherent)
-    return PoissonMisfit(shard, factor, points, floor, incoherent)

@@ -13,22 +13,19 @@ neighbourhood, and pairs of flips are tried where single ones don't help. A prio
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, diags_array, eye_array, vstack
-from scipy.spatial import cKDTree
+from scipy.sparse import csr_matrix, diags_array
 
-from prammol.core.parallel import Communicator
-from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.difference_map import difference_map
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.potentials.potential import Potential
 from prammol.reconstruction.occupancy.binary_quadratic import best_flips
 from prammol.reconstruction.occupancy.bond_prior import BondPrior, fit_bonds, scale_free_bonds
+from prammol.reconstruction.occupancy.overlaps import overlaps, pairwise
 from prammol.reconstruction.problem import Problem
 from prammol.structure.separation import TOO_CLOSE
 
@@ -43,10 +40,6 @@ OVERLAP_ACCURACY = 1e-4  # accuracy of the overlaps
 LEAST_GAIN = 1.0  # a log-likelihood ratio that counts
 # chosen: 600 atoms at 1e18; same atoms from 0.125 to 0.5
 _PART = 0.25  # of what a step promised must come true
-# derived: 200 bytes for a pair, 64 for a point on a grid 2^3 times as fine in single precision
-_POINTS_PER_PAIR = 3
-# chosen: speed only, 26 MB; a transform takes longer than so many pairs on any smaller grid
-_LEAST_PAIRS = 131_072
 
 
 @dataclass(frozen=True)
@@ -137,8 +130,8 @@ class CandidateSites:
         self._visible = misfit.visibility_at(positions)
         self._known = np.zeros(len(positions), dtype=bool)
         self._overlaps = csr_matrix((0, 0))
-        self._close = _pairwise(positions, TOO_CLOSE * self.distance)
-        self._bonds = _pairwise(positions, potential.bond_reach)
+        self._close = pairwise(positions, TOO_CLOSE * self.distance)
+        self._bonds = pairwise(positions, potential.bond_reach)
 
     @classmethod
     def around(
@@ -243,9 +236,15 @@ class CandidateSites:
         return replace(
             bonds,
             slope=bonds.slope + map_[free] * difference.height,
-            curvature=(self._overlaps_of(free) * difference.height + bonds.curvature).tocsr(),
+            curvature=self._curvature(free, difference.height, bonds.curvature),
             value=difference.value,
         )
+
+    def _curvature(self, free: NDArray[np.intp], height: float, of_bonds: csr_matrix) -> csr_matrix:
+        """Return the overlaps of some sites times a height, and what bonds have besides, (m, m)."""
+        own = self._overlaps_of(free)
+        own.data *= np.float32(height)
+        return (own + of_bonds.astype(np.float32)).tocsr()
 
     def without_data(
         self, taken: NDArray[np.bool_], besides: NDArray[np.bool_] | None = None
@@ -305,11 +304,13 @@ class CandidateSites:
             far = _FAR * self.distance
             found = overlaps(rough, self._sharpness, sites, far, self.misfit.comm)
             if not isinstance(self._visible, float):
-                seen = diags_array(np.sqrt(self._visible[self._known]))
+                seen = diags_array(np.sqrt(self._visible[self._known]).astype(np.float32))
                 found = csr_matrix(seen @ found @ seen)
             self._overlaps = found
         place = np.cumsum(self._known) - 1
-        return self._overlaps[place[free]][:, place[free]]
+        chosen = place[free]
+        whole = np.array_equal(chosen, np.arange(len(place)))
+        return self._overlaps.copy() if whole else self._overlaps[chosen][:, chosen]
 
     def _energy(self, taken: NDArray[np.bool_], prior: BondPrior) -> float:
         """Return minus the logarithm of the prior of a set, up to a constant."""
@@ -330,80 +331,6 @@ def relaxed_vacant_sites(problem: Problem, atoms: NDArray[np.float64]) -> NDArra
     return relaxed
 
 
-def overlaps(
-    factor: StructureFactor,
-    sharpness: NDArray[np.float64],
-    sites: NDArray[np.float64],
-    reach: float,
-    comm: Communicator,
-) -> csr_matrix:
-    """Return H of all pairs of sites closer than `reach`, in units of its diagonal, (n, n).
-
-    Parameters
-    ----------
-    factor : StructureFactor
-    sharpness : (m,) ndarray
-        Weight s of each point, :meth:`prammol.likelihood.quasi_likelihood.PoissonMisfit.sharpness`.
-    sites : (n, 3) ndarray
-        Positions [Å].
-    reach : float
-        Distance beyond which the overlap is left out [Å].
-    comm : Communicator
-    """
-    if factor.amplitude is not None:
-        sharpness = sharpness * factor.amplitude  # the adjoint has the other one
-    field = sharpness + 0j
-
-    def alike(apart: NDArray[np.float64]) -> NDArray[np.float64]:
-        return comm.allreduce(factor.adjoint(field, apart).real.copy())
-
-    # As many pairs at a time as take the memory of a transform.
-    points = int(comm.max(factor.size))
-    upper = _upper(sites, reach, max(points // _POINTS_PER_PAIR, _LEAST_PAIRS), alike)
-    upper.data /= alike(np.zeros((1, 3)))[0]
-    return _symmetric(upper, 1.0)
-
-
-def _upper(
-    sites: NDArray[np.float64],
-    reach: float,
-    most: int,
-    value: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
-) -> csr_matrix:
-    """Return an array with a value for each pair of sites closer than `reach`, i < j, (n, n).
-
-    Parameters
-    ----------
-    sites : (n, 3) ndarray
-        Positions [Å].
-    reach : float
-        Distance [Å].
-    most : int
-        About so many pairs at a time.
-    value : callable, optional
-        Values for differences of positions, (p, 3) [Å], as (p,); 1.0 if not given.
-    """
-    n, tree = len(sites), cKDTree(sites)
-    blocks = []
-    at_once = 1 + int(most // max(tree.count_neighbors(tree, reach) / max(n, 1), 1.0))
-    for first in range(0, n, at_once):
-        block = sites[first : first + at_once]
-        found = cKDTree(block).sparse_distance_matrix(tree, reach, output_type="ndarray")
-        i, j = found["i"], found["j"]
-        del found
-        later = j > i + first
-        i, j = i[later], j[later]
-        values = np.ones(len(i)) if value is None else value(block[i] - sites[j])
-        blocks.append(csr_matrix((values, (i, j)), shape=(len(block), n)))
-    return csr_matrix(vstack(blocks, format="csr")) if blocks else csr_matrix((0, 0))
-
-
-def _symmetric(upper: csr_matrix, diagonal: float = 0.0) -> csr_matrix:
-    """Return an array of both triangles, from the upper one, and a diagonal."""
-    both = upper + upper.T.tocsr()
-    return (both + diagonal * eye_array(upper.shape[0], format="csr")).tocsr() if diagonal else both
-
-
 def _of_moves(
     cost: NDArray[np.float64],
     taken: NDArray[np.bool_],
@@ -419,8 +346,3 @@ def _of_moves(
     overlap = np.asarray(curvature[i, k]).ravel() if len(i) else np.empty(0)
     np.add.at(out, i, cost[k] - overlap - _FORBIDDEN)
     return out
-
-
-def _pairwise(sites: NDArray[np.float64], reach: float) -> csr_matrix:
-    """Return a symmetric array with 1.0 for all pairs closer than `reach`."""
-    return _symmetric(_upper(sites, reach, _LEAST_PAIRS))

@@ -26,8 +26,8 @@ from scipy.special import chdtri
 from prammol.diffraction.bragg_patch import shard
 from prammol.diffraction.calibration import Calibration
 from prammol.likelihood.deviance import deviance, noise_level
+from prammol.likelihood.extra_photons import extra_photons
 from prammol.likelihood.holdout_blocks import hold_out_blocks
-from prammol.likelihood.quasi_likelihood import extra_photons
 from prammol.phasing.dark_level import dark_level
 from prammol.reconstruction.problem import Problem
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from prammol.diffraction.calibration import Calibration
 from prammol.diffraction.dataset import Shard
 from prammol.diffraction.structure_factor import squared
-from prammol.likelihood.quasi_likelihood import PoissonMisfit, at_points
+from prammol.likelihood.point_blocks import at_points
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.problem import Problem, responding
 
 Floats = NDArray[np.float64]
@@ -83,7 +84,7 @@ class _Blurred:
         """Return it, with the prior."""
         shard = _seen_through(problem, variance)
         misfit = PoissonMisfit(shard, problem.factor)
-        value, scale, _ = misfit.field(omega)
+        value, scale = misfit.value(omega)
         objective = value + float(variance.sum()) * _slope(problem)
         return cls(problem, omega, variance, shard, misfit, scale, objective)
 

@@ -33,7 +33,8 @@ from prammol.diffraction.calibration import (
 )
 from prammol.diffraction.structure_factor import squared
 from prammol.likelihood.linear_maps import map_derivatives, moments_of
-from prammol.likelihood.quasi_likelihood import Derivatives, PoissonMisfit, at_points
+from prammol.likelihood.point_blocks import Derivatives, at_points
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.background_fit import Component, fitted_background
 from prammol.reconstruction.refinement.blur_fit import fitted_blur
@@ -186,7 +187,7 @@ class CalibratedPose:
         self._misfit = misfit or PoissonMisfit(problem.shard, problem.factor)
         self._omega = problem.factor.forward(x)
         self._whole = problem.shard.whole(self._omega)
-        self.value, self.scale, _ = self._misfit.field(self._omega)
+        self.value, self.scale = self._misfit.value(self._omega)
         self.patches = len(problem.data.patches)
         nominal = Calibration.nominal(self.patches)
         self.parameters = as_vector(problem.calibration or nominal)

@@ -67,19 +67,19 @@ def align_strained(
     value : float
         Misfit there.
     """
-    turned = _align(misfit, _Pose(misfit, x), ROTATIONS, _TURNS)
+    start = _align(misfit, _Pose(misfit, x), ROTATIONS, _TURNS)
+    turned, value = start.x, start.value
     even = even_map(x, data)
     if even is None:
-        return turned.x, turned.value
-    start = turned
+        return turned, value
+    least = least_gain_of_strain(start.beyond_noise)
     if is_plausible(even):
         arm = x - x.mean(axis=0)
-        other = _Pose(misfit, x.mean(axis=0) + arm @ even)
-        start = min(turned, other, key=lambda pose: pose.value)
-    least = least_gain_of_strain(turned.beyond_noise)
+        start.forget()
+        start = min(start, _Pose(misfit, x.mean(axis=0) + arm @ even), key=lambda p: p.value)
     strained = _align(misfit, start, LINEAR_MAPS, steps, least)
-    if strained.value >= turned.value - least:
-        return turned.x, turned.value
+    if strained.value >= value - least:
+        return turned, value
     # Taken: to its end, or what is left would be outside of the error bars.
     strained = _align(misfit, strained, LINEAR_MAPS, steps)
     return strained.x, strained.value
@@ -131,10 +131,18 @@ class _Pose:
         x: NDArray[np.float64],
         scale: float | None = None,
     ) -> None:
-        self.x, self._factor = x, misfit.factor
-        self.omega = misfit.factor.forward(x)
-        self.value, self.scale, _ = misfit.field(self.omega, scale)
-        self._misfit = misfit
+        self.x, self._factor, self._misfit = x, misfit.factor, misfit
+        self.value, self.scale = misfit.value(self.omega, scale)
+
+    @cached_property
+    def omega(self) -> NDArray[np.complex128]:
+        """Structure factor, (points,)."""
+        return self._factor.forward(self.x)
+
+    def forget(self) -> None:
+        """Drop what is as large as the points; it is computed again if it is asked for."""
+        self.__dict__.pop("omega", None)
+        self.__dict__.pop("moments", None)
 
     @property
     def beyond_noise(self) -> float:
@@ -169,6 +177,7 @@ def _align(
         change, gain = misfit.newton_step(pose.omega, pose.scale, derivatives)
         if gain < least:
             break
+        pose.forget()  # of two poses at most one is held
         for halving in range(_HALVINGS):
             turn = expm(np.tensordot(change / 2**halving, generators, axes=1))
             moved = _Pose(misfit, centre + (pose.x - centre) @ turn.T, pose.scale)
