@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from prammol.cli import messages
+from prammol.core.errors import DataError
+from prammol.core.memory import free_bytes
 from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch, shard
 from prammol.diffraction.dataset import Diffraction
@@ -103,9 +105,7 @@ def estimate(
     """
     start, iteration = GRADIENTS.get(preset, GRADIENTS["paper"])
     atoms = support.volume / potential.atomic_volume
-    patches = [
-        data.patches[s.patch_index].planes(s.start, s.stop) for s in shard(data.patches, comm)
-    ]
+    patches = _slabs(data, comm)
     gradient = comm.max(_one_gradient(patches, support, int(atoms), threads, epsilon))
     return Estimate(
         atoms=atoms,
@@ -143,6 +143,63 @@ def memory(
         + grid * BYTES_PER_GRID_POINT
         + atoms * BYTES_PER_ATOM.get(preset, BYTES_PER_ATOM["paper"])
     )
+
+
+def require_memory(
+    needs: Estimate, data: Diffraction, comm: Communicator, preset: str, forced: bool = False
+) -> None:
+    """Refuse what doesn't fit into the memory that is free; called together by all ranks.
+
+    Parameters
+    ----------
+    needs : Estimate
+    data : Diffraction
+    comm : Communicator
+    preset : str
+    forced : bool
+        Warn instead of refusing.
+
+    Raises
+    ------
+    DataError
+        With the number of ranks that are enough, one to a node of so much memory.
+    """
+    nodes: dict[str, list[float]] = {}
+    for name, free in comm.gather((platform.node(), free_bytes())):
+        nodes.setdefault(name, []).append(free)
+    free, ranks = min(((min(f), len(f)) for f in nodes.values()), key=lambda n: n[0] / n[1])
+    if needs.bytes_per_rank * ranks <= free:
+        return
+    sizes = range(1, sum(p.shape[0] for p in data.patches) + 1)
+    enough = (n for n in sizes if _of_first_rank(data, needs.atoms, preset, n) <= free)
+    number = next(enough, None)
+    advice = "no number of ranks makes it fit"
+    if number is not None:
+        advice = f"expected at least {number} rank{'s' if number > 1 else ''}, one on each node"
+    msg = (
+        f"{data.source}: needs about {needs.bytes_per_rank / 1e9:.1f} GB on each of {ranks} "
+        f"rank{'s' if ranks > 1 else ''} of a node, where {free / 1e9:.1f} GB are free; {advice}"
+    )
+    if not forced:
+        raise DataError(msg)
+    if comm.is_root:
+        messages.warn(msg)
+
+
+class _First(Communicator):
+    """The first of some ranks, which has as many planes as any."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+def _of_first_rank(data: Diffraction, atoms: float, preset: str, ranks: int) -> float:
+    """Return the bytes that one of so many ranks needs."""
+    return memory(_slabs(data, _First(ranks)), data, atoms, preset)
+
+
+def _slabs(data: Diffraction, comm: Communicator) -> list[BraggPatch]:
+    return [data.patches[s.patch_index].planes(s.start, s.stop) for s in shard(data.patches, comm)]
 
 
 def _one_gradient(

@@ -103,9 +103,9 @@ class StructureFactor:
         self.scatterers = scatterers
         self.epsilon = float(epsilon)
         self.threads = int(threads)
-        self._single = self.epsilon > 1e-6
-        self._real = np.float32 if self._single else np.float64
-        self._complex = np.complex64 if self._single else np.complex128
+        self.single = self.epsilon > 1e-6
+        self._real = np.float32 if self.single else np.float64
+        self._complex = np.complex64 if self.single else np.complex128
         ends = np.cumsum([0, *(p.size for p in self.patches)])
         self._slices = [slice(int(a), int(b)) for a, b in pairwise(ends)]
         self.size = int(ends[-1])

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 from scipy.spatial import cKDTree
 
-from prammol.core.parallel import Communicator
+from prammol.core.parallel import Communicator, share
 from prammol.diffraction.structure_factor import StructureFactor
+from prammol.diffraction.whole_field import on_every_rank
 
 # derived: 200 bytes for a pair, 64 for a point on a grid 2^3 times as fine in single precision
 _POINTS_PER_PAIR = 3
@@ -40,21 +41,16 @@ def overlaps(
     """
     if factor.amplitude is not None:
         sharpness = sharpness * factor.amplitude  # the adjoint has the other one
-    field = sharpness + 0j
-
-    def image(apart: NDArray[np.float64]) -> NDArray[np.float64]:
-        return comm.allreduce(factor.adjoint(field, apart).real.copy())
-
-    one = image(np.zeros((1, 3)))[0]
+    whole, field = on_every_rank(factor, sharpness, comm)
+    one = whole.adjoint(field, np.zeros((1, 3))).real[0]
 
     def alike(apart: NDArray[np.float64]) -> NDArray[np.float32]:
         # Single precision: the transforms aren't any more exact.
-        return (image(apart) / one).astype(np.float32)
+        return (whole.adjoint(field, apart).real / one).astype(np.float32)
 
     # As many pairs at a time as take the memory of a transform.
-    points = int(comm.max(factor.size))
-    most = max(points // _POINTS_PER_PAIR, _LEAST_PAIRS)
-    upper = _upper(sites, reach, most, alike, diagonal=0.5)
+    most = max(whole.size // _POINTS_PER_PAIR, _LEAST_PAIRS)
+    upper = _upper(sites, reach, most, alike, diagonal=0.5, comm=comm)
     return _symmetric(upper)
 
 
@@ -69,6 +65,7 @@ def _upper(
     most: int,
     value: Callable[[NDArray[np.float64]], NDArray[np.floating]] | None = None,
     diagonal: float = 0.0,
+    comm: Communicator | None = None,
 ) -> csr_matrix:
     """Return an array with a value for each pair of sites closer than `reach`, i < j, (n, n).
 
@@ -84,12 +81,15 @@ def _upper(
         Values for differences of positions, (p, 3) [Å], as (p,); 1.0 if not given.
     diagonal : float
         Value on the diagonal.
+    comm : Communicator, optional
+        Its ranks share the pairs; each does all if not given.
     """
     n, tree = len(sites), cKDTree(sites)
-    blocks = []
+    start, end = (0, n) if comm is None else share(n, comm.rank, comm.size)
+    blocks = [csr_matrix((0, n))]
     at_once = 1 + int(most // max(tree.count_neighbors(tree, reach) / max(n, 1), 1.0))
-    for first in range(0, n, at_once):
-        block = sites[first : first + at_once]
+    for first in range(start, end, at_once):
+        block = sites[first : min(first + at_once, end)]
         found = cKDTree(block).sparse_distance_matrix(tree, reach, output_type="ndarray")
         i, j = found["i"], found["j"]
         del found
@@ -100,7 +100,8 @@ def _upper(
         values = np.concatenate([values, np.full(len(own), diagonal, dtype=values.dtype)])
         i, j = np.concatenate([i, own]), np.concatenate([j, own + np.int32(first)])
         blocks.append(csr_matrix((values, (i, j)), shape=(len(block), n)))
-    return csr_matrix(vstack(blocks, format="csr")) if blocks else csr_matrix((0, 0))
+    mine = csr_matrix(vstack(blocks, format="csr"))
+    return mine if comm is None else csr_matrix(vstack(comm.gather(mine), format="csr"))
 
 
 def _symmetric(upper: csr_matrix) -> csr_matrix:
