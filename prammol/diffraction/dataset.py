@@ -38,7 +38,7 @@ class Diffraction:
         Where was measured.
     counts : sequence of ndarray
         Photons per point, one array with the patch's shape per patch. Kept as 32-bit integers if
-        they are whole numbers of that size: their root is a double then.
+        they are whole numbers of that size.
     valid : sequence of bool ndarray, optional
         False where the detector saw nothing (gap, beam stop, hot pixel); those
         points have no weight anywhere. All True if not given.
@@ -377,8 +377,8 @@ def local_shard(data: Diffraction, comm: Communicator) -> Shard:
         first = starts[s.patch_index] + s.start * plane
         numbers.append(np.arange(first, first + part.size, dtype=kind))
         v = np.asarray(data.valid[s.patch_index][s.start : s.stop], dtype=bool).ravel()
-        c = np.asarray(data.counts[s.patch_index][s.start : s.stop]).ravel()
-        counts.append(np.where(v, c, c.dtype.type(0)))
+        c = np.asarray(data.counts[s.patch_index][s.start : s.stop], dtype=float).ravel()
+        counts.append(np.where(v, c, 0.0))
         valid.append(v)
         if data.background:
             b = np.asarray(data.background[s.patch_index][s.start : s.stop], dtype=float).ravel()
