@@ -66,6 +66,7 @@ class RelaxAndAlign(Checked):
         value, _ = PoissonMisfit(problem.shard, problem.factor).value(omega)
         # Moved before anything is relaxed: that is done once then.
         refined = _Refined(problem, self._judged(problem, state, omega), value)
+        del omega  # as large as the points, for minutes
         found = self._with_atoms_moved(refined)
         refined = found or self._relaxed(refined)
         for _ in range(self.moves - (found is not None)):
