@@ -299,9 +299,8 @@ class BackgroundFit:
 
     def _confirmed(self, less: Fitted, more: Fitted, size: float) -> bool:
         """Tell whether held-out blocks of points prefer the second, too."""
-        problem = self.problem
-        rng = problem.rng("background", 0)
-        held = hold_out_blocks(problem.data, problem.shard, size, _HELD_OUT, rng)
+        own = self.problem
+        held = hold_out_blocks(own.data, own.shard, size, _HELD_OUT, own.rng("background", 0))
         ends = [
             self.fitted(f.functions, held.fitted, f).expected + self._extra for f in (less, more)
         ]
