@@ -21,18 +21,19 @@ from prammol.diffraction.support import Support
 from prammol.potentials.potential import Potential
 from prammol.reconstruction.presets import get_preset
 
-# Fitted to the resident memory of runs with 4679 atoms and 375 000 points on 1, 2 and 4
-# ranks, rounded up; docs/explanation/parallel.md has the sum.
-# chosen: the runs above; one crystal
-BASE_BYTES = 130e6  # Python, numpy, LAMMPS and MPI before any data
-# chosen: the runs above; one crystal
-BYTES_PER_POINT = 250  # counts, mask, indices, q, and the complex fields that stages hold
-# derived: a complex double on a grid of 2^3 times as many points
-BYTES_PER_GRID_POINT = 8 * 16  # a NUFFT grid, twice as fine along each axis
-# Neighbour lists, and candidates several times the atoms. `default` looks around the surface for
-# more, for a moment, on every rank.
-# chosen: peaks of runs with 4679 and 100 000 atoms; 36 to 80 kB an atom (default)
-BYTES_PER_ATOM = {"paper": 5000, "default": 80_000}
+# Fitted to the peaks of whole runs, docs/results/memory.csv; docs/explanation/parallel.md has them.
+# chosen: those of 2000 atoms; not varied
+BASE_BYTES = 215e6  # Python, numpy, LAMMPS and MPI before any data
+# chosen: 2000 atoms with 165 000 and 1.3 million points; not varied
+BYTES_PER_POINT = 90  # counts, masks, numbers, and the fields that a stage holds at a time
+# chosen: ducc0 0.42, 10^6 points; 32 to 45
+BYTES_PER_GRID_POINT = 40  # of the one patch that is transformed at a time
+# Candidates around the surface and their pairs, of which there are as many as atoms^(2/3).
+# chosen: peaks of 2000 to 30 000 atoms; 0.2 to 0.6 MB (default)
+BYTES_OF_SURFACE = {"paper": 30_000, "default": 350_000}
+# Positions, forces, neighbours in LAMMPS.
+# chosen: 1000 and 5000 atoms, preset paper; not varied
+BYTES_PER_ATOM = 1000
 # What a start and an iteration cost in gradients, at least and at most. Of paper the start is a
 # lattice, and one crystal of 4679 atoms is all that was timed.
 # chosen: seven crystals of 300 to 4679 atoms, 1e16 to 1e20; no other runs were looked at
@@ -141,7 +142,8 @@ def memory(
         + 2 * read
         + own * BYTES_PER_POINT
         + grid * BYTES_PER_GRID_POINT
-        + atoms * BYTES_PER_ATOM.get(preset, BYTES_PER_ATOM["paper"])
+        + atoms * BYTES_PER_ATOM
+        + atoms ** (2 / 3) * BYTES_OF_SURFACE.get(preset, BYTES_OF_SURFACE["paper"])
     )
 
 
