@@ -30,7 +30,7 @@ BYTES_PER_POINT = 90  # counts, masks, numbers, and the fields that a stage hold
 BYTES_PER_GRID_POINT = 40  # of the one patch that is transformed at a time
 # Candidates around the surface and their pairs, of which there are as many as atoms^(2/3).
 # chosen: peaks of 2000 to 30 000 atoms; 0.2 to 0.6 MB (default)
-BYTES_OF_SURFACE = {"paper": 30_000, "default": 350_000}
+BYTES_OF_SURFACE = {"paper": 30_000, "default": 250_000}
 # Positions, forces, neighbours in LAMMPS.
 # chosen: 1000 and 5000 atoms, preset paper; not varied
 BYTES_PER_ATOM = 1000

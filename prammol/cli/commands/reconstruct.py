@@ -162,7 +162,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--anyway",
         action="store_true",
-        help="start also where the patches are too narrow to decide single atoms",
+        help="start also where the patches are too narrow for single atoms, or memory is short",
     )
     parser.add_argument("--threads", type=count, default=1, help="threads of each process [1]")
     add_potential(parser)
