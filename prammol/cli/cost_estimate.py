@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from prammol.cli import messages
+from prammol.core.errors import DataError
+from prammol.core.memory import free_bytes
 from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch, shard
 from prammol.diffraction.dataset import Diffraction
@@ -19,18 +21,19 @@ from prammol.diffraction.support import Support
 from prammol.potentials.potential import Potential
 from prammol.reconstruction.presets import get_preset
 
-# Fitted to the resident memory of runs with 4679 atoms and 375 000 points on 1, 2 and 4
-# ranks, rounded up; docs/explanation/parallel.md has the sum.
-# chosen: the runs above; one crystal
-BASE_BYTES = 130e6  # Python, numpy, LAMMPS and MPI before any data
-# chosen: the runs above; one crystal
-BYTES_PER_POINT = 250  # counts, mask, indices, q, and the complex fields that stages hold
-# derived: a complex double on a grid of 2^3 times as many points
-BYTES_PER_GRID_POINT = 8 * 16  # a NUFFT grid, twice as fine along each axis
-# Neighbour lists, and candidates several times the atoms. `default` looks around the surface for
-# more, for a moment, on every rank.
-# chosen: peaks of runs with 4679 and 100 000 atoms; 36 to 80 kB an atom (default)
-BYTES_PER_ATOM = {"paper": 5000, "default": 80_000}
+# Fitted to the peaks of whole runs, docs/results/memory.csv; docs/explanation/parallel.md has them.
+# chosen: those of 2000 atoms; not varied
+BASE_BYTES = 215e6  # Python, numpy, LAMMPS and MPI before any data
+# chosen: 2000 atoms with 165 000 and 1.3 million points; not varied
+BYTES_PER_POINT = 90  # counts, masks, numbers, and the fields that a stage holds at a time
+# chosen: ducc0 0.42, 10^6 points; 32 to 45
+BYTES_PER_GRID_POINT = 40  # of the one patch that is transformed at a time
+# Candidates around the surface and their pairs, of which there are as many as atoms^(2/3).
+# chosen: peaks of 2000 to 30 000 atoms; 0.2 to 0.6 MB (default)
+BYTES_OF_SURFACE = {"paper": 30_000, "default": 250_000}
+# Positions, forces, neighbours in LAMMPS.
+# chosen: 1000 and 5000 atoms, preset paper; not varied
+BYTES_PER_ATOM = 1000
 # What a start and an iteration cost in gradients, at least and at most. Of paper the start is a
 # lattice, and one crystal of 4679 atoms is all that was timed.
 # chosen: seven crystals of 300 to 4679 atoms, 1e16 to 1e20; no other runs were looked at
@@ -103,9 +106,7 @@ def estimate(
     """
     start, iteration = GRADIENTS.get(preset, GRADIENTS["paper"])
     atoms = support.volume / potential.atomic_volume
-    patches = [
-        data.patches[s.patch_index].planes(s.start, s.stop) for s in shard(data.patches, comm)
-    ]
+    patches = _slabs(data, comm)
     gradient = comm.max(_one_gradient(patches, support, int(atoms), threads, epsilon))
     return Estimate(
         atoms=atoms,
@@ -141,8 +142,66 @@ def memory(
         + 2 * read
         + own * BYTES_PER_POINT
         + grid * BYTES_PER_GRID_POINT
-        + atoms * BYTES_PER_ATOM.get(preset, BYTES_PER_ATOM["paper"])
+        + atoms * BYTES_PER_ATOM
+        + atoms ** (2 / 3) * BYTES_OF_SURFACE.get(preset, BYTES_OF_SURFACE["paper"])
     )
+
+
+def require_memory(
+    needs: Estimate, data: Diffraction, comm: Communicator, preset: str, forced: bool = False
+) -> None:
+    """Refuse what doesn't fit into the memory that is free; called together by all ranks.
+
+    Parameters
+    ----------
+    needs : Estimate
+    data : Diffraction
+    comm : Communicator
+    preset : str
+    forced : bool
+        Warn instead of refusing.
+
+    Raises
+    ------
+    DataError
+        With the number of ranks that are enough, one to a node of so much memory.
+    """
+    nodes: dict[str, list[float]] = {}
+    for name, free in comm.gather((platform.node(), free_bytes())):
+        nodes.setdefault(name, []).append(free)
+    free, ranks = min(((min(f), len(f)) for f in nodes.values()), key=lambda n: n[0] / n[1])
+    if needs.bytes_per_rank * ranks <= free:
+        return
+    sizes = range(1, sum(p.shape[0] for p in data.patches) + 1)
+    enough = (n for n in sizes if _of_first_rank(data, needs.atoms, preset, n) <= free)
+    number = next(enough, None)
+    advice = "no number of ranks makes it fit"
+    if number is not None:
+        advice = f"expected at least {number} rank{'s' if number > 1 else ''}, one on each node"
+    msg = (
+        f"{data.source}: needs about {needs.bytes_per_rank / 1e9:.1f} GB on each of {ranks} "
+        f"rank{'s' if ranks > 1 else ''} of a node, where {free / 1e9:.1f} GB are free; {advice}"
+    )
+    if not forced:
+        raise DataError(msg)
+    if comm.is_root:
+        messages.warn(msg)
+
+
+class _First(Communicator):
+    """The first of some ranks, which has as many planes as any."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+def _of_first_rank(data: Diffraction, atoms: float, preset: str, ranks: int) -> float:
+    """Return the bytes that one of so many ranks needs."""
+    return memory(_slabs(data, _First(ranks)), data, atoms, preset)
+
+
+def _slabs(data: Diffraction, comm: Communicator) -> list[BraggPatch]:
+    return [data.patches[s.patch_index].planes(s.start, s.stop) for s in shard(data.patches, comm)]
 
 
 def _one_gradient(

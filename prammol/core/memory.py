@@ -7,6 +7,9 @@ from pathlib import Path
 
 _KIB_PER_MIB = 1024  # derived: units
 _STATUS = Path("/proc/self/status")
+_OF_NODE = Path("/proc/meminfo")
+_GROUP = Path("/proc/self/cgroup")
+_GROUPS = Path("/sys/fs/cgroup")
 # Parameters of mallopt(3), and its largest number.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # derived: format, glibc's malloc.h
 _LARGEST = 2**31 - 1  # derived: format, the largest int of C
@@ -44,3 +47,36 @@ def resident_mib() -> tuple[float, float]:
     known = dict(line.split(":", 1) for line in lines if ":" in line)
     now, most = (int(known.get(k, "0").split()[0]) / _KIB_PER_MIB for k in ("VmRSS", "VmHWM"))
     return now, max(now, most)  # the kernel rounds each in its own way
+
+
+def free_bytes() -> float:
+    """Return the memory that new processes of this job can have on this node [bytes].
+
+    What the system calls available, or less if the job, or the container, has a limit. Infinite
+    where the system doesn't say.
+    """
+    free = _numbers(_OF_NODE, ":").get("MemAvailable", float("inf")) * 1024  # in kB, of 1024 bytes
+    try:
+        group = _GROUP.read_text(encoding="ascii").partition("0::/")[2].splitlines()
+    except (OSError, UnicodeDecodeError):
+        group = []
+    here = _GROUPS / (group[0] if group else "")
+    for level in (here, *here.parents):
+        try:
+            limit = float((level / "memory.max").read_text(encoding="ascii"))
+        except (OSError, ValueError):  # not there, or "max"
+            limit = float("inf")
+        free = min(free, limit - _numbers(level / "memory.stat", " ").get("anon", 0.0))
+        if level == _GROUPS:
+            break
+    return free
+
+
+def _numbers(path: Path, separator: str) -> dict[str, float]:
+    """Return the numbers of a file of the system by name; nothing if there is no such file."""
+    try:
+        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.split(separator, 1) for line in lines if separator in line)
+    return {name: float(rest.split()[0]) for name, rest in pairs}

@@ -104,8 +104,20 @@ class BraggPatch:
 
     def q(self) -> NDArray[np.float64]:
         """Return the scattering vectors of all points, (size, 3) [1/Å], C order."""
-        index = np.indices(self.shape, dtype=float).reshape(3, -1).T
-        return self.origin + index @ self.step
+        return self.q_of(0, self.size)
+
+    def q_of(self, first: int, stop: int) -> NDArray[np.float64]:
+        """Return the scattering vectors of neighbouring points, (stop - first, 3) [1/Å]."""
+        index = np.unravel_index(np.arange(first, stop), self.shape)
+        return self.at(np.stack(index, axis=1))
+
+    def component(self, axis: int) -> NDArray[np.float64]:
+        """Return one component of the scattering vectors of all points, (size,) [1/Å]."""
+        along = [
+            np.arange(n) * step for n, step in zip(self.shape, self.step[:, axis], strict=True)
+        ]
+        first = (self.origin[axis] + along[0])[:, None] + along[1]
+        return np.asarray(first[:, :, None] + along[2]).ravel()
 
     def planes(self, start: int, stop: int) -> BraggPatch:
         """Return the slab ``start <= i < stop`` along the first axis."""

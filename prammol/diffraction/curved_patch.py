@@ -75,7 +75,7 @@ class CurvedPatch(BraggPatch):
     @property
     def bend(self) -> float:
         """Largest distance of a point from the affine grid, in units of its shortest step."""
-        off = self.points.reshape(-1, 3) - BraggPatch.q(self)
+        off = self.points.reshape(-1, 3) - self.affine.q()
         return float(np.sqrt((off**2).sum(axis=1).max()) / np.linalg.norm(self.step, axis=1).min())
 
     def local_steps(self) -> FloatArray:
@@ -92,6 +92,14 @@ class CurvedPatch(BraggPatch):
     def q(self) -> FloatArray:
         """Return the scattering vectors of all points, (size, 3) [1/Å], C order."""
         return self.points.reshape(-1, 3)
+
+    def q_of(self, first: int, stop: int) -> FloatArray:
+        """Return the scattering vectors of neighbouring points, (stop - first, 3) [1/Å]."""
+        return self.q()[first:stop]
+
+    def component(self, axis: int) -> FloatArray:
+        """Return one component of the scattering vectors of all points, (size,) [1/Å]."""
+        return self.q()[:, axis]
 
     def planes(self, start: int, stop: int) -> BraggPatch:
         """Return the slab ``start <= i < stop`` along the first axis."""
@@ -124,7 +132,7 @@ class CurvedPatch(BraggPatch):
         valid : (n1, n2, n3) bool ndarray
             False outside of the points and beside one that isn't known.
         """
-        target = BraggPatch.q(self)
+        target = self.affine.q()
         index = np.indices(self.shape, dtype=float).reshape(3, -1)
         parts = [np.ascontiguousarray(self.points[..., a]) for a in range(3)]
         # Newton's method with the steps in the middle: the points are nearly a grid.

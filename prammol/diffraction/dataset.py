@@ -17,6 +17,7 @@ from prammol.diffraction.curved_patch import CurvedPatch
 from prammol.diffraction.peak_position import peak_points
 from prammol.diffraction.response import Convolution, Response
 from prammol.diffraction.structure_factor import squared
+from prammol.diffraction.whole_counts import as_integers
 
 # What detectors write where they see nothing: the largest numbers of 32 and 64 bits, and for bad
 # pixels the ones before. Nobody counts them by chance, but a mask may be missing.
@@ -24,6 +25,7 @@ _NO_DATA = (2.0**32 - 1, 2.0**32 - 2, 2.0**64)  # derived: format, as doubles
 # Beyond this doubles don't hold whole numbers anyway, and squares leave the single precision
 # in which some sums run.
 MOST_COUNTS = 1e18  # derived: its square, 1e36, is below the 3e38 of single precision
+_LARGEST_INTEGER = np.iinfo(np.int32).max  # derived: format
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Diffraction:
     patches : sequence of BraggPatch
         Where was measured.
     counts : sequence of ndarray
-        Photons per point, one array with the patch's shape per patch.
+        Photons per point, one array with the patch's shape per patch. Kept as 32-bit integers if
+        they are whole numbers of that size.
     valid : sequence of bool ndarray, optional
         False where the detector saw nothing (gap, beam stop, hot pixel); those
         points have no weight anywhere. All True if not given.
@@ -132,6 +135,7 @@ class Diffraction:
                 msg = f"{name} go up to {highest:.1e}, expected at most {MOST_COUNTS:.0e} photons"
                 raise InputError(msg)
             total += float(seen.sum())
+        object.__setattr__(self, "counts", tuple(as_integers(c) for c in self.counts))
         if not any(v.any() for v in self.valid):
             msg = f"{self.source}: has no valid point, the masks hide all (0 is a good one in CXI)"
             raise DataError(msg)
@@ -280,9 +284,9 @@ class Shard:
     ----------
     patches : list of BraggPatch
         This rank's slabs.
-    patch_index : (m,) int ndarray
+    patch_index : (m,) int16 ndarray
         Patch each point belongs to.
-    global_index : (m,) int ndarray
+    global_index : (m,) int32 or int64 ndarray
         Number of each point among all, the same for any number of ranks.
     counts : (m,) ndarray
         Photons; 0 where not valid.
@@ -361,6 +365,7 @@ class Shard:
 def local_shard(data: Diffraction, comm: Communicator) -> Shard:
     """Return this rank's share of the points, contiguous slabs of the patches."""
     starts = np.cumsum([0] + [p.size for p in data.patches])
+    kind = np.int32 if starts[-1] <= _LARGEST_INTEGER else np.int64
     patches, index, numbers, counts, valid = [], [], [], [], []
     background, amplitude = [], []
     for s in shard(data.patches, comm):
@@ -368,8 +373,9 @@ def local_shard(data: Diffraction, comm: Communicator) -> Shard:
         part = whole.planes(s.start, s.stop)
         plane = whole.size // whole.shape[0]
         patches.append(part)
-        index.append(np.full(part.size, s.patch_index))
-        numbers.append(starts[s.patch_index] + s.start * plane + np.arange(part.size))
+        index.append(np.full(part.size, s.patch_index, dtype=np.int16))
+        first = starts[s.patch_index] + s.start * plane
+        numbers.append(np.arange(first, first + part.size, dtype=kind))
         v = np.asarray(data.valid[s.patch_index][s.start : s.stop], dtype=bool).ravel()
         c = np.asarray(data.counts[s.patch_index][s.start : s.stop], dtype=float).ravel()
         counts.append(np.where(v, c, 0.0))
@@ -383,8 +389,8 @@ def local_shard(data: Diffraction, comm: Communicator) -> Shard:
     empty = np.empty(0)
     return Shard(
         patches=patches,
-        patch_index=np.concatenate(index) if index else empty.astype(int),
-        global_index=np.concatenate(numbers) if numbers else empty.astype(int),
+        patch_index=np.concatenate([empty.astype(np.int16), *index]),
+        global_index=np.concatenate([empty.astype(kind), *numbers]),
         counts=np.concatenate(counts) if counts else empty,
         valid=np.concatenate(valid) if valid else empty.astype(bool),
         background=np.concatenate([empty, *background]) if data.background else None,

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 
 from prammol.diffraction.outshining import brightest
 
@@ -73,6 +72,8 @@ def _box(
 
 def _symmetric(amplitude: Floats, valid: Floats) -> Floats:
     """Return the index about which amplitudes are most symmetric, (3,), a multiple of a half."""
+    from scipy.signal import fftconvolve  # half a second, for what hardly any data need
+
     alike = fftconvolve(amplitude, amplitude)
     compared = fftconvolve(amplitude**2, valid)
     enough = compared > _ENOUGH * compared.max()

@@ -12,7 +12,7 @@ Atoms of several elements have a weight of their own besides, the ratio of their
 of the first element (:class:`prammol.diffraction.scatterers.Scatterers`), which may depend on q.
 
 On an affine grid both are non-uniform Fourier transforms, done by ducc0 in
-O(n + N log N), patches with the same steps and shape together; on a curved patch
+O(n + N log N), one patch at a time; on a curved patch
 transforms between two non-uniform sets, about ten times slower.
 :func:`direct_structure_factor` is the plain sum: the reference.
 """
@@ -20,6 +20,7 @@ transforms between two non-uniform sets, about ten times slower.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import ducc0
 import numpy as np
@@ -102,12 +103,12 @@ class StructureFactor:
         self.scatterers = scatterers
         self.epsilon = float(epsilon)
         self.threads = int(threads)
-        self._single = self.epsilon > 1e-6
-        self._real = np.float32 if self._single else np.float64
-        self._complex = np.complex64 if self._single else np.complex128
-        self._groups = _groups(self.patches)
-        self.size = sum(p.size for p in self.patches)
-        self._q: NDArray[np.float64] | None = None
+        self.single = self.epsilon > 1e-6
+        self._real = np.float32 if self.single else np.float64
+        self._complex = np.complex64 if self.single else np.complex128
+        ends = np.cumsum([0, *(p.size for p in self.patches)])
+        self._slices = [slice(int(a), int(b)) for a, b in pairwise(ends)]
+        self.size = int(ends[-1])
         self._parts: list[StructureFactor] | None = None
 
     def with_accuracy(self, epsilon: float) -> StructureFactor:
@@ -170,12 +171,23 @@ class StructureFactor:
 
     @property
     def q(self) -> NDArray[np.float64]:
-        """Scattering vectors of all points, (size, 3) [1/Å]."""
-        if self._q is None:
-            parts = [p.q() for p in self.patches]
-            # Each component in one piece: they are used one by one.
-            self._q = np.array(np.concatenate(parts) if parts else np.empty((0, 3)), order="F")
-        return self._q
+        """Scattering vectors of all points, (size, 3) [1/Å]; computed each time."""
+        return self.q_of(slice(0, self.size))
+
+    def q_of(self, points: slice) -> NDArray[np.float64]:
+        """Return the scattering vectors of neighbouring points, (m, 3) [1/Å]."""
+        first, stop, _ = points.indices(self.size)
+        # Each component in one piece: they are used one by one.
+        out = np.empty((stop - first, 3), order="F")
+        for patch, part in zip(self.patches, self._slices, strict=True):
+            lo, hi = max(first, part.start), min(stop, part.stop)
+            if lo < hi:
+                out[lo - first : hi - first] = patch.q_of(lo - part.start, hi - part.start)
+        return out
+
+    def component(self, axis: int) -> NDArray[np.float64]:
+        """Return one component of the scattering vectors of all points, (size,) [1/Å]."""
+        return np.concatenate([np.empty(0), *(p.component(axis) for p in self.patches)])
 
     def forward(
         self, x: Positions, weights: NDArray[np.float64] | None = None
@@ -205,17 +217,16 @@ class StructureFactor:
                     total = total + factor.forward(x[here], own)
             return total
         out: NDArray[np.complex128] = np.empty(self.size, dtype=self._complex)
-        for patches, part in self._groups:
-            waves = _waves(x, patches, -1.0)
+        for patch, part, coord in self._grids(x):
+            waves = _waves(x, patch, -1.0)
             if weights is not None:
                 waves *= weights
             points = waves.astype(self._complex, copy=False)
-            first = patches[0]
-            if isinstance(first, CurvedPatch):
+            if isinstance(patch, CurvedPatch):
                 out[part] = ducc0.nufft.experimental.nu2nu(
-                    points_in=points[0],
+                    points_in=points,
                     coord_in=x.astype(self._real),
-                    coord_out=(first.q() - first.middle).astype(self._real),
+                    coord_out=(patch.q() - patch.middle).astype(self._real),
                     forward=True,
                     epsilon=self.epsilon,
                     nthreads=self.threads,
@@ -223,11 +234,11 @@ class StructureFactor:
                 continue
             ducc0.nufft.nu2u(
                 points=points,
-                coord=self._coordinates(first, x),
+                coord=coord,
                 forward=True,
                 epsilon=self.epsilon,
                 nthreads=self.threads,
-                out=out[part].reshape(len(patches), *first.shape),
+                out=out[part].reshape(patch.shape),
                 periodicity=2 * np.pi,
             )
         if self.amplitude is not None:
@@ -248,22 +259,22 @@ class StructureFactor:
         -------
         (n,) complex ndarray
         """
-        return self._adjoint(values, None, x)[0]
+        return self._adjoint(values, (None,), x)[0]
 
     def adjoint_moments(
         self, values: NDArray[np.complexfloating], x: Positions
     ) -> NDArray[np.complex128]:
         """Return ``sum_q q values(q) exp(+i q . x_j)``, (n, 3) complex."""
-        return self._adjoint(values, self.q.T, x).T
+        return self._adjoint(values, (0, 1, 2), x).T
 
     def _adjoint(
         self,
         values: NDArray[np.complexfloating],
-        times: NDArray[np.float64] | None,
+        axes: Sequence[int | None],
         x: Positions,
     ) -> NDArray[np.complex128]:
-        """Return the adjoint of values, (1, n), or of them times each of several fields, (k, n)."""
-        total = np.zeros((1 if times is None else len(times), len(x)), dtype=complex)
+        """Return the adjoint of values times each of some components of q, (k, n); None for 1."""
+        total = np.zeros((len(axes), len(x)), dtype=complex)
         if len(x) == 0:
             return total
         if self.scatterers is not None:
@@ -271,39 +282,49 @@ class StructureFactor:
             for k, factor in enumerate(self.of_elements):
                 here = kinds == k
                 if here.any():
-                    total[:, here] = factor._adjoint(values, times, x[here])
+                    total[:, here] = factor._adjoint(values, axes, x[here])
             return total
-        if self.amplitude is not None:
-            values = values * self.amplitude
-        for patches, part in self._groups:
-            waves = _waves(x, patches, 1.0)
-            first = patches[0]
-            if isinstance(first, CurvedPatch):
-                offset = (first.q() - first.middle).astype(self._real)
-                for k, field in enumerate(_fields(values, times, part)):
-                    total[k] += waves[0] * ducc0.nufft.experimental.nu2nu(
-                        points_in=field.astype(self._complex, copy=False),
-                        coord_in=offset,
+        for patch, part, coord in self._grids(x):
+            waves, own = _waves(x, patch, 1.0), values[part]
+            if self.amplitude is not None:
+                own = own * self.amplitude[part]
+            # One field at a time: all in one call are no faster and take more memory.
+            for k, axis in enumerate(axes):
+                field = own if axis is None else own * patch.component(axis)
+                field = field.astype(self._complex, copy=False)
+                if isinstance(patch, CurvedPatch):
+                    found = ducc0.nufft.experimental.nu2nu(
+                        points_in=field,
+                        coord_in=(patch.q() - patch.middle).astype(self._real),
                         coord_out=x.astype(self._real),
                         forward=False,
                         epsilon=self.epsilon,
                         nthreads=self.threads,
                     )
-                continue
-            coord = self._coordinates(first, x)
-            # One field at a time: all in one call are no faster and take more memory.
-            for k, field in enumerate(_fields(values, times, part)):
-                grid = field.reshape(len(patches), *first.shape)
-                found = ducc0.nufft.u2nu(
-                    grid=grid.astype(self._complex, copy=False),
-                    coord=coord,
-                    forward=False,
-                    epsilon=self.epsilon,
-                    nthreads=self.threads,
-                    periodicity=2 * np.pi,
-                )
-                total[k] += np.einsum("pj,pj->j", waves, found)
+                else:
+                    found = ducc0.nufft.u2nu(
+                        grid=field.reshape(patch.shape),
+                        coord=coord,
+                        forward=False,
+                        epsilon=self.epsilon,
+                        nthreads=self.threads,
+                        periodicity=2 * np.pi,
+                    )
+                total[k] += waves * found
         return total
+
+    def _grids(
+        self, x: Positions
+    ) -> Iterator[tuple[BraggPatch, slice, NDArray[np.floating] | None]]:
+        """Yield each patch, its points, and positions in units of its grid, None if curved."""
+        last, coord = None, None
+        for patch, part in zip(self.patches, self._slices, strict=True):
+            if isinstance(patch, CurvedPatch):
+                yield patch, part, None
+                continue
+            if last is None or not np.array_equal(last.step, patch.step):
+                last, coord = patch, self._coordinates(patch, x)
+            yield patch, part, coord
 
     def _coordinates(self, patch: BraggPatch, x: Positions) -> NDArray[np.floating]:
         """Positions in units of the patch's grid, reduced to one period."""
@@ -315,43 +336,9 @@ class StructureFactor:
         return u.astype(self._real, copy=False)
 
 
-def _alike(one: BraggPatch, other: BraggPatch) -> bool:
-    """Whether one call of ducc0 does both patches: only the phases differ."""
-    return (
-        not isinstance(one, CurvedPatch)
-        and not isinstance(other, CurvedPatch)
-        and one.shape == other.shape
-        and np.array_equal(one.step, other.step)
-    )
-
-
-def _groups(patches: Sequence[BraggPatch]) -> list[tuple[list[BraggPatch], slice]]:
-    """Return neighbouring patches that are alike, and where their points are."""
-    groups: list[tuple[list[BraggPatch], slice]] = []
-    end = 0
-    for patch in patches:
-        start, end = end, end + patch.size
-        if groups and _alike(groups[-1][0][0], patch):
-            members, part = groups.pop()
-            groups.append(([*members, patch], slice(part.start, end)))
-        else:
-            groups.append(([patch], slice(start, end)))
-    return groups
-
-
-def _fields(
-    values: NDArray[np.complexfloating], times: NDArray[np.float64] | None, part: slice
-) -> Iterator[NDArray[np.complexfloating]]:
-    """Yield a part of values, or of them times each of several fields, one after the other."""
-    if times is None:
-        yield values[part]
-    else:
-        yield from (values[part] * t[part] for t in times)
-
-
-def _waves(x: Positions, patches: Sequence[BraggPatch], sign: float) -> NDArray[np.complex128]:
-    """Return exp(sign i middle.x) of each patch and atom, (p, n)."""
-    phase = np.array([patch.middle for patch in patches]) @ x.T
+def _waves(x: Positions, patch: BraggPatch, sign: float) -> NDArray[np.complex128]:
+    """Return exp(sign i middle.x) of each atom, (n,)."""
+    phase = x @ patch.middle
     waves = np.empty(phase.shape, dtype=complex)
     # Faster than the exponential of a complex number.
     np.cos(phase, out=waves.real)

@@ -12,6 +12,7 @@ from prammol.likelihood.deviance import deviance, noise_level
 from prammol.likelihood.difference_map import DifferenceMap, difference_map
 from prammol.likelihood.fisher_information import Fisher
 from prammol.likelihood.holdout_blocks import HeldOut, hold_out_blocks, peak_window, random_field
+from prammol.likelihood.model_error import misfit_with_model_error
 from prammol.likelihood.poisson import (
     amplitude_scale,
     expected_counts,
@@ -20,11 +21,7 @@ from prammol.likelihood.poisson import (
     residual_weights,
 )
 from prammol.likelihood.prospects import Prospects, measured_patches, prospects
-from prammol.likelihood.quasi_likelihood import (
-    Misfit,
-    PoissonMisfit,
-    misfit_with_model_error,
-)
+from prammol.likelihood.quasi_likelihood import Misfit, PoissonMisfit
 
 __all__ = [
     "DifferenceMap",

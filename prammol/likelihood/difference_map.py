@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 
 from prammol.core.parallel import Communicator
 from prammol.diffraction.structure_factor import StructureFactor
+from prammol.likelihood.point_blocks import blocks
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.structure.separation import apart
 
@@ -77,8 +78,11 @@ class DifferenceMap:
 
         Of an isolated atom g(x) = -h mean cos(q.x), so that is its curvature.
         """
-        q, weight = self._factor.q, self._weight
-        own = np.concatenate([[weight.sum()], ((q * weight[:, None]).T @ q).ravel()])
+        weight, own = self._weight, np.zeros(10)
+        for part in blocks(len(weight)):
+            q = self._factor.q_of(part)
+            square = (q * weight[part, None]).T @ q
+            own += [weight[part].sum(), *square.ravel()]
         sums = self._comm.allreduce(own)
         return np.asarray(sums[1:].reshape(3, 3) / sums[0])
 

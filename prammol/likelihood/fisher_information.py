@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from prammol.diffraction.dataset import Shard
 from prammol.diffraction.debye_waller import ThermalStructureFactor
 from prammol.diffraction.structure_factor import StructureFactor, squared
-from prammol.likelihood.quasi_likelihood import extra_photons
+from prammol.likelihood.extra_photons import extra_photons
+from prammol.likelihood.linear_maps import imaginary_product, map_derivatives, moments_of
+from prammol.likelihood.point_blocks import Derivatives, at_points, blocks
 
 
 class Fisher:
@@ -89,10 +91,18 @@ class Fisher:
 
         The information that C takes away, since it is fitted too, is missing in F.
         """
-        q = self._factor.q
-        shifted = [q[:, a] * self._factor.forward(self.x, v[:, a]) for a in range(3)]
-        change = 2.0 * self._scale**2 * (self._omega.conj() * -1j * np.sum(shifted, axis=0)).real
+        change = self._change(v)
         return self.slope(change if self._response is None else self._response.apply(change))
+
+    def _change(self, shifts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return by how much lambda changes, (m,), if each atom moves by a shift, (n, 3) [Å]."""
+        change = np.zeros(self._factor.size)
+        for axis, shift in enumerate(shifts.T):
+            own = imaginary_product(self._omega, self._factor.forward(self.x, shift))
+            own *= self._factor.component(axis)
+            change += own
+        change *= 2.0 * self._scale**2
+        return change
 
     def slope(self, change: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return sum_q dlambda/dx change / lambda, (n, 3) [1/Å], C free.
@@ -115,19 +125,22 @@ class Fisher:
         Im(z)^2 = (abs(z)^2 - Re z^2) / 2 makes it an adjoint transform at 2 x. A response leaves of
         the interference what it does on the average over the other atoms.
         """
-        q = self._rest.q
-        square = np.sum(q**2, axis=1)
         out = np.empty((len(self.x), 3, 3))
         kinds = self._rest.kinds_of(self.x)
         for u, kind in product(np.unique(self._motion), range(len(self._rest.of_elements))):
             here, rest = (self._motion == u) & (kinds == kind), self._rest.of_elements[kind]
-            w = 2.0 * self._scale**4 * self._weight * self._visible * np.exp(-square * u)
+            w = 2.0 * self._scale**4 * self._weight * self._visible
+            if u > 0:
+                w = w * np.exp(-u * sum(rest.component(a) ** 2 for a in range(3)))
             power = w * squared(self._omega) * rest.of_one_atom
-            doubled = (w * self._omega**2).astype(complex)
+            doubled = self._omega**2
+            doubled *= w
+            del w
             if rest.amplitude is not None:
                 doubled *= rest.amplitude  # its adjoint has the other one
             for a, b in combinations_with_replacement(range(3), 2):
-                both = q[:, a] * q[:, b]
+                both = rest.component(a)
+                both *= rest.component(b)
                 mean = self._comm.sum(float(power @ both))
                 part = rest.adjoint(doubled * both, 2.0 * self.x[here]).real.copy()
                 out[here, a, b] = out[here, b, a] = mean - self._comm.allreduce(part)
@@ -143,12 +156,19 @@ class Fisher:
         generators : (k, 3, 3) ndarray
             The maps x -> x + sum_a c_a g_a (x - centre), such as rotations.
         """
-        q, arm = self._factor.q, self.x - self.x.mean(axis=0)
-        moments = np.array([self._factor.forward(self.x, a) for a in arm.T])
-        maps = np.array([-1j * ((q @ g).T * moments).sum(axis=0) for g in generators])
-        slope = 2.0 * self._scale**2 * (self._omega.conj() * maps).real
+        moments = moments_of(self.x, self._omega, self._factor)
+        size = len(generators) + 1
+        system = np.zeros((size, size))
+
+        def own(points: slice) -> NDArray[np.float64]:
+            q = self._factor.q_of(points)
+            return self._scale**2 * map_derivatives(q, moments[:, points], generators)
+
+        slopes: Derivatives = own
         if self._response is not None:
-            slope = self._response.apply(slope)
-        slope = np.vstack([slope, self._signal])
-        system = self._comm.allreduce((slope * self._weight) @ slope.T)
+            slopes = at_points(self._response.apply(own(slice(None))))
+        for part in blocks(self._factor.size):
+            slope = np.vstack([slopes(part), self._signal[part]])
+            system += (slope * self._weight[part]) @ slope.T
+        system = self._comm.allreduce(system)
         return np.asarray(np.linalg.pinv(system, hermitian=True)[:-1, :-1])

@@ -14,7 +14,6 @@ windows around the Bragg peaks and a relative floor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,38 +22,17 @@ from numpy.typing import NDArray
 from prammol.diffraction.dataset import Shard
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.deviance import deviance, noise_level
+from prammol.likelihood.extra_photons import extra_photons
+from prammol.likelihood.point_blocks import Derivatives, at_points, blocks
 
-# chosen: vacancy crystal, 3.8e15; ten times more halves the curvature; same atoms from 0.005 to
-# 0.02 (600 atoms at 1e18)
-EXTRA = 0.01  # photons added to data and model, at most
-# Fewer where photons are few: what is added hides what less than that would tell.
-# chosen: vacancy crystal, 3e14, where 0.01 hid half of the information; same atoms from 0.00375 to
-# 0.015 (600 atoms at 1e18)
-_EXTRA_PART = 0.0075  # of the mean signal of a point
-_EXTRA_LEAST = 1e-6  # derived: keeps logarithms finite
 # Upwards: with few photons the sum isn't monotonic, and a large floor gives them away.
 _CLEAR = 3.0  # derived: three standard deviations, same atoms from 1.5 to 6 (600 atoms at 1e18)
 # chosen: 800 atoms at 100 and 300 K, as much as predictions differ; not varied
 _ERROR_OF_ERROR = 0.1  # relative, of the variance of a predicted background
-# chosen: speed only, 375 000 points; 8192 against whole arrays
-_BLOCK = 8192  # points whose intermediate values stay in the cache
 # derived: Newton's error squares, 1e-12 is left
 _CLOSE = 1e-6  # last step of Newton for C^2; what is left is about its square
 # chosen: steps of a factor 1.45 up to half the amplitude; not varied
 _FLOORS = np.concatenate([[0.0], np.geomspace(1e-4, 0.5, 24)])
-
-
-def extra_photons(shard: Shard) -> float:
-    """Return how many photons are added to data and model, the same for all ranks."""
-    background = 0.0 if shard.background is None else float(shard.background.sum())
-    # Both are 0 where not valid.
-    sums = np.array([shard.counts.sum() - background, shard.valid.sum()], dtype=float)
-    signal, points = shard.comm.allreduce(sums)
-    return float(np.clip(_EXTRA_PART * signal / max(points, 1.0), _EXTRA_LEAST, EXTRA))
-
-
-def _blocks(points: int) -> Iterator[slice]:
-    return (slice(k, min(k + _BLOCK, points)) for k in range(0, points, _BLOCK))
 
 
 @dataclass(frozen=True)
@@ -119,18 +97,26 @@ class PoissonMisfit:
         self._response, self._detected = shard.response, shard.detected
         self._shard = shard  # its visibility is computed when asked for
         self.whole = shard.whole
-        # S^2 / I, less two standard deviations: a weight that went with the noise of few
-        # photons would bias the fit.
-        power = np.maximum(shard.counts - 2.0 * np.sqrt(shard.counts), 0.0)
-        if shard.background is not None:
-            power *= (self._signal / np.maximum(shard.counts, 1.0)) ** 2
-        self._power = power
-        weight = shard.valid / (1.0 + 4.0 * floor**2 * self._power)
         # With it the residual's variance is what noise alone gives.
-        self._alone = weight if window is None else weight * window
-        self._trust = 1.0 if shard.trust is None else shard.trust
-        self._weight = self._alone * self._trust
-        self._valid = shard.valid.astype(float)
+        self._alone = (
+            shard.valid
+            if floor == 0.0
+            else shard.valid / (1.0 + 4.0 * floor**2 * self._power(slice(None)))
+        )
+        if window is not None:
+            self._alone = self._alone * window
+        self._weight = self._alone if shard.trust is None else self._alone * shard.trust
+
+    def _power(self, points: slice) -> NDArray[np.float64]:
+        """Return S^2 / I of some points, less two standard deviations.
+
+        A weight that went with the noise of few photons would bias the fit.
+        """
+        counts = self._counts[points]
+        power = np.maximum(counts - 2.0 * np.sqrt(counts), 0.0)
+        if self._shard.background is not None:
+            power *= (self._signal[points] / np.maximum(counts, 1.0)) ** 2
+        return power
 
     def floor_for(
         self, omega: NDArray[np.complex128], scale: float, incoherent: float = 0.0
@@ -141,19 +127,28 @@ class PoissonMisfit:
         by less than three standard deviations: an estimate of how wrong the amplitudes still
         are; 0 where the data don't tell.
         """
-        expected = self.expected(omega, scale)
-        noise, variance = noise_level(expected, self._least)
+        power = self._detected(omega)
+        # One after the other: mostly none is needed, or a few.
         for floor in _FLOORS:
-            u = self._valid * self._trust / (1.0 + 4.0 * floor**2 * self._power)
-            # The residual's variance is the noise over u: compare u * share with it.
-            extra = self._least + floor**2 * incoherent
-            share = u * deviance(self._counts, expected, extra)
-            less = (expected + self._least) / (expected + extra)
-            sums = [self._valid @ (share - noise * less), self._valid @ (variance * less**2)]
-            over, square = self.comm.allreduce(np.array(sums, dtype=float))
+            extra, sums = self._least + floor**2 * incoherent, np.zeros(2)
+            for part in blocks(len(power)):
+                expected = scale**2 * power[part] + self._background_at(part)
+                noise, variance = noise_level(expected, self._least)
+                u = self._valid_at(part) / (1.0 + 4.0 * floor**2 * self._power(part))
+                # The residual's variance is the noise over u: compare u * share with it.
+                share = u * deviance(self._counts[part], expected, extra)
+                less = (expected + self._least) / (expected + extra)
+                valid = self._shard.valid[part]
+                sums += [valid @ (share - noise * less), valid @ (variance * less**2)]
+            over, square = self.comm.allreduce(sums)
             if over <= _CLEAR * np.sqrt(square):
                 break
         return float(floor)
+
+    def _valid_at(self, points: slice) -> NDArray[np.float64] | NDArray[np.bool_]:
+        """Return 1 or the trust where points are valid, 0 elsewhere."""
+        valid, trust = self._shard.valid[points], self._shard.trust
+        return valid if trust is None else valid * trust[points]
 
     def cost_of_one_atom(self, omega: NDArray[np.complex128], scale: float) -> float:
         """Return by about how much one missing atom raises J.
@@ -193,12 +188,15 @@ class PoissonMisfit:
         sigma : float
             One standard deviation in single missing atoms.
         """
-        expected = self.expected(omega, scale)
-        mean, variance = noise_level(expected, self._least)
-        share, u = deviance(self._counts, expected, self._extra), self._alone
-        absorbed = (u - self._weight) @ mean  # what a predicted background's error explains
-        own = [self._weight @ share - u @ mean, u**2 @ variance, absorbed]
-        sums = self.comm.allreduce(np.array(own, dtype=float))
+        power, own = self._detected(omega), np.zeros(3)
+        for part in blocks(len(power)):
+            expected = scale**2 * power[part] + self._background_at(part)
+            mean, variance = noise_level(expected, self._least)
+            share = deviance(self._counts[part], expected, self._extra)
+            u, weight = self._alone[part].astype(float), self._weight[part]
+            absorbed = (u - weight) @ mean  # what a predicted background's error explains
+            own += [weight @ share - u @ mean, u**2 @ variance, absorbed]
+        sums = self.comm.allreduce(own)
         one = max(self.cost_of_one_atom(omega, scale), 1e-300)
         sigma = float(np.hypot(np.sqrt(max(sums[1], 1e-300)), _ERROR_OF_ERROR * sums[2]))
         over = float(sums[0]) + 0.5 * fitted
@@ -220,17 +218,17 @@ class PoissonMisfit:
             sums = self.comm.allreduce(np.array(pair))
             start = float(np.sqrt(sums[0] / max(sums[1], 1e-300)))
         c2 = start**2
-        weighted = self._weight * power
-        total = weighted.sum()
         for _ in range(30):
             # Newton in C^2, in which lambda is linear and J convex.
-            sums = np.array([total, 0.0])
-            for part in _blocks(len(power)):
+            sums = np.zeros(2)
+            for part in blocks(len(power)):
                 expected = c2 * power[part]
                 expected += self._background_at(part) + self._extra
                 ratio = self._counts[part] + self._extra
                 ratio /= expected
-                ratio *= weighted[part]  # its sum is that of u I'/lambda' dlambda/dC^2
+                weighted = self._weight[part] * power[part]
+                sums[0] += weighted.sum()
+                ratio *= weighted  # its sum is that of u I'/lambda' dlambda/dC^2
                 sums[0] -= ratio.sum()
                 ratio /= expected
                 sums[1] += ratio @ power[part]
@@ -244,7 +242,7 @@ class PoissonMisfit:
     @property
     def weight(self) -> NDArray[np.float64]:
         """Weight u of each of this rank's points, (m,)."""
-        return self._weight
+        return np.asarray(self._weight, dtype=float)
 
     def expected(self, omega: NDArray[np.complex128], scale: float) -> NDArray[np.float64]:
         """Return lambda = C^2 R abs(Omega)^2 + b on this rank's points, (m,)."""
@@ -259,24 +257,45 @@ class PoissonMisfit:
         """
         power = self._detected(omega)
         c = self._scale_of(power, scale)
-        value, slopes = 0.0, np.empty(len(omega))
-        for part in _blocks(len(omega)):
-            counts, weight = self._counts[part], self._weight[part]
+        field = self.whole(omega).astype(complex)
+        slopes = np.empty(0 if self._response is None else len(omega))
+        for part in blocks(len(omega)):
+            slope = c * c * power[part]
+            slope += self._background_at(part)
+            expected = slope + self._extra
+            slope -= self._counts[part]
+            slope *= 2.0 * c * c * self._weight[part]
+            slope /= expected
+            if self._response is None:
+                field[part] *= slope
+            else:
+                slopes[part] = slope
+        if self._response is not None:
+            field *= self._response.adjoint(slopes)
+        return self._value(power, c), c, field
+
+    def value(
+        self, omega: NDArray[np.complex128], scale: float | None = None
+    ) -> tuple[float, float]:
+        """Return J and C, which is found from `scale` on if that is given."""
+        power = self._detected(omega)
+        c = self._scale_of(power, scale)
+        return self._value(power, c), c
+
+    def _value(self, power: NDArray[np.float64], c: float) -> float:
+        value = 0.0
+        for part in blocks(len(power)):
             expected = c * c * power[part]
             expected += self._background_at(part)
-            value += float(weight @ deviance(counts, expected, self._extra))
-            slope = expected - counts
-            slope *= 2.0 * c * c * weight
-            np.divide(slope, expected + self._extra, out=slopes[part])
-        if self._response is not None:
-            slopes = self._response.adjoint(slopes)
-        return self.comm.sum(value), c, slopes * self.whole(omega)
+            share = deviance(self._counts[part], expected, self._extra)
+            value += float(self._weight[part] @ share)
+        return self.comm.sum(value)
 
     def newton_step(
         self,
         omega: NDArray[np.complex128],
         scale: float,
-        derivatives: NDArray[np.float64],
+        derivatives: Derivatives,
     ) -> tuple[NDArray[np.float64], float]:
         """Return the Gauss-Newton step of some parameters, C free, and what J would lose.
 
@@ -286,8 +305,8 @@ class PoissonMisfit:
             Structure factor on this rank's points.
         scale : float
             C.
-        derivatives : (k, m) ndarray
-            Derivatives of abs(Omega)^2 by the parameters.
+        derivatives : callable
+            Returns derivatives of abs(Omega)^2 by the parameters, (k, p), on some points.
 
         Returns
         -------
@@ -295,7 +314,7 @@ class PoissonMisfit:
         gain : float
         """
         if self._response is not None:
-            derivatives = self._response.apply(derivatives)
+            derivatives = at_points(self._response.apply(derivatives(slice(None))))
         system, right = self.normal_equations(self._detected(omega), scale, derivatives)
         system, right = self.comm.allreduce(system), self.comm.allreduce(right)
         change = -np.asarray(np.linalg.lstsq(system, right, rcond=None)[0], dtype=float)
@@ -305,7 +324,7 @@ class PoissonMisfit:
         self,
         power: NDArray[np.float64],
         scale: float,
-        derivatives: NDArray[np.float64],
+        derivatives: Derivatives,
         points: slice = slice(None),
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return Hessian, (k + 1, k + 1), and slope, (k + 1,), of J by Gauss-Newton, C the last.
@@ -318,19 +337,19 @@ class PoissonMisfit:
             R abs(Omega)^2 on this rank's points.
         scale : float
             C.
-        derivatives : (k, p) ndarray
-            Its derivatives by the parameters, on the points asked for.
+        derivatives : callable
+            Returns its derivatives by the parameters, (k, p), on some points.
         points : slice
-            Those.
+            Those that count.
         """
-        number = len(derivatives) + 1
-        system, right = np.zeros((number, number)), np.zeros(number)
         first, stop, _ = points.indices(len(power))
-        for block in _blocks(stop - first):
+        number = len(derivatives(slice(first, first))) + 1
+        system, right = np.zeros((number, number)), np.zeros(number)
+        for block in blocks(stop - first):
             part = slice(first + block.start, first + block.stop)
             seen = power[part]
             expected = scale**2 * seen + self._background_at(part)
-            slope = np.vstack([scale**2 * derivatives[:, block], 2.0 * scale * seen])
+            slope = np.vstack([scale**2 * derivatives(part), 2.0 * scale * seen])
             weighted = slope * (self._weight[part] / (expected + self._extra))
             system += weighted @ slope.T
             right += weighted @ (expected - self._counts[part])
@@ -343,7 +362,7 @@ class PoissonMisfit:
 
         For points that had no part in either: the difference is linear in the counts.
         """
-        (before, c_old, _), (after, c_new, _) = self.field(old), self.field(new)
+        (before, c_old), (after, c_new) = self.value(old), self.value(new)
         old_counts, new_counts = self.expected(old, c_old), self.expected(new, c_new)
         ratio = np.log((new_counts + self._extra) / (old_counts + self._extra))
         square = self._weight * self._alone
@@ -360,7 +379,11 @@ class PoissonMisfit:
         scale: float | None = None,
     ) -> Misfit:
         """Evaluate J for atoms at x, (n, 3) [Å], with optional weights, (n,)."""
-        value, c, field = self.field(self.factor.forward(x, weights), scale)
+        omega = self.factor.forward(x, weights)
+        if not (positions or occupancies):
+            return Misfit(*self.value(omega, scale), None, None)
+        value, c, field = self.field(omega, scale)
+        del omega
         d_x = d_w = None
         if positions:
             d_x = -self.factor.adjoint_moments(field, x).imag
@@ -370,30 +393,3 @@ class PoissonMisfit:
         if occupancies:
             d_w = self.comm.allreduce(self.factor.adjoint(field, x).real.copy())
         return Misfit(value, c, d_x, d_w)
-
-
-def misfit_with_model_error(
-    shard: Shard,
-    factor: StructureFactor,
-    omega: NDArray[np.complex128],
-    atoms: int,
-    points: NDArray[np.float64] | None = None,
-) -> PoissonMisfit:
-    """Return the misfit whose noise includes what an object doesn't explain.
-
-    Parameters
-    ----------
-    shard, factor
-        As for :class:`PoissonMisfit`.
-    omega : (m,) complex ndarray
-        Structure factor of the object on this rank's points.
-    atoms : int
-        How many it has.
-    points : (m,) ndarray, optional
-        Weight of each point in it, between 0 and 1. How much isn't explained is taken from all.
-    """
-    exact = PoissonMisfit(shard, factor)
-    scale = exact.scale(omega)
-    incoherent = scale**2 * atoms
-    floor = exact.floor_for(omega, scale, incoherent)
-    return PoissonMisfit(shard, factor, points, floor, incoherent)

@@ -18,8 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from prammol.core.parallel import Communicator
-from prammol.diffraction.bragg_patch import shard
+from prammol.core.parallel import Communicator, share
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.diffraction.support import Support
 from prammol.phasing.hio_er import PhasedPatch, bulk_amplitude
@@ -35,14 +34,14 @@ _SAME = 0.5  # derived: a half, points so close are one [shortest vectors of a c
 
 
 class Waves:
-    """The waves psi_p(x) of several phased patches, summed over this rank's slabs.
+    """The waves psi_p(x) of several phased patches, which all ranks hold.
 
     Parameters
     ----------
     phased : sequence of PhasedPatch
         All with the same origin.
     comm : Communicator
-        The slabs of the patches are shared by its ranks.
+        Places are shared by its ranks: there are more of them than points.
     unmeasured : (k, 3) array_like
         Bragg vectors of reflections of which no patch was measured [1/Å]: plane waves as strong as
         the others are on the average.
@@ -65,19 +64,13 @@ class Waves:
         self.centre = phased[0].centre
         self._comm = comm
         self._count = len(phased)
-        self._parts = []
-        for slab in shard([p.patch for p in phased], comm):
-            whole = phased[slab.patch_index]
-            part = StructureFactor([whole.patch.planes(slab.start, slab.stop)], 1e-5)
-            field = whole.field[slab.start : slab.stop].ravel()
-            self._parts.append((slab.patch_index, part, field))
+        self._parts = [(StructureFactor([p.patch], 1e-5), p.field.ravel()) for p in phased]
 
     def __call__(self, x: NDArray[np.float64]) -> NDArray[np.complex128]:
         """Return the waves at x, (n, 3) [Å] from the patches' origin, as (n, patches + k)."""
-        out = np.zeros((len(x), self._count), dtype=complex)
-        for index, part, field in self._parts:
-            out[:, index] += part.adjoint(field, x)
-        out = self._comm.allreduce(out)
+        first, stop = share(len(x), self._comm.rank, self._comm.size)
+        mine = [part.adjoint(field, x[first:stop]) for part, field in self._parts]
+        out = np.concatenate(self._comm.gather(np.stack(mine, axis=1)))
         size = np.abs(out).mean(axis=1, keepdims=True)
         return np.hstack([out, size * np.exp(1j * x @ self.peaks[self._count :].T)])
 

@@ -22,7 +22,8 @@ from scipy.ndimage import rank_filter
 from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.debye_waller import thermal_structure_factor
 from prammol.likelihood.deviance import deviance, noise_level
-from prammol.likelihood.quasi_likelihood import PoissonMisfit, extra_photons
+from prammol.likelihood.extra_photons import extra_photons
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.problem import Problem, first_points
 

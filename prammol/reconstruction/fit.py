@@ -23,7 +23,8 @@ from prammol.diffraction.response import Extent, Response
 from prammol.diffraction.scatterers import Scatterers
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.deviance import deviance, noise_level
-from prammol.likelihood.quasi_likelihood import PoissonMisfit, extra_photons
+from prammol.likelihood.extra_photons import extra_photons
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.effects import outstanding_points
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.problem import calibrated_shard, declared_with, with_matter

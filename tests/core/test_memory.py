@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from prammol import make_crystal, reconstruct, simulate, support_from_truth
-from prammol.core.memory import keep_freed_memory, resident_mib
+from prammol.core.memory import free_bytes, keep_freed_memory, resident_mib
 from prammol.diffraction.bragg_patch import paper_patches
 
 
@@ -80,3 +81,41 @@ def test_memory_is_flat_over_200_iterations():
     assert len(memory) == 201
     # The allocator keeps a few MiB more or less while the number of atoms changes.
     assert np.median(memory[150:]) < np.median(memory[50:100]) + 5
+
+
+# derived: 110 bytes and 12 kB are measured; 320 and 28 kB if vectors, slopes and pairs of sites
+# aren't taken in blocks
+@pytest.mark.skipif(sys.platform != "linux", reason="the system says no peak")
+@pytest.mark.parametrize(("what", "few", "many", "limit"), [
+    ("points", "40", "72", 160.0), ("sites", "20", "40", 16e3)
+])  # fmt: skip
+def test_no_step_needs_more_bytes_for_a_point_or_a_site(what, few, many, limit):
+    def peak(size):
+        program = Path(__file__).with_name("limits_of_memory.py")
+        command = [sys.executable, str(program), what, size]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return np.array([float(word) for word in done.stdout.split()])
+
+    number, used = peak(many) - peak(few)
+    assert number > 10_000
+    assert used / number < limit
+
+
+def test_free_memory_is_what_the_system_and_the_job_leave(monkeypatch, tmp_path):
+    meminfo, group = tmp_path / "meminfo", tmp_path / "group"
+    meminfo.write_text("MemTotal: 100 kB\nMemAvailable:   60 kB\n")
+    group.write_text("0::/job/step\n")
+    monkeypatch.setattr("prammol.core.memory._OF_NODE", meminfo)
+    monkeypatch.setattr("prammol.core.memory._GROUP", group)
+    monkeypatch.setattr("prammol.core.memory._GROUPS", tmp_path / "groups")
+    assert free_bytes() == 60 * 1024
+    job = tmp_path / "groups" / "job"
+    (job / "step").mkdir(parents=True)
+    (job / "step" / "memory.max").write_text("max\n")
+    assert free_bytes() == 60 * 1024
+    (job / "memory.max").write_text("50000\n")
+    (job / "memory.stat").write_text("anon 20000\nfile 90000\n")
+    assert free_bytes() == 30000
+    monkeypatch.setattr("prammol.core.memory._OF_NODE", tmp_path / "none")
+    monkeypatch.setattr("prammol.core.memory._GROUP", tmp_path / "none")
+    assert free_bytes() == np.inf

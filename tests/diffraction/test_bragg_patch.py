@@ -115,3 +115,13 @@ def test_wrong_patches_are_refused(origin, step, shape):
 def test_a_patch_of_one_point_along_an_edge_is_refused():
     with pytest.raises(InputError, match="at least 2 points"):
         cubic_patch((1, 1, 1), 0.6, 1, 4.05)
+
+
+def test_some_points_and_one_component_are_those_of_all():
+    step = np.array([[0.05, 0.01, 0.0], [0.0, 0.06, 0.02], [0.01, 0.0, 0.04]])
+    patch = BraggPatch([1.0, -2.0, 3.0], step, (3, 4, 5))
+    i, j, k = np.indices(patch.shape).reshape(3, -1)
+    expected = patch.origin + np.outer(i, step[0]) + np.outer(j, step[1]) + np.outer(k, step[2])
+    np.testing.assert_allclose(patch.q_of(7, 33), expected[7:33], atol=1e-14)
+    for axis in range(3):
+        np.testing.assert_allclose(patch.component(axis), expected[:, axis], atol=1e-14)

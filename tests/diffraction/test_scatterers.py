@@ -15,8 +15,9 @@ from prammol.diffraction.debye_waller import ThermalStructureFactor
 from prammol.diffraction.form_factors import form_factor
 from prammol.diffraction.scatterers import Scatterers
 from prammol.diffraction.structure_factor import StructureFactor
+from prammol.likelihood.extra_photons import EXTRA
 from prammol.likelihood.fisher_information import Fisher
-from prammol.likelihood.quasi_likelihood import EXTRA, PoissonMisfit
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.simulation.counts import simulate
 from prammol.structure.labels import Labels

@@ -16,8 +16,9 @@ from prammol.diffraction.dataset import Diffraction, local_shard
 from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
 from prammol.likelihood.atom_gains import single_atom_gains
 from prammol.likelihood.difference_map import difference_map
+from prammol.likelihood.extra_photons import EXTRA
 from prammol.likelihood.poisson import poisson_log_likelihood, poisson_scale, residual_weights
-from prammol.likelihood.quasi_likelihood import EXTRA, PoissonMisfit
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.stages.paper.fit_positions import NegativeLogLikelihood
 from prammol.reconstruction.stages.paper.grid_likelihood import GridLikelihood
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from prammol.likelihood.deviance import deviance, noise_level
-from prammol.likelihood.quasi_likelihood import EXTRA
+from prammol.likelihood.extra_photons import EXTRA
 
 
 def plain_share(counts, lam, extra=EXTRA):

@@ -9,8 +9,8 @@ import pytest
 from small_crystal import make_problem, relaxed_ball, simulate
 
 from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
+from prammol.likelihood.extra_photons import EXTRA
 from prammol.likelihood.fisher_information import Fisher
-from prammol.likelihood.quasi_likelihood import EXTRA
 from prammol.reconstruction.refinement.rotation_strain import ROTATIONS
 
 SCALE = 1.9

@@ -10,12 +10,9 @@ from prammol.core.parallel import Communicator
 from prammol.diffraction.bragg_patch import BraggPatch
 from prammol.diffraction.dataset import Diffraction, local_shard
 from prammol.diffraction.structure_factor import StructureFactor, direct_structure_factor
+from prammol.likelihood.extra_photons import EXTRA, extra_photons
 from prammol.likelihood.holdout_blocks import peak_window
-from prammol.likelihood.quasi_likelihood import (
-    EXTRA,
-    PoissonMisfit,
-    extra_photons,
-)
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 
 C = 0.7
 

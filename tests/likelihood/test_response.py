@@ -15,9 +15,10 @@ from prammol.diffraction.bragg_patch import paper_patches
 from prammol.diffraction.response import Extent, Response
 from prammol.diffraction.structure_factor import StructureFactor, squared
 from prammol.likelihood.deviance import deviance
+from prammol.likelihood.extra_photons import extra_photons
 from prammol.likelihood.fisher_information import Fisher
 from prammol.likelihood.poisson import poisson_scale
-from prammol.likelihood.quasi_likelihood import PoissonMisfit, extra_photons
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.problem import responding
 from prammol.reconstruction.refinement.calibration_fit import CalibratedPose
 from prammol.reconstruction.refinement.rotation_strain import LINEAR_MAPS, ROTATIONS

@@ -162,7 +162,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--anyway",
         action="store_true",
-        help="start also where the patches are too narrow to decide single atoms",
+        help="start also where the patches are too narrow for single atoms, or memory is short",
     )
     parser.add_argument("--threads", type=count, default=1, help="threads of each process [1]")
     add_potential(parser)
@@ -171,7 +171,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, comm: Communicator) -> int:
     """Reconstruct on all ranks, print and write on the first."""
     from prammol.cli.commands.checkpointing import Checkpointing, tidy
-    from prammol.cli.cost_estimate import estimate, warn_of_oversubscription
+    from prammol.cli.cost_estimate import estimate, require_memory, warn_of_oversubscription
     from prammol.cli.foreseen import foreseen, note_of_lattice
     from prammol.cli.progress import Progress
     from prammol.cli.settings import parse_settings
@@ -203,6 +203,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
             messages.detail(f"setting {name} = {value}")
         if note is not None:
             messages.note(note)
+    require_memory(needs, data, comm, options.preset, options.anyway)
     forced = options.anyway or bool(saved.history)
     atoms = needs.atoms if initial is None else len(initial.positions)
     expected = foreseen(options.diffraction, data, atoms, potential, comm, forced)

@@ -65,18 +65,25 @@ def best_flips(
     g = slope.astype(float).copy()
     half = 0.5 * curvature.diagonal()
 
+    cost = np.where(taken, -g, g) + half
+
+    def flipped(i: int) -> None:
+        # Only its neighbours cost something else then: no pass over all sites.
+        flip(i, taken, g, curvature)
+        near = np.append(curvature.indices[curvature.indptr[i] : curvature.indptr[i + 1]], i)
+        cost[near] = np.where(taken[near], -g[near], g[near]) + half[near]
+
     gain, steps = 0.0, 0
     while steps < most and len(taken):
-        sign = np.where(taken, -1.0, 1.0)
-        cost = sign * g + half
         i = int(np.argmin(cost))
         if cost[i] < -least:
             gain -= cost[i]
             steps += 1
-            flip(i, taken, g, curvature)
+            flipped(i)
             continue
-        few = np.argsort(cost, kind="stable")[:candidates]
-        block = curvature[few][:, few].toarray() * np.outer(sign[few], sign[few])
+        few = _least_of(cost, candidates)
+        sign = np.where(taken[few], -1.0, 1.0)
+        block = curvature[few][:, few].toarray() * np.outer(sign, sign)
         both = cost[few][:, None] + cost[few] + block
         np.fill_diagonal(both, np.inf)
         a, b = np.unravel_index(int(np.argmin(both)), both.shape)
@@ -84,9 +91,17 @@ def best_flips(
             break
         gain -= both[a, b]
         steps += 1
-        flip(int(few[a]), taken, g, curvature)
-        flip(int(few[b]), taken, g, curvature)
-    return Flips(taken, np.where(taken, -1.0, 1.0) * g + half, steps, float(gain))
+        flipped(int(few[a]))
+        flipped(int(few[b]))
+    return Flips(taken, cost, steps, float(gain))
+
+
+def _least_of(cost: NDArray[np.float64], number: int) -> NDArray[np.intp]:
+    """Return where the least costs are, the least first, of equal ones the first first."""
+    if number >= len(cost):
+        return np.argsort(cost, kind="stable")
+    few = np.flatnonzero(cost <= np.partition(cost, number - 1)[number - 1])
+    return few[np.argsort(cost[few], kind="stable")[:number]]
 
 
 def flip(

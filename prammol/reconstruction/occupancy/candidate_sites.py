@@ -19,15 +19,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags_array
-from scipy.spatial import cKDTree
 
-from prammol.core.parallel import Communicator
-from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.difference_map import difference_map
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.potentials.potential import Potential
 from prammol.reconstruction.occupancy.binary_quadratic import best_flips
 from prammol.reconstruction.occupancy.bond_prior import BondPrior, fit_bonds, scale_free_bonds
+from prammol.reconstruction.occupancy.overlaps import overlaps, pairwise
 from prammol.reconstruction.problem import Problem
 from prammol.structure.labels import Labels
 from prammol.structure.separation import TOO_CLOSE
@@ -142,8 +140,8 @@ class CandidateSites:
         self._visible = misfit.visibility_at(positions)
         self._known = np.zeros(len(positions), dtype=bool)
         self._overlaps = csr_matrix((0, 0))
-        self._close = _pairwise(positions, TOO_CLOSE * self.distance)
-        self._bonds = _pairwise(positions, potential.bond_reach)
+        self._close = pairwise(positions, TOO_CLOSE * self.distance)
+        self._bonds = pairwise(positions, potential.bond_reach)
 
     @classmethod
     def around(
@@ -253,16 +251,21 @@ class CandidateSites:
         map_ = difference(self.positions)
         bonds = self.without_data(taken, np.abs(map_ / self._visible) > depth)
         free = bonds.free
-        found = self.alike(free)
-        if not isinstance(self._visible, float):
-            seen = diags_array(np.sqrt(self._visible[free]))
-            found = csr_matrix(seen @ found @ seen)
         return replace(
             bonds,
             slope=bonds.slope + map_[free] * difference.height,
-            curvature=(found * difference.height + bonds.curvature).tocsr(),
+            curvature=self._curvature(free, difference.height, bonds.curvature),
             value=difference.value,
         )
+
+    def _curvature(self, free: NDArray[np.intp], height: float, of_bonds: csr_matrix) -> csr_matrix:
+        """Return the overlaps of some sites times a height, and what bonds have besides, (m, m)."""
+        own = self.alike(free)
+        if not isinstance(self._visible, float):
+            seen = diags_array(np.sqrt(self._visible[free]).astype(np.float32))
+            own = csr_matrix(seen @ own @ seen)
+        own.data *= np.float32(height)
+        return (own + of_bonds.astype(np.float32)).tocsr()
 
     def without_data(
         self, taken: NDArray[np.bool_], besides: NDArray[np.bool_] | None = None
@@ -331,7 +334,9 @@ class CandidateSites:
             far = _FAR * self.distance
             self._overlaps = overlaps(rough, self._sharpness, sites, far, self.misfit.comm)
         place = np.cumsum(self._known) - 1
-        return self._overlaps[place[free]][:, place[free]]
+        chosen = place[free]
+        whole = np.array_equal(chosen, np.arange(len(place)))
+        return self._overlaps.copy() if whole else self._overlaps[chosen][:, chosen]
 
     def energy(self, taken: NDArray[np.bool_], prior: BondPrior) -> float:
         """Return minus the logarithm of the prior of a set, up to a constant."""
@@ -352,39 +357,6 @@ def relaxed_vacant_sites(problem: Problem, atoms: NDArray[np.float64]) -> NDArra
     return relaxed
 
 
-def overlaps(
-    factor: StructureFactor,
-    sharpness: NDArray[np.float64],
-    sites: NDArray[np.float64],
-    reach: float,
-    comm: Communicator,
-) -> csr_matrix:
-    """Return H of all pairs of sites closer than `reach`, in units of its diagonal, (n, n).
-
-    Parameters
-    ----------
-    factor : StructureFactor
-    sharpness : (m,) ndarray
-        Weight s of each point, :meth:`prammol.likelihood.quasi_likelihood.PoissonMisfit.sharpness`.
-    sites : (n, 3) ndarray
-        Positions [Å].
-    reach : float
-        Distance beyond which the overlap is left out [Å].
-    comm : Communicator
-    """
-    n = len(sites)
-    i, j = cKDTree(sites).query_pairs(reach, output_type="ndarray").T
-    apart = np.concatenate([np.zeros((1, 3)), sites[i] - sites[j]])
-    if factor.amplitude is not None:
-        sharpness = sharpness * factor.amplitude  # the adjoint has the other one
-    values = comm.allreduce(factor.adjoint(sharpness + 0j, apart).real.copy())
-    values /= values[0]
-    own = np.arange(n)
-    entries = np.concatenate([np.ones(n), values[1:], values[1:]])
-    rows, columns = np.concatenate([own, i, j]), np.concatenate([own, j, i])
-    return csr_matrix((entries, (rows, columns)), shape=(n, n))
-
-
 def _of_moves(
     cost: NDArray[np.float64],
     taken: NDArray[np.bool_],
@@ -400,11 +372,3 @@ def _of_moves(
     overlap = np.asarray(curvature[i, k]).ravel() if len(i) else np.empty(0)
     np.add.at(out, i, cost[k] - overlap - FORBIDDEN)
     return out
-
-
-def _pairwise(sites: NDArray[np.float64], reach: float) -> csr_matrix:
-    """Return a symmetric array with 1.0 for all pairs closer than `reach`."""
-    n = len(sites)
-    i, j = cKDTree(sites).query_pairs(reach, output_type="ndarray").T
-    rows, columns = np.concatenate([i, j]), np.concatenate([j, i])
-    return csr_matrix((np.ones(2 * len(i)), (rows, columns)), shape=(n, n))

@@ -19,11 +19,8 @@ from scipy.sparse import csr_matrix, diags_array
 from prammol.likelihood.difference_map import difference_map
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.model import Model
-from prammol.reconstruction.occupancy.candidate_sites import (
-    OVERLAP_ACCURACY,
-    overlaps,
-    relaxed_vacant_sites,
-)
+from prammol.reconstruction.occupancy.candidate_sites import OVERLAP_ACCURACY, relaxed_vacant_sites
+from prammol.reconstruction.occupancy.overlaps import overlaps
 from prammol.reconstruction.occupancy.single_changes import EXAMINED, FALSE_ALARMS
 from prammol.reconstruction.problem import Problem
 
@@ -117,7 +114,7 @@ def gain_of_swaps(problem: Problem, model: Model) -> float:
     places = swaps.places
     least = float(np.log(len(places) / FALSE_ALARMS))
     omega = model.structure_factor(problem.factor)
-    before, _, _ = misfit.field(omega)
+    before, _ = misfit.value(omega)
     kinds, parts = problem.factor.kinds_of(places), problem.factor.of_elements
     gains = [0.0]
     for j in np.argsort(swaps.cost, kind="stable")[:EXAMINED]:
@@ -126,7 +123,7 @@ def gain_of_swaps(problem: Problem, model: Model) -> float:
             changed = omega + parts[1 - kinds[j]].forward(here)
             if j < len(x):
                 changed -= parts[kinds[j]].forward(here)
-            gains.append(before - misfit.field(changed)[0])
+            gains.append(before - misfit.value(changed)[0])
     return max(gains) if max(gains) > least else 0.0
 
 

@@ -129,7 +129,7 @@ def relaxed_costs(
         return out
 
     omega = factor.forward(x[taken])
-    before, _, _ = misfit.field(omega)
+    before, _ = misfit.value(omega)
     rest = relaxed(taken)  # shifts are counted from here: the strain stays as it is
     centres = np.array([x[move].mean(axis=0) for move in moves])
     costs = np.zeros(len(moves))
@@ -144,7 +144,7 @@ def relaxed_costs(
             there = np.where(taken[new, None], x[new] + y[new] - rest[new], y[new])
             points = np.concatenate([there, x[old]])
             change = factor.forward(points, np.repeat([1.0, -1.0], [len(new), len(old)]))
-            costs[k] = misfit.field(omega + change)[0] - before
+            costs[k] = misfit.value(omega + change)[0] - before
     return costs
 
 

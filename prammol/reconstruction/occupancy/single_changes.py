@@ -194,10 +194,10 @@ def _exact(
     """Return by how much each move lowers the misfit, everything else as it is."""
     if not moves:
         return []
-    before = misfit.field(omega)[0]
+    before = misfit.value(omega)[0]
     signs = np.where(sites.taken, -1.0, 1.0)
     return [
-        before - misfit.field(omega + misfit.factor.forward(sites.positions[m], signs[m]))[0]
+        before - misfit.value(omega + misfit.factor.forward(sites.positions[m], signs[m]))[0]
         for m in moves
     ]
 

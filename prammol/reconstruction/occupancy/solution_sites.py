@@ -115,7 +115,7 @@ def _curvature(
     height = swaps.curvature / swaps.change**2
     size = np.concatenate([np.broadcast_to(weight, len(near.free)), swaps.change])
     scaled = diags_array(size * np.sqrt(height[0]))
-    of_data = csr_array(scaled @ sites.alike(both) @ scaled)
+    of_data = csr_array(scaled @ sites.alike(both).astype(float) @ scaled)
     # An atom that is taken out has no element.
     place = np.full(len(sites.positions), -1)
     place[near.free] = np.arange(len(near.free))

@@ -26,12 +26,14 @@ from scipy.special import chdtri
 from prammol.diffraction.bragg_patch import shard
 from prammol.diffraction.calibration import Calibration
 from prammol.likelihood.deviance import deviance, noise_level
+from prammol.likelihood.extra_photons import extra_photons
 from prammol.likelihood.holdout_blocks import hold_out_blocks
-from prammol.likelihood.quasi_likelihood import extra_photons
+from prammol.likelihood.point_blocks import blocks
 from prammol.phasing.dark_level import dark_level
 from prammol.reconstruction.problem import Problem
 
 Floats = NDArray[np.float64]
+Weights = Floats | NDArray[np.bool_]
 
 _DEGREE = 2  # chosen: smooth, few functions; not varied
 _SMOOTH = (4, 6)  # chosen: functions along each axis, up to humps of a quarter; 3 and 5 for speed
@@ -176,14 +178,13 @@ class BackgroundFit:
         self._slabs = shard(problem.data.patches, problem.comm)
         ends = np.cumsum([0, *(p.size for p in here.patches)])
         self._parts = [slice(int(a), int(b)) for a, b in pairwise(ends)]
-        taken = here.global_index % every == 0
+        taken = slice(None) if every == 1 else here.global_index % every == 0
         self._index = here.patch_index[taken]
-        self._counts, self._valid = here.counts[taken], here.weight[taken]
-        self._noise = here.valid[taken].astype(float)
+        self._counts, self._noise = here.counts[taken], here.valid[taken]
+        self._valid = self._noise if here.trust is None else self._noise * here.trust[taken]
         declared = problem.measured.background
-        known = self._local(declared) if declared else np.zeros(here.size)
-        known = np.where(here.valid, known, 0.0)
-        self._known = known[taken]
+        known = np.where(here.valid, self._local(declared), 0.0) if declared else None
+        self._known = np.zeros(1) if known is None else known[taken]
         self._extra = extra_photons(replace(here, background=known))
         square = power[taken] * self._valid
         signal = float(self._valid @ np.maximum(self._counts - self._known, 0.0))
@@ -191,7 +192,7 @@ class BackgroundFit:
         # In units of the photons, so that all coefficients are of a size.
         rows = [square * (photons / max(whole, 1e-300))]
         rows += [self._local(c.photons)[taken] * self._valid for c in components]
-        self._common = np.array(rows)
+        self._common = rows[0][None] if len(rows) == 1 else np.array(rows)
 
     def _local(self, arrays: Sequence[Floats]) -> Floats:
         """Return this rank's points of whole patches, (m,)."""
@@ -264,9 +265,12 @@ class BackgroundFit:
 
     def beyond_noise(self, fitted: Fitted) -> float:
         """Return what of a misfit is beyond three standard deviations of noise, at least 0."""
-        mean, variance = noise_level(fitted.expected, self._extra)
-        share = deviance(self._counts, fitted.expected, self._extra)
-        sums = np.array([self._valid @ share - self._noise @ mean, self._noise @ variance])
+        sums = np.zeros(2)
+        for part in blocks(len(self._counts)):
+            mean, variance = noise_level(fitted.expected[part], self._extra)
+            share = deviance(self._counts[part], fitted.expected[part], self._extra)
+            valid, noise = self._valid[part], self._noise[part]
+            sums += [valid @ share - noise @ mean, noise @ variance]
         over, square = self.comm.allreduce(sums)
         return max(0.0, float(over) - _CLEAR * float(np.sqrt(max(square, 0.0))))
 
@@ -295,9 +299,8 @@ class BackgroundFit:
 
     def _confirmed(self, less: Fitted, more: Fitted, size: float) -> bool:
         """Tell whether held-out blocks of points prefer the second, too."""
-        problem = self.problem
-        rng = problem.rng("background", 0)
-        held = hold_out_blocks(problem.data, problem.shard, size, _HELD_OUT, rng)
+        own = self.problem
+        held = hold_out_blocks(own.data, own.shard, size, _HELD_OUT, own.rng("background", 0))
         ends = [
             self.fitted(f.functions, held.fitted, f).expected + self._extra for f in (less, more)
         ]
@@ -335,7 +338,7 @@ class BackgroundFit:
         first = len(self._common) + k * functions**3
         return slice(first, first + functions**3)
 
-    def _value(self, at: Floats, functions: int, u: Floats) -> tuple[float, Floats]:
+    def _value(self, at: Floats, functions: int, u: Weights) -> tuple[float, Floats]:
         common = len(self._common) if functions >= 0 else 1
         expected = self._known + at[:common] @ self._common[:common]
         if functions == 1:
@@ -344,16 +347,18 @@ class BackgroundFit:
             for s, part in zip(self._slabs, self._parts, strict=True):
                 planes = slice(s.start, s.stop)
                 expected[part] += self._sum(at, functions, s.patch_index, planes).ravel()
-        share = deviance(self._counts, expected, self._extra)
-        return self.comm.sum(float(u @ share)), expected
+        value = 0.0
+        for part in blocks(len(expected)):
+            value += float(u[part] @ deviance(self._counts[part], expected[part], self._extra))
+        return self.comm.sum(value), expected
 
     def _system(
-        self, expected: Floats, functions: int, u: Floats, size: int
+        self, expected: Floats, functions: int, u: Weights, size: int
     ) -> tuple[Floats, Floats]:
         """Return Fisher matrix, (size, size), and slope, (size,), of the misfit."""
         system, slope = np.zeros((size, size)), np.zeros(size)
         common = len(self._common) if functions >= 0 else 1
-        inverse = u / (expected + self._extra)
+        inverse: Floats = u / (expected + self._extra)
         pull = u - inverse * (self._counts + self._extra)
         rows = self._common[:common]
         slope[:common] = rows @ pull

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from prammol.diffraction.calibration import Calibration
 from prammol.diffraction.dataset import Shard
 from prammol.diffraction.structure_factor import squared
+from prammol.likelihood.point_blocks import at_points
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.problem import Problem, responding
 
@@ -83,7 +84,7 @@ class _Blurred:
         """Return it, with the prior."""
         shard = _seen_through(problem, variance)
         misfit = PoissonMisfit(shard, problem.factor)
-        value, scale, _ = misfit.field(omega)
+        value, scale = misfit.value(omega)
         objective = value + float(variance.sum()) * _slope(problem)
         return cls(problem, omega, variance, shard, misfit, scale, objective)
 
@@ -99,7 +100,7 @@ class _Blurred:
             wider = self.variance.copy()
             wider[axis] += _APART
             slopes[axis] = _seen_through(self.problem, wider).detected(self.omega) - seen
-        system, slope = self.misfit.normal_equations(seen, self.scale, slopes / _APART)
+        system, slope = self.misfit.normal_equations(seen, self.scale, at_points(slopes / _APART))
         comm = self.problem.comm
         system, slope = comm.allreduce(system), comm.allreduce(slope)
         slope[:3] += _slope(self.problem)

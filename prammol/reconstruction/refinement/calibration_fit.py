@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ from prammol.diffraction.calibration import (
     prior_precision,
 )
 from prammol.diffraction.structure_factor import squared
+from prammol.likelihood.linear_maps import map_derivatives, moments_of
+from prammol.likelihood.point_blocks import Derivatives, at_points
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.background_fit import Component, fitted_background
@@ -185,7 +187,7 @@ class CalibratedPose:
         self._misfit = misfit or PoissonMisfit(problem.shard, problem.factor)
         self._omega = problem.factor.forward(x)
         self._whole = problem.shard.whole(self._omega)
-        self.value, self.scale, _ = self._misfit.field(self._omega)
+        self.value, self.scale = self._misfit.value(self._omega)
         self.patches = len(problem.data.patches)
         nominal = Calibration.nominal(self.patches)
         self.parameters = as_vector(problem.calibration or nominal)
@@ -207,10 +209,8 @@ class CalibratedPose:
         return self._misfit.beyond_noise(self._omega, self.scale)
 
     @cached_property
-    def _moments(self) -> NDArray[np.float64]:
-        arms = (self.x - self.x.mean(axis=0)).T
-        factor, whole = self.problem.factor, self._whole.conj()
-        return np.array([(whole * factor.forward(self.x, a)).imag for a in arms])
+    def _moments(self) -> NDArray[np.float32]:
+        return moments_of(self.x, self._whole, self.problem.factor)
 
     def free(self) -> NDArray[np.intp]:
         """Return which parameters of the calibration may change.
@@ -224,7 +224,7 @@ class CalibratedPose:
 
     @cached_property
     def _system_of_scales(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return self.system(np.zeros((0, 3, 3)))
+        return self.system(None)
 
     def scales_differ(self) -> bool:
         """Tell whether the counts contradict one common scale beyond noise.
@@ -253,52 +253,52 @@ class CalibratedPose:
         return max(least, _WORTHWHILE * self.beyond_noise)
 
     def system(
-        self, generators: NDArray[np.float64]
+        self, generators: NDArray[np.float64] | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return Hessian and slope of J by calibration, maps of the object, and C, in this order.
 
         Parameters
         ----------
-        generators : (g, 3, 3) ndarray
-            Maps x -> x + sum_a c_a g_a (x - centre).
+        generators : (g, 3, 3) ndarray or None
+            Maps x -> x + sum_a c_a g_a (x - centre). None: there is nothing but scales of patches,
+            which need no transform.
         """
-        n, g = self.patches, len(generators)
+        n, g = self.patches, 0 if generators is None else len(generators)
         size = 7 * n + g + 1
         system, right = np.zeros((size, size)), np.zeros(size)
         index = self.problem.shard.patch_index
         response = self.problem.shard.response
         power = self.problem.shard.detected(self._omega)
-        rows = None if response is None else response.apply(self._derivatives(generators))
+        own: Derivatives = self._of_scale
+        if generators is not None:
+            own = partial(self._derivatives, generators)
+        if response is not None:
+            own = at_points(response.apply(own(slice(None))))
         for k in range(n):
             first, stop = np.searchsorted(index, [k, k + 1])
             if first == stop:
                 continue
             part = slice(int(first), int(stop))
-            own = self._derivatives(generators, part) if rows is None else rows[:, part]
             a, b = self._misfit.normal_equations(power, self.scale, own, part)
+            geometry = [n + 3 * k + np.arange(3), 4 * n + 3 * k + np.arange(3)]
             place = np.concatenate(
-                [
-                    [k],
-                    n + 3 * k + np.arange(3),
-                    4 * n + 3 * k + np.arange(3),
-                    7 * n + np.arange(g + 1),
-                ]
+                [[k], *(geometry if generators is not None else ()), 7 * n + np.arange(g + 1)]
             )
             system[np.ix_(place, place)] += a
             right[place] += b
         comm = self.problem.comm
         return comm.allreduce(system), comm.allreduce(right)
 
-    def _derivatives(
-        self, generators: NDArray[np.float64], part: slice = slice(None)
-    ) -> NDArray[np.float64]:
+    def _derivatives(self, generators: NDArray[np.float64], part: slice) -> NDArray[np.float64]:
         """Return those of abs(Omega)^2 by scale, offset and rotation of a patch, and by maps."""
-        m, here = self._moments[:, part], self.problem.factor.q[part]
+        m, here = self._moments[:, part], self.problem.factor.q_of(part)
         turns = np.cross(here.T, m, axis=0)  # (t x q).m = t.(q x m)
-        maps = np.zeros((len(generators), len(here)))
-        for j, a, b in np.argwhere(generators):
-            maps[j] += 2.0 * generators[j, a, b] * here[:, a] * m[b]
-        return np.vstack([2.0 * squared(self._whole[part])[None], 2.0 * m, 2.0 * turns, maps])
+        maps = map_derivatives(here, m, generators)
+        return np.vstack([self._of_scale(part), 2.0 * m, 2.0 * turns, maps])
+
+    def _of_scale(self, part: slice) -> NDArray[np.float64]:
+        """Return the derivative of abs(Omega)^2 by the scale of a patch, (1, p)."""
+        return np.asarray(2.0 * squared(self._whole[part])[None])
 
     def step(self, generators: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         """Return the Gauss-Newton step of calibration and maps, and the decrease it promises."""

@@ -40,7 +40,7 @@ from prammol.diffraction.diffuse_scattering import (
 )
 from prammol.diffraction.structure_factor import StructureFactor, squared
 from prammol.likelihood.deviance import deviance, noise_level
-from prammol.likelihood.quasi_likelihood import extra_photons
+from prammol.likelihood.extra_photons import extra_photons
 from prammol.potentials.lammps import Cluster
 from prammol.potentials.vibrations import force_constants, soft_modes
 from prammol.reconstruction.model import Model

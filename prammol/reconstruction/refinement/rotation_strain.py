@@ -1,20 +1,17 @@
 """Rotation and strain of the whole object: what no energy determines, the data do.
 
-With x_j = exp(A) x_j' about the centre the structure factor changes by
-
-    dOmega = -i sum_ab q_a A_ab M_b(q),  M_b = sum_j (x_jb - c_b) exp(-i q.x_j),
-
-so three transforms M_b give the derivative by all nine elements of A.
+By their derivatives, :mod:`prammol.likelihood.linear_maps`.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
+from prammol.likelihood.linear_maps import map_derivatives, moments_of
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 
 # Antisymmetric A turn the object, symmetric ones strain it.
@@ -70,19 +67,19 @@ def align_strained(
     value : float
         Misfit there.
     """
-    turned = _align(misfit, _Pose(misfit, x), ROTATIONS, _TURNS)
+    start = _align(misfit, _Pose(misfit, x), ROTATIONS, _TURNS)
+    turned, value = start.x, start.value
     even = even_map(x, data)
     if even is None:
-        return turned.x, turned.value
-    start = turned
+        return turned, value
+    least = least_gain_of_strain(start.beyond_noise)
     if is_plausible(even):
         arm = x - x.mean(axis=0)
-        other = _Pose(misfit, x.mean(axis=0) + arm @ even)
-        start = min(turned, other, key=lambda pose: pose.value)
-    least = least_gain_of_strain(turned.beyond_noise)
+        start.forget()
+        start = min(start, _Pose(misfit, x.mean(axis=0) + arm @ even), key=lambda p: p.value)
     strained = _align(misfit, start, LINEAR_MAPS, steps, least)
-    if strained.value >= turned.value - least:
-        return turned.x, turned.value
+    if strained.value >= value - least:
+        return turned, value
     # Taken: to its end, or what is left would be outside of the error bars.
     strained = _align(misfit, strained, LINEAR_MAPS, steps)
     return strained.x, strained.value
@@ -134,10 +131,18 @@ class _Pose:
         x: NDArray[np.float64],
         scale: float | None = None,
     ) -> None:
-        self.x, self._factor = x, misfit.factor
-        self.omega = misfit.factor.forward(x)
-        self.value, self.scale, _ = misfit.field(self.omega, scale)
-        self._misfit = misfit
+        self.x, self._factor, self._misfit = x, misfit.factor, misfit
+        self.value, self.scale = misfit.value(self.omega, scale)
+
+    @cached_property
+    def omega(self) -> NDArray[np.complex128]:
+        """Structure factor, (points,)."""
+        return self._factor.forward(self.x)
+
+    def forget(self) -> None:
+        """Drop what is as large as the points; it is computed again if it is asked for."""
+        self.__dict__.pop("omega", None)
+        self.__dict__.pop("moments", None)
 
     @property
     def beyond_noise(self) -> float:
@@ -145,18 +150,14 @@ class _Pose:
         return self._misfit.beyond_noise(self.omega, self.scale)
 
     @cached_property
-    def moments(self) -> NDArray[np.float64]:
+    def moments(self) -> NDArray[np.float32]:
         """Im(conj(Omega) M_b), (3, points)."""
-        arms = (self.x - self.x.mean(axis=0)).T
-        whole = self._misfit.whole(self.omega).conj()
-        return np.array([(whole * self._factor.forward(self.x, a)).imag for a in arms])
+        return moments_of(self.x, self._misfit.whole(self.omega), self._factor)
 
-    def derivatives(self, generators: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return those of abs(Omega)^2 by the coefficient of each generator, (k, points)."""
-        out = np.zeros((len(generators), self._factor.size))
-        for k, a, b in np.argwhere(generators):
-            out[k] += 2.0 * generators[k, a, b] * self._factor.q[:, a] * self.moments[b]
-        return out
+    def derivatives(self, generators: NDArray[np.float64], points: slice) -> NDArray[np.float64]:
+        """Return those of abs(Omega)^2 by the coefficient of each generator, (k, p)."""
+        q, moments = self._factor.q_of(points), self.moments[:, points]
+        return map_derivatives(q, moments, generators)
 
 
 def _align(
@@ -172,10 +173,11 @@ def _align(
     """
     for _ in range(steps):
         centre = pose.x.mean(axis=0)
-        derivatives = pose.derivatives(generators)
+        derivatives = partial(pose.derivatives, generators)
         change, gain = misfit.newton_step(pose.omega, pose.scale, derivatives)
         if gain < least:
             break
+        pose.forget()  # of two poses at most one is held
         for halving in range(_HALVINGS):
             turn = expm(np.tensordot(change / 2**halving, generators, axes=1))
             moved = _Pose(misfit, centre + (pose.x - centre) @ turn.T, pose.scale)

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from prammol.diffraction.debye_waller import ThermalStructureFactor
 from prammol.diffraction.structure_factor import StructureFactor
 from prammol.likelihood.holdout_blocks import HeldOut
-from prammol.likelihood.quasi_likelihood import PoissonMisfit, misfit_with_model_error
+from prammol.likelihood.model_error import misfit_with_model_error
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.occupancy.continuous import fit_occupancies
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.restrained_fit import restrained_fit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from prammol.likelihood.point_blocks import at_points
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 
 # derived: physics
@@ -54,16 +55,17 @@ def fit_displacements(
 
     one_by_one = terms(displacements)
     omega = one_by_one.sum(axis=0)
-    value, scale, _ = misfit.field(omega)
+    value, scale = misfit.value(omega)
     for _ in range(steps):
         whole = misfit.whole(omega).conj()
-        change, gain = misfit.newton_step(omega, scale, -square * (whole * one_by_one).real)
+        slopes = at_points(-square * (whole * one_by_one).real)
+        change, gain = misfit.newton_step(omega, scale, slopes)
         if gain < _NEGLIGIBLE:
             break
         tried = np.clip(displacements + change, 0.0, _LARGEST)
         new_terms = terms(tried)
         omega_new = new_terms.sum(axis=0)
-        new, scale_new, _ = misfit.field(omega_new, scale)
+        new, scale_new = misfit.value(omega_new, scale)
         if new >= value:
             break
         displacements, one_by_one, omega = tried, new_terms, omega_new

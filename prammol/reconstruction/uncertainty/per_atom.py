@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from prammol.likelihood.quasi_likelihood import PoissonMisfit, misfit_with_model_error
+from prammol.likelihood.model_error import misfit_with_model_error
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.earlier_state import SAME_SITE
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites, Expansion

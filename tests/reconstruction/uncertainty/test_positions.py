@@ -11,7 +11,8 @@ from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.dataset import Diffraction
 from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.likelihood.fisher_information import Fisher
-from prammol.likelihood.quasi_likelihood import PoissonMisfit, misfit_with_model_error
+from prammol.likelihood.model_error import misfit_with_model_error
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.refinement.restrained_fit import restrained_fit
 from prammol.reconstruction.refinement.rotation_strain import align_strained

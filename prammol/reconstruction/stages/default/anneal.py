@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.likelihood.quasi_likelihood import PoissonMisfit, misfit_with_model_error
+from prammol.likelihood.model_error import misfit_with_model_error
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.occupancy.bond_energy import learnt_bond
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.occupancy.gibbs_sampling import swept
@@ -133,7 +134,7 @@ class Anneal(Checked):
         y, _ = align_strained(widened, y, here)
         # The start follows the noise: its misfit tells nothing.
         if 0 < iteration < self.passes:
-            before, after = (exact.field(o)[0] for o in (omega, factor.forward(y)))
+            before, after = (exact.value(o)[0] for o in (omega, factor.forward(y)))
             if after > before:
                 return state.changed(x)
         return state.changed(y, *sites.changes(taken))

@@ -12,7 +12,8 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from prammol.likelihood.difference_map import difference_map
-from prammol.likelihood.quasi_likelihood import PoissonMisfit, misfit_with_model_error
+from prammol.likelihood.model_error import misfit_with_model_error
+from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.occupancy.candidate_sites import (
     CandidateSites,
     Choice,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.likelihood.difference_map import difference_map
-from prammol.likelihood.quasi_likelihood import misfit_with_model_error
+from prammol.likelihood.model_error import misfit_with_model_error
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.problem import Problem
 from prammol.structure.surface import on_surface

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prammol.likelihood.quasi_likelihood import misfit_with_model_error
+from prammol.likelihood.model_error import misfit_with_model_error
 from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.occupancy.gibbs_sampling import sample_near
 from prammol.reconstruction.occupancy.low_signal import is_low_signal

@@ -63,9 +63,10 @@ class RelaxAndAlign(Checked):
         if status.earlier and status.iteration > 0 and verdict.explained and not status.selected:
             return state  # it was done after the last change
         omega = problem.factor.forward(state.positions)
-        value, _, _ = PoissonMisfit(problem.shard, problem.factor).field(omega)
+        value, _ = PoissonMisfit(problem.shard, problem.factor).value(omega)
         # Moved before anything is relaxed: that is done once then.
         refined = _Refined(problem, self._judged(problem, state, omega), value)
+        del omega  # as large as the points, for minutes
         found = self._with_atoms_moved(refined)
         refined = found or self._relaxed(refined)
         for _ in range(self.moves - (found is not None)):
