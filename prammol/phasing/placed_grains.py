@@ -4,7 +4,7 @@ Counts don't change when a grain is shifted or inverted, and it fills a part of 
 All grains together fill the whole shape S, which a reflection that they share shows, or else the
 support: of the shifts and hands
 
-    min over t, u of sum (S(x) - a(x - t) - b(x - u))^2
+    min over t, u of sum (S(x - t) - a(x) - b(x - u))^2
 
 for the first two, and for each further one with what the others leave of S.
 """
@@ -14,14 +14,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
+
+from prammol.phasing.lattice_shift import weights_of_amplitude
 
 Floats = NDArray[np.float64]
 Amplitude = Callable[[Floats], Floats]
 
 _POINTS = 32  # chosen: points along an edge of the grid, 2 to 3 Å of 1200 atoms; not varied
+_SIGNS = (1.0, -1.0)
 _TRIED = 100  # chosen: best places of the first grain in the shape alone; not varied
 
 
@@ -38,12 +43,12 @@ class Place:
 
 
 def places(shape: Amplitude, grains: Sequence[Amplitude], extent: float) -> list[Place]:
-    """Return where each grain is, two or more.
+    """Return where each grain is against the first, two or more.
 
     Parameters
     ----------
     shape : callable
-        The whole as a function of positions, (n, 3) [Å], 1 inside.
+        The whole as a function of positions, (n, 3) [Å], 1 inside, or larger than it.
     grains : sequence of callable
         The parts.
     extent : float
@@ -54,42 +59,55 @@ def places(shape: Amplitude, grains: Sequence[Amplitude], extent: float) -> list
     x = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
     grid = (_POINTS,) * 3
 
-    def wave(amplitude: Amplitude, sign: float = 1.0) -> NDArray[np.complex128]:
-        return np.fft.rfftn(np.clip(amplitude(sign * x), 0.0, 1.0).reshape(grid))
+    def sampled(amplitude: Amplitude, sign: float = 1.0) -> Floats:
+        return weights_of_amplitude(amplitude(sign * x)).reshape(grid)
 
-    def correlated(a: NDArray[np.complex128], b: NDArray[np.complex128]) -> Floats:
-        """Return sum over x of a(x + t) b(x)."""
-        return np.fft.irfftn(a * b.conj(), grid)
-
-    def turn(t: tuple[int, ...]) -> NDArray[np.complex128]:
-        k = [np.fft.fftfreq(_POINTS), np.fft.fftfreq(_POINTS), np.fft.rfftfreq(_POINTS)]
-        waves = [np.exp(-2j * np.pi * f * n) for f, n in zip(k, t, strict=True)]
-        return np.asarray(waves[0][:, None, None] * waves[1][:, None] * waves[2])
-
-    def place(sign: float, t: Sequence[int]) -> Place:
-        centred = (np.array(t) + _POINTS // 2) % _POINTS - _POINTS // 2
-        return Place(sign, centred * step)
-
-    rest = wave(shape)
-    forms = [{sign: wave(grain, sign) for sign in (1.0, -1.0)} for grain in grains]
-    best, found = -np.inf, [Place(1.0, np.zeros(3))] * 2
-    left = rest
-    for one, other in product((1.0, -1.0), repeat=2):
-        a, b = forms[0][one], forms[1][other]
-        alone, second, both = correlated(rest, a), correlated(rest, b), correlated(a, b)
+    first = sampled(grains[0])
+    a = np.fft.rfftn(first)
+    forms = [{s: np.fft.rfftn(sampled(g, s)) for s in _SIGNS} for g in grains[1:]]
+    volume = float(first.sum()) + sum(float(form[1.0].flat[0].real) for form in forms)
+    wholes = {s: np.fft.rfftn(_deepest(sampled(shape, s), volume)) for s in _SIGNS}
+    best, found, left = -np.inf, [Place(1.0, np.zeros(3))], a
+    for hand, sign in product(_SIGNS, repeat=2):
+        whole, b = wholes[hand], forms[0][sign]
+        alone, second, both = (_correlated(*pair) for pair in ((a, whole), (whole, b), (a, b)))
         for flat in np.argsort(-alone, axis=None)[:_TRIED]:
             t = np.unravel_index(int(flat), grid)
-            # a(x - t) b(x - u): both at u - t.
-            value = alone[t] + second - np.roll(both, t, axis=(0, 1, 2))
+            # S(x - t) b(x - u) depends on u - t.
+            value = alone[t] + np.roll(second, t, axis=(0, 1, 2)) - both
             top = int(value.argmax())
             if value.flat[top] > best:
                 best, u = float(value.flat[top]), np.unravel_index(top, grid)
-                found = [place(one, t), place(other, u)]
-                left = rest - a * turn(t) - b * turn(u)
-    for form in forms[2:]:
-        tried = {sign: correlated(left, form[sign]) for sign in form}
+                found[1:] = [_place(sign, u, step)]
+                left = whole * _turn(t) - a - b * _turn(u)
+    for form in forms[1:]:
+        tried = {s: _correlated(left, form[s]) for s in _SIGNS}
         sign = max(tried, key=lambda s: float(tried[s].max()))
         t = np.unravel_index(int(tried[sign].argmax()), grid)
-        found.append(place(sign, t))
-        left = left - form[sign] * turn(t)
+        found.append(_place(sign, t, step))
+        left = left - form[sign] * _turn(t)
     return found
+
+
+def _correlated(a: NDArray[np.complex128], b: NDArray[np.complex128]) -> Floats:
+    """Return sum over x of a(x + t) b(x), both given by their transforms."""
+    return np.asarray(np.fft.irfftn(a * b.conj(), (_POINTS,) * 3))
+
+
+def _turn(t: Sequence[Any]) -> NDArray[np.complex128]:
+    """Return the factor of a transform that shifts by some points."""
+    k = [np.fft.fftfreq(_POINTS), np.fft.fftfreq(_POINTS), np.fft.rfftfreq(_POINTS)]
+    waves = [np.exp(-2j * np.pi * f * n) for f, n in zip(k, t, strict=True)]
+    return np.asarray(waves[0][:, None, None] * waves[1][:, None] * waves[2])
+
+
+def _place(sign: float, t: Sequence[Any], step: float) -> Place:
+    return Place(sign, ((np.array(t) + _POINTS // 2) % _POINTS - _POINTS // 2) * step)
+
+
+def _deepest(whole: Floats, volume: float) -> Floats:
+    """Return the innermost part of a shape that is larger than what fills it, as a support is."""
+    if whole.sum() <= volume:
+        return whole
+    depth = ndimage.distance_transform_edt(whole > 0.5)
+    return np.where(depth >= np.sort(depth, axis=None)[-round(volume)], whole, 0.0)

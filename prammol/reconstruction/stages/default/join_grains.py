@@ -130,9 +130,10 @@ class JoinGrains(Checked):
         scale = PoissonMisfit(few.shard, factor, floor=self.floor)(x).scale
         misfit = PoissonMisfit(few.shard, factor, floor=self.floor, incoherent=scale**2 * len(x))
         room = _Room(problem.support, problem.potential.neighbour_distance)
-        steps = np.arange(self.shift_steps) / self.shift_steps - 0.5
+        (first, *others), alone = _placed(problem, grains, x)
+        # Sites chosen without the light of another grain are where the lattice lies in the shape.
+        steps = np.zeros(1) if alone else np.arange(self.shift_steps) / self.shift_steps - 0.5
         shifts = list(np.array(list(product(steps, repeat=3))) @ grains.cell)
-        first, *others = _placed(problem, grains)
         starts: list[list[_Grain | None]] = [
             [_Grain.within(room, grains.cell, grains.origin, _shifted(first, shift))]
             for shift in shifts
@@ -205,24 +206,32 @@ class JoinGrains(Checked):
         return chosen.value, sites[chosen.taken]
 
 
-def _placed(problem: Problem, grains: Grains) -> list[Amplitude]:
-    """Return the amplitudes of the grains, 1 inside, where they are in the whole shape."""
+def _placed(problem: Problem, grains: Grains, x: Floats) -> tuple[list[Amplitude], bool]:
+    """Return the amplitudes of the grains in the whole shape, and whether they share no peak.
+
+    Then the first one's is that of its atoms, (n, 3) [Å].
+    """
     support, centre = problem.support, grains.waves.centre
     inside = support.centres()
     extent = float(np.ptp(inside, axis=0).max()) + float(np.abs(support.voxel).max())
-    columns, twins = range(len(grains.waves.peaks)), [twin for twin, _ in grains.twins]
-    shared = [k for k in columns if any(has(twin.cell, grains.waves.peaks[k]) for twin in twins)]
-    own = [k for k in columns if k not in shared] or list(columns)
-    parts = [_size(grains.waves, inside, own)]
+    peaks, twins = grains.waves.peaks, [twin for twin, _ in grains.twins]
+    shared = [k for k, g in enumerate(peaks) if any(has(twin.cell, g) for twin in twins)]
+    whole = [k for k in shared if all(has(twin.cell, peaks[k]) for twin in twins)]
+    own = [k for k in range(len(peaks)) if k not in shared] or list(range(len(peaks)))
+    tree, distance = cKDTree(x - centre), problem.potential.neighbour_distance
+
+    def near(p: Floats) -> Floats:
+        """Return 1 at an atom, a half at 3/4 of a neighbour's distance."""
+        return np.clip(1.25 - tree.query(p)[0] / distance, 0.0, 1.0)
+
+    def filled(p: Floats) -> Floats:
+        return support.contains(p + centre).astype(float)
+
+    parts = [_size(grains.waves, inside, own) if shared else near]
     parts += [_size(w, inside, list(range(len(w.peaks)))) for _, w in grains.twins]
-    whole = [k for k in columns if all(has(twin.cell, grains.waves.peaks[k]) for twin in twins)]
-
-    def filled(x: Floats) -> Floats:
-        return support.contains(x + centre).astype(float)
-
     shape = _size(grains.waves, inside, whole) if whole else filled
     found = [place(part) for place, part in zip(places(shape, parts, extent), parts, strict=True)]
-    return [lambda x, f=f: f(x - centre) for f in found]
+    return [lambda p, f=f: f(p - centre) for f in found], not shared
 
 
 def _shifted(amplitude: Amplitude, shift: Floats) -> Amplitude:
