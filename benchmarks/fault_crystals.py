@@ -24,7 +24,7 @@ from prammol.potentials.potential import Potential
 from prammol.simulation.settled_grain import strayed
 from prammol.structure.atoms import Atoms
 from prammol.structure.crystal_fields import STRUCTURES, structure_types
-from prammol.structure.dislocation import add_screw, burgers_vector, line_between_rows
+from prammol.structure.dislocation import add_screw, line_between_rows
 
 Floats = NDArray[np.float64]
 
@@ -146,7 +146,7 @@ def icosahedron(x: Floats, edge: float) -> Floats:
 
 
 def laid(y: Floats, edge: float) -> Floats:
-    """Turn a particle so that the grain of an atom with fcc neighbours has its axes along x, y, z."""
+    """Turn a particle so that an inner grain has its axes along x, y, z."""
     y = y - y.mean(axis=0)
     types = structure_types(y, 0.85 * edge)
     inner = np.flatnonzero(types == STRUCTURES.index("fcc"))
@@ -243,7 +243,11 @@ def _cut(x: Floats, atoms: int, rng: np.random.Generator) -> Floats:
 def peaks_of(name: str, every: bool) -> Floats:
     """Return the Bragg vectors to measure around, (k, 3) [r.l.u. of the first grain].
 
-    Three {111} of the first grain; with `every` so many that each grain has three.
+    Three {111} of the first grain; with `every` of a decahedron six: the five {111} around its
+    axis, each shared by two grains, and the (022) along it, shared by all.
     """
-    first = np.array(PLANES[1:], dtype=float)
-    return first
+    if every and name == "decahedron":
+        axis = unit((0, 1, 1))
+        turns = Rotation.from_rotvec(2 * np.pi / 5 * np.arange(5)[:, None] * axis)
+        return np.concatenate([turns.apply([-1.0, 1.0, -1.0]), [[0.0, 2.0, 2.0]]])
+    return np.array(PLANES[1:], dtype=float)

@@ -1,10 +1,10 @@
 """Grains beside the first one: twins of which a patch holds reflections.
 
 A twin of an fcc grain is its mirror image in a {111} plane. Its orientation is known, so it is
-known where its reflections are: those that it doesn't share with the grains found before must
-outshine what these scatter there. A crystal's intensity is nearly the same on both sides of a Bragg
-vector (Friedel's law, but for strain); a peak that has no partner is another grain's. Twins of twins
-follow, as in decahedra.
+known where its reflections are. Those that it doesn't share with the grains found before must
+outshine what these scatter there: a crystal's intensity is nearly the same on both sides of a
+Bragg vector (Friedel's law, but for strain), and a peak that has no partner is another grain's.
+Twins of twins follow, as in decahedra.
 """
 
 from __future__ import annotations

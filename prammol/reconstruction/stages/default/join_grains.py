@@ -90,8 +90,8 @@ class JoinGrains(Checked):
     A coherent twin shares a plane of atoms with its parent. Where each grain has atoms its own
     waves say, and so, to within some layers, which plane that is. Of these planes, and of the
     shifts of the lattice against the shape, the best are found by flips. Does nothing where no
-    patch has a peak of a twin (:mod:`prammol.phasing.grains`), or where twins don't lower the misfit
-    of the chosen sites.
+    patch has a peak of a twin (:mod:`prammol.phasing.grains`), or where twins don't lower the
+    misfit of the chosen sites.
 
     Attributes
     ----------
