@@ -21,11 +21,13 @@ from prammol.diffraction.dataset import Diffraction
 Floats = NDArray[np.float64]
 
 _SAME = 0.1  # derived: far less than the distance of peaks of two grains [shortest Bragg vectors]
-_NEXT = 1  # derived: points, an edge of a box around a peak
+_NEXT = 2  # derived: points, strain and the step of a grid move a peak less
+_AROUND = 4  # derived: points, a fringe more: of a streak another point is brighter
 # chosen: twins of 1200 atoms, 30 times at least, and where there is none 0.4 times; not varied
 _BRIGHTER = 5.0  # times the opposite point
 _LEAST = 25.0  # derived: photons, five standard deviations
 _PART = 5e-3  # chosen: of the brightest; twins of 1200 atoms, 3e-3 where there is none; not varied
+_MORE = 1.2  # chosen: of the photons, a twin of a fifth of the atoms; not varied
 _WHOLE = 0.2  # derived: two lattices are one if each has the other's points, to far below a half
 _MOST = 20  # derived: grains of an icosahedron
 _INDICES = 4  # derived: reflections of primitive vectors beyond are longer than a patch is far
@@ -106,6 +108,47 @@ def visible_twins(data: Diffraction, cell: Floats) -> list[Twin]:
     return twins
 
 
+def unseen_twins(data: Diffraction, cell: Floats) -> list[tuple[Floats, Floats]]:
+    """Return twins that only shared reflections show: their patches see more atoms than others.
+
+    Parameters
+    ----------
+    data : Diffraction
+    cell : (3, 3) ndarray
+        Primitive vectors of the visible grain [Å].
+
+    Returns
+    -------
+    list of (normal, peaks)
+        Unit normal of the plane of each twin, and three of its reflections that would show it,
+        (3, 3) [1/Å].
+    """
+    light = np.empty(len(data.patches))
+    for k in range(len(light)):
+        patch, signal, valid = data.gridded(k)
+        light[k] = float(signal[valid].sum()) * abs(float(np.linalg.det(patch.step)))
+    peaks, found = data.peaks(), []
+    for normal in twin_normals(cell):
+        twin = mirrored(cell, normal)
+        shared = np.array([has(twin, g) for g in peaks])
+        visible = any(True for _ in own_reflections(data, twin, [cell]))
+        if visible or not shared.any() or shared.all():
+            continue
+        if light[shared].min() > _MORE * light[~shared].max():
+            vectors = _reflections(twin, 1)
+            own = [g for g in vectors if not has(cell, g)]
+            shortest = min(float(np.linalg.norm(g)) for g in own)
+            near = [g for g in own if np.linalg.norm(g) < (1 + _SAME) * shortest]
+            # Each comes with its opposite.
+            half = [g for n, g in enumerate(near) if not any(_opposite(g, h) for h in near[:n])]
+            found.append((normal, np.array(half[:3])))
+    return found
+
+
+def _opposite(one: Floats, other: Floats) -> bool:
+    return bool(np.linalg.norm(one + other) < _SAME * np.linalg.norm(one))
+
+
 def own_reflections(
     data: Diffraction, cell: Floats, others: list[Floats]
 ) -> Iterator[tuple[int, Floats, Floats]]:
@@ -134,7 +177,7 @@ def own_reflections(
     for k, patch in enumerate(data.patches):
         grid = patch.affine
         index = (vectors - grid.origin) @ np.linalg.inv(grid.step)
-        inside = ((index > _NEXT) & (index < np.array(grid.shape) - 1 - _NEXT)).all(axis=1)
+        inside = ((index > 1) & (index < np.array(grid.shape) - 2)).all(axis=1)
         for q in vectors[inside]:
             away = np.linalg.norm(known - q, axis=1)
             if away.min() > apart:
@@ -147,18 +190,18 @@ def _seen(data: Diffraction, cell: Floats, others: list[Floats]) -> dict[int, Fl
     for k, q, nearest in own_reflections(data, cell, others):
         light, opposite = _light(data, k, q), _light(data, k, 2 * nearest - q)
         least = max(_LEAST, _PART * float(data.signal(k).max()), _BRIGHTER * opposite)
-        if light <= least:
+        if light <= least or light < _light(data, k, q, _AROUND):
             return {}
         if k not in best or light > best[k][0]:
             best[k] = light, q
     return {k: q for k, (_, q) in best.items()}
 
 
-def _light(data: Diffraction, k: int, q: Floats) -> float:
-    """Return the most photons of a point next to a scattering vector, 0 outside the patch."""
+def _light(data: Diffraction, k: int, q: Floats, reach: int = _NEXT) -> float:
+    """Return the most photons of a point near a scattering vector, 0 outside the patch."""
     grid = data.patches[k].affine
     middle = np.rint((q - grid.origin) @ np.linalg.inv(grid.step)).astype(int)
-    part = tuple(slice(max(m - _NEXT, 0), max(m + _NEXT + 1, 0)) for m in middle)
+    part = tuple(slice(max(m - reach, 0), max(m + reach + 1, 0)) for m in middle)
     return float(np.where(data.valid[k], data.signal(k), 0.0)[part].max(initial=0.0))
 
 

@@ -231,7 +231,7 @@ def _placed(problem: Problem, grains: Grains, x: Floats) -> tuple[list[Amplitude
     parts += [_size(w, inside, list(range(len(w.peaks)))) for _, w in grains.twins]
     shape = _size(grains.waves, inside, whole) if whole else filled
     found = [place(part) for place, part in zip(places(shape, parts, extent), parts, strict=True)]
-    return [lambda p, f=f: f(p - centre) for f in found], not shared
+    return [_shifted(amplitude, -centre) for amplitude in found], not shared
 
 
 def _shifted(amplitude: Amplitude, shift: Floats) -> Amplitude:
