@@ -21,6 +21,7 @@ from prammol.reconstruction.stages.default.exchange_elements import ExchangeElem
 from prammol.reconstruction.stages.default.fit_diffuse import FitDiffuse
 from prammol.reconstruction.stages.default.fit_matter import FitMatter
 from prammol.reconstruction.stages.default.join_grains import JoinGrains
+from prammol.reconstruction.stages.default.move_shape import MoveShape
 from prammol.reconstruction.stages.default.phase_patches import PhasePatches
 from prammol.reconstruction.stages.default.reconsider_atoms import ReconsiderAtoms
 from prammol.reconstruction.stages.default.refine_held import RefineHeld
@@ -82,6 +83,7 @@ DEFAULT = Preset(
         Anneal(),
         UpdateSites(),
         CompleteAtoms(),
+        MoveShape(),
         ReconsiderAtoms(),
         ExchangeElements(),
         RelaxAndAlign(),
