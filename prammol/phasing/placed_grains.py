@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 Amplitude = Callable[[Floats], Floats]
 
 _POINTS = 32  # chosen: points along an edge of the grid, 2 to 3 Å of 1200 atoms; not varied
-_SIGNS = (1.0, -1.0)
+_SIGNS = (1.0, -1.0)  # derived: both hands
 _TRIED = 100  # chosen: best places of the first grain in the shape alone; not varied
 
 
@@ -59,10 +59,10 @@ def places(shape: Amplitude, grains: Sequence[Amplitude], extent: float) -> list
     x = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
     grid = (_POINTS,) * 3
 
-    def sampled(amplitude: Amplitude, sign: float = 1.0) -> Floats:
+    def sampled(amplitude: Amplitude, sign: float) -> Floats:
         return weights_of_amplitude(amplitude(sign * x)).reshape(grid)
 
-    first = sampled(grains[0])
+    first = sampled(grains[0], 1.0)
     a = np.fft.rfftn(first)
     forms = [{s: np.fft.rfftn(sampled(g, s)) for s in _SIGNS} for g in grains[1:]]
     volume = float(first.sum()) + sum(float(form[1.0].flat[0].real) for form in forms)
