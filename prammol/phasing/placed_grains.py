@@ -91,7 +91,7 @@ def places(shape: Amplitude, grains: Sequence[Amplitude], extent: float) -> list
 
 def _correlated(a: NDArray[np.complex128], b: NDArray[np.complex128]) -> Floats:
     """Return sum over x of a(x + t) b(x), both given by their transforms."""
-    return np.asarray(np.fft.irfftn(a * b.conj(), (_POINTS,) * 3))
+    return np.asarray(np.fft.irfftn(a * b.conj(), (_POINTS,) * 3, axes=(0, 1, 2)))
 
 
 def _turn(t: Sequence[Any]) -> NDArray[np.complex128]:
