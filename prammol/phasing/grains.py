@@ -187,9 +187,11 @@ def own_reflections(
 def _seen(data: Diffraction, cell: Floats, others: list[Floats]) -> dict[int, Floats]:
     """Return the brightest own reflection of a grain in each patch; none if one is dark."""
     best: dict[int, tuple[float, Floats]] = {}
+    pairs = zip(data.counts, data.valid, strict=True)
+    top = [float(counts.max(initial=0.0, where=valid)) for counts, valid in pairs]
     for k, q, nearest in own_reflections(data, cell, others):
         light, opposite = _light(data, k, q), _light(data, k, 2 * nearest - q)
-        least = max(_LEAST, _PART * float(data.signal(k).max()), _BRIGHTER * opposite)
+        least = max(_LEAST, _PART * top[k], _BRIGHTER * opposite)
         if light <= least or light < _light(data, k, q, _AROUND):
             return {}
         if k not in best or light > best[k][0]:
@@ -202,7 +204,10 @@ def _light(data: Diffraction, k: int, q: Floats, reach: int = _NEXT) -> float:
     grid = data.patches[k].affine
     middle = np.rint((q - grid.origin) @ np.linalg.inv(grid.step)).astype(int)
     part = tuple(slice(max(m - reach, 0), max(m + reach + 1, 0)) for m in middle)
-    return float(np.where(data.valid[k], data.signal(k), 0.0)[part].max(initial=0.0))
+    signal = data.counts[k][part]
+    if data.background:
+        signal = signal - data.background[k][part]
+    return float(signal.max(initial=0.0, where=data.valid[k][part]))
 
 
 def _reflections(cell: Floats, most: int) -> Floats:
