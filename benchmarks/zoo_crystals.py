@@ -160,7 +160,7 @@ def _made(
     what: Specimen, potential: Potential, cluster: Cluster, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.int_]] | str:
     """Return positions and elements at rest, or why the crystal isn't sound."""
-    x, kinds = _firm(*_cut(what, potential, rng), potential)
+    x, kinds = firm(*_cut(what, potential, rng), potential)
     for defect in what.defects:
         x, kinds = _with(defect, x, kinds, potential, rng)
     found = _settled(x, kinds, {*what.defects}, potential, cluster)
@@ -240,7 +240,7 @@ def _settled(
             return y, kinds
         firm = not bad.any()
         if not firm:
-            x, kinds = _firm(x[~bad], kinds[~bad], potential)
+            x, kinds = firm(x[~bad], kinds[~bad], potential)
     return None
 
 
@@ -318,7 +318,7 @@ def _inside(
     return rng.permutation(np.array(deep))
 
 
-def _firm(
+def firm(
     x: NDArray[np.float64], kinds: NDArray[np.int_], potential: Potential
 ) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
     """Return the largest piece, without atoms that hang by too few bonds."""

@@ -63,6 +63,8 @@ class Diffraction:
     unmeasured : (k, 3) ndarray
         Bragg vectors of reflections that weren't measured but are known, as the orientation of the
         crystal is [1/Å].
+    bragg : (patches, 3) ndarray, optional
+        What :meth:`peaks` returns, where a patch has a brighter peak of another grain [1/Å].
 
     Raises
     ------
@@ -83,6 +85,7 @@ class Diffraction:
     geometry: GeometryUncertainty = field(default_factory=GeometryUncertainty)
     response: Response | None = None
     unmeasured: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
+    bragg: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if not self.valid:
@@ -191,7 +194,8 @@ class Diffraction:
         if widths is not None:
             rows = list(chosen)
             widths = replace(widths, box=widths.box[rows], blur=widths.blur[rows])
-        return replace(self, **kept, response=widths)
+        own = None if self.bragg is None else self.bragg[list(chosen)]
+        return replace(self, **kept, response=widths, bragg=own)
 
     def described(self) -> dict[str, Any]:
         """Return what is known of the measurement, for the provenance of a result."""
@@ -228,6 +232,8 @@ class Diffraction:
 
         See :func:`prammol.diffraction.peak_position.peak_points`.
         """
+        if self.bragg is not None:
+            return self.bragg
         out = np.empty((len(self.patches), 3))
         for k, (p, v) in enumerate(zip(self.patches, self.valid, strict=True)):
             index, weight = peak_points(self.counts[k], v, np.where(v, self.signal(k), 0.0))

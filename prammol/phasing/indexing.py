@@ -55,17 +55,8 @@ class Cell:
 
         Points say the cell better than peaks do, which are known to a step of their grid.
         """
-        if len(points) < _FEWEST:
-            return self
-        cell, before = self.lattice.cell, self.lattice.cell
-        origin = points[np.linalg.norm(points - points.mean(axis=0), axis=1).argmin()]
-        for reach in _REACHES:
-            steps = np.rint((points - origin) @ np.linalg.inv(cell))
-            near = np.abs(steps).max(axis=1) <= reach
-            design = np.column_stack([steps, np.ones(len(steps))])[near]
-            found, _, rank, _ = np.linalg.lstsq(design, points[near], rcond=None)
-            if rank == 4:
-                cell, origin = found[:3], found[3]
+        before = self.lattice.cell
+        cell, _ = fit_cell(points, before)
         basis = self.lattice.basis
         lattice = replace(self.lattice, dense=np.asarray(np.linalg.inv(basis) @ cell, dtype=float))
         return replace(self, lattice=lattice, motif=self.motif @ np.linalg.inv(before) @ cell)
@@ -73,6 +64,31 @@ class Cell:
     def atoms(self, origins: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the atoms of cells at origins, (n, 3) [Å], one kind after the other, (m n, 3)."""
         return np.asarray((self.motif[:, None] + origins).reshape(-1, 3))
+
+
+def fit_cell(
+    points: NDArray[np.float64], cell: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return primitive vectors that fit points of a lattice best, rows of (3, 3) [Å], and a point.
+
+    Parameters
+    ----------
+    points : (n, 3) ndarray
+        Some points of the lattice [Å]; the cell stays as it is if they are few.
+    cell : (3, 3) ndarray
+        Primitive vectors, to within a few percent [Å].
+    """
+    origin = points[np.linalg.norm(points - points.mean(axis=0), axis=1).argmin()]
+    if len(points) < _FEWEST:
+        return cell, origin
+    for reach in _REACHES:
+        steps = np.rint((points - origin) @ np.linalg.inv(cell))
+        near = np.abs(steps).max(axis=1) <= reach
+        design = np.column_stack([steps, np.ones(len(steps))])[near]
+        found, _, rank, _ = np.linalg.lstsq(design, points[near], rcond=None)
+        if rank == 4:
+            cell, origin = found[:3], found[3]
+    return cell, origin
 
 
 def indexed(peaks: NDArray[np.float64], potential: Potential) -> list[Cell]:

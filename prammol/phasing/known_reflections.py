@@ -20,6 +20,7 @@ from prammol.diffraction.bragg_patch import dimensions
 from prammol.diffraction.dataset import Diffraction
 from prammol.phasing.indexing import BLIND, NEAR, reflections, strengths
 from prammol.phasing.lattice_from_peaks import brightest_patches, independent_patches
+from prammol.phasing.own_peaks import of_one_grain, with_own_peaks
 from prammol.potentials.potential import Potential
 
 Floats = NDArray[np.float64]
@@ -30,7 +31,8 @@ _WHOLE = 0.2  # derived: two lattices are one if each has the other's points, to
 def oriented(data: Diffraction, potential: Potential) -> Diffraction:
     """Return the data with a reflection that completes two peaks to three dimensions.
 
-    Itself where peaks and known reflections have three, or where there is but one peak.
+    Where peaks and known reflections have three, with peaks of one grain
+    (:mod:`prammol.phasing.own_peaks`). Itself where there is but one peak.
 
     Parameters
     ----------
@@ -45,7 +47,7 @@ def oriented(data: Diffraction, potential: Potential) -> Diffraction:
     """
     every = np.vstack([data.peaks(), data.unmeasured])
     if dimensions(every) != 2:
-        return data
+        return with_own_peaks(data, potential)
     pairs = combinations(range(len(every)), 2)
     pair = every[list(max(pairs, key=lambda p: float(np.linalg.norm(np.cross(*every[list(p)])))))]
     found = _third(pair, potential)
@@ -76,8 +78,11 @@ def phased_patches(data: Diffraction, potential: Potential) -> tuple[list[int], 
     """
     peaks, height = data.peaks(), [float(c.max()) for c in data.counts]
     if dimensions(peaks) == 3:
-        choose = brightest_patches if potential.compound else independent_patches
-        return choose(peaks, height), np.empty((0, 3))
+        if potential.compound:
+            return brightest_patches(peaks, height), np.empty((0, 3))
+        triples = [list(t) for t in combinations(range(len(peaks)), 3)]
+        grain = [t for t in triples if of_one_grain(peaks[t], potential)]
+        return independent_patches(peaks, height, grain), np.empty((0, 3))
     chosen: list[int] = []
     for k in np.argsort(height)[::-1].tolist():
         if dimensions(peaks[[*chosen, k]]) > len(chosen):

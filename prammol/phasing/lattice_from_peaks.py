@@ -9,7 +9,7 @@ can't tell which. A potential knows the volume of an atom, hence n, and its stru
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 
@@ -247,15 +247,17 @@ def reduced(cell: NDArray[np.float64]) -> NDArray[np.float64]:
             return cell
 
 
-def independent_patches(peaks: NDArray[np.float64], height: list[float]) -> list[int]:
-    """Choose the three patches that fix positions best.
+def independent_patches(
+    peaks: NDArray[np.float64], height: list[float], allowed: Sequence[Sequence[int]] = ()
+) -> list[int]:
+    """Choose the three patches that fix positions best, of allowed triples if there are any.
 
     Of the triples that aren't nearly in one plane, those that generate the finest
     reciprocal lattice, so that it is the crystal's if any triple's is; of these the one with
     the largest determinant of unit Bragg vectors; among equals the brightest.
     """
     length = np.linalg.norm(peaks, axis=1)
-    triples = list(combinations(range(len(peaks)), 3))
+    triples = list(allowed) or list(combinations(range(len(peaks)), 3))
     cells = [abs(float(np.linalg.det(peaks[list(t)]))) for t in triples]
     volumes = [c / float(np.prod(length[list(t)])) for c, t in zip(cells, triples, strict=True)]
     wide = min(_WIDE, max(volumes))

@@ -16,6 +16,7 @@ from scipy.special import chdtri
 
 from prammol.core.errors import InputError
 from prammol.diffraction.form_factors import form_factors
+from prammol.phasing.grains import unseen_twins
 from prammol.reconstruction.effects import Columns, Unexplained, outstanding_points
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.occupancy.single_changes import single_changes
@@ -23,6 +24,7 @@ from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.external_forces import held_atoms, on_one_side
 from prammol.reconstruction.refinement.matter_fit import explained_by_matter
 from prammol.reconstruction.result import Cause
+from prammol.structure.fitted_lattice import fit_lattice
 
 Floats = NDArray[np.float64]
 
@@ -51,7 +53,7 @@ def diagnose(problem: Problem, model: Model) -> tuple[Cause, ...]:
         The object at the end.
     """
     rest = Unexplained(problem, model)
-    found = [*_of_checks(problem, model)]
+    found = [*_of_checks(problem, model), *_of_grains(problem, model)]
     fitted = [*_of_patches(rest), *_of_points(rest), *_of_shape(rest), *_of_atoms(rest)]
     # A density has so many parameters that it imitates what a few explain.
     if not any(cause.explains > _HALF for cause in fitted):
@@ -255,6 +257,29 @@ def _of_atoms(rest: Unexplained) -> list[Cause]:
         return []
     where = "{:.1f}, {:.1f}, {:.1f} Å".format(*best.position)
     return [_cause(rest, best.kind, where, best.gain)]
+
+
+def _of_grains(problem: Problem, model: Model) -> list[Cause]:
+    """Return twins of which no patch has a peak of their own, and where they have some."""
+    lattice = problem.potential.lattice
+    fitted = fit_lattice(model.positions, lattice) if problem.potential.structure == "fcc" else None
+    if fitted is None:
+        return []
+    found, nan = [], float("nan")
+    for normal, peaks in unseen_twins(
+        problem.data, lattice.primitive @ fitted.axes * fitted.constant
+    ):
+        where = ", ".join("({:.2f}, {:.2f}, {:.2f})".format(*q) for q in peaks)
+        plane = "({:.2f}, {:.2f}, {:.2f})".format(*normal)
+        found.append(
+            Cause(
+                "unseen grain",
+                f"a twin with the plane normal to {plane}: measure around {where} 1/Å",
+                nan,
+                nan,
+            )
+        )
+    return found
 
 
 def _of_checks(problem: Problem, model: Model) -> list[Cause]:

@@ -20,6 +20,8 @@ from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
 from prammol.reconstruction.stages.default.exchange_elements import ExchangeElements
 from prammol.reconstruction.stages.default.fit_diffuse import FitDiffuse
 from prammol.reconstruction.stages.default.fit_matter import FitMatter
+from prammol.reconstruction.stages.default.join_grains import JoinGrains
+from prammol.reconstruction.stages.default.move_shape import MoveShape
 from prammol.reconstruction.stages.default.phase_patches import PhasePatches
 from prammol.reconstruction.stages.default.reconsider_atoms import ReconsiderAtoms
 from prammol.reconstruction.stages.default.refine_held import RefineHeld
@@ -74,13 +76,14 @@ PAPER_RANDOM = replace(
 # varied
 DEFAULT = Preset(
     name="default",
-    start=(PhasePatches(), ChooseSites(), RelaxAndAlign(), CheckChanges()),
+    start=(PhasePatches(), ChooseSites(), JoinGrains(), RelaxAndAlign(), CheckChanges()),
     continued=(TakeEarlier(), RelaxAndAlign(), CheckChanges()),
     loop=(
         FitMatter(),
         Anneal(),
         UpdateSites(),
         CompleteAtoms(),
+        MoveShape(),
         ReconsiderAtoms(),
         ExchangeElements(),
         RelaxAndAlign(),

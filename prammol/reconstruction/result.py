@@ -28,6 +28,7 @@ _EFFECTS = {
     "strain taken": "the crystal is strained evenly by {}",
     "matter": "matter that isn't the crystal beside it",
     "held atoms": "atoms are held from outside, {}",
+    "unseen grain": "some patches see a grain that others don't, {}",
     "inverted mask": "the mask seems to be inverted: most photons are in masked points",
     "inverted support": "the support seems to be inverted: most atoms are outside of it",
 }
@@ -44,7 +45,7 @@ class Cause:
         ``scale``, ``offset``, ``rotation``, ``background``, ``even strain``, ``blur``,
         ``thermal motion``, ``diffuse scattering``, ``form factor``, ``saturation``,
         ``hot points``, ``addition``, ``removal``, ``exchange``, ``strain taken``,
-        ``held atoms``, ``matter``, ``inverted mask`` or ``inverted support``.
+        ``held atoms``, ``matter``, ``unseen grain``, ``inverted mask`` or ``inverted support``.
     where : str
         In which patches, points or place; empty if everywhere.
     explains : float

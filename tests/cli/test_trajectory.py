@@ -90,8 +90,8 @@ def test_the_default_preset_shows_its_start(small, prammol, tmp_path):
     assert done.returncode in (0, 3), done.stderr
     frames = read_trajectory(tmp_path / "t.xyz")
     stages = [f.info["stage"] for f in frames]
-    start = ["phase_patches", "choose_sites", "relax_and_align"]
-    assert stages[:4] == [*start, "iteration"]
+    start = ["phase_patches", "choose_sites", "join_grains", "relax_and_align"]
+    assert stages[:5] == [*start, "iteration"]
     sites = frames[0].columns["occupancy"]
     assert len(sites) >= len(frames[1])
     assert 0 <= sites.min() < 0.5 < sites.max() <= 1

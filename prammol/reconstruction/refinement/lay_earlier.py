@@ -72,7 +72,7 @@ def _peaks_of(problem: Problem, x: NDArray[np.float64]) -> NDArray[np.float64]:
     ends = np.cumsum([p.size for p in problem.data.patches])
     parts = np.split(every, ends[:-1])
     counts = [part.reshape(p.shape) for part, p in zip(parts, problem.data.patches, strict=True)]
-    return replace(problem.data, counts=counts, background=[]).peaks()
+    return replace(problem.data, counts=counts, background=[], bragg=None).peaks()
 
 
 def _gaps(

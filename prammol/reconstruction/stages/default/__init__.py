@@ -12,6 +12,8 @@ from prammol.reconstruction.stages.default.complete_atoms import CompleteAtoms
 from prammol.reconstruction.stages.default.exchange_elements import ExchangeElements
 from prammol.reconstruction.stages.default.fit_diffuse import FitDiffuse
 from prammol.reconstruction.stages.default.fit_matter import FitMatter
+from prammol.reconstruction.stages.default.join_grains import JoinGrains
+from prammol.reconstruction.stages.default.move_shape import MoveShape
 from prammol.reconstruction.stages.default.phase_patches import PhasePatches
 from prammol.reconstruction.stages.default.reconsider_atoms import ReconsiderAtoms
 from prammol.reconstruction.stages.default.refine_held import RefineHeld
@@ -28,6 +30,8 @@ __all__ = [
     "ExchangeElements",
     "FitDiffuse",
     "FitMatter",
+    "JoinGrains",
+    "MoveShape",
     "PhasePatches",
     "ReconsiderAtoms",
     "RefineHeld",

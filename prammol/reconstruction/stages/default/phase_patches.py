@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,6 +13,7 @@ from prammol.core.parallel import Communicator
 from prammol.diffraction.deconvolution import deconvolved
 from prammol.phasing.common_frame import in_common_frame
 from prammol.phasing.fourier_synthesis import Waves, continued, synthesise
+from prammol.phasing.grains import Twin, visible_twins
 from prammol.phasing.hio_er import (
     PhasedPatch,
     bulk_amplitude,
@@ -22,7 +23,7 @@ from prammol.phasing.hio_er import (
     support_mask,
     trimmed,
 )
-from prammol.phasing.indexing import indexed
+from prammol.phasing.indexing import fit_cell, indexed
 from prammol.phasing.known_reflections import phased_patches
 from prammol.phasing.lattice_from_peaks import Sublattice, choose_sublattice, on_sublattice
 from prammol.phasing.lattice_shift import shifted_weights
@@ -59,6 +60,28 @@ class SiteGuesses:
     occupancies: NDArray[np.float64]
     others: tuple[SiteGuesses, ...] = ()
     labels: Labels | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Grains:
+    """Grains that the patches show, for JoinGrains.
+
+    Attributes
+    ----------
+    cell : (3, 3) ndarray
+        Rows are primitive vectors of the first grain [Å].
+    origin : (3,) ndarray
+        A site of it [Å].
+    waves : Waves
+        Of the first grain.
+    twins : tuple of (Twin, Waves)
+        The others, each after its parent.
+    """
+
+    cell: NDArray[np.float64]
+    origin: NDArray[np.float64]
+    waves: Waves
+    twins: tuple[tuple[Twin, Waves], ...]
 
 
 @dataclass(frozen=True)
@@ -115,7 +138,8 @@ class PhasePatches(Checked):
         state = replace(state, model=replace(state.model, calibration=calibration))
         distance = problem.potential.neighbour_distance
         chosen, unmeasured = phased_patches(problem.declared, problem.potential)
-        phased = self._phase(problem, chosen, 1.0 / (self.blur * distance), state.status.start)
+        width = 1.0 / (self.blur * distance)
+        phased = self._phase(problem, chosen, width, state.status.start)
         waves = Waves(phased, problem.comm, unmeasured)
         rng = problem.rng("synthesise", state.status.start)
         synthesised = partial(
@@ -127,7 +151,21 @@ class PhasePatches(Checked):
         sites = synthesised(spacing=lattice.spacing if lattice.index > 1 else distance)
         sites = sites[on_sublattice(sites, lattice)]
         weights = shifted_weights(lattice.cell, waves, sites, self.shift_steps)
-        return state.handing(SiteGuesses(sites + waves.centre, np.atleast_2d(weights)))
+        state = state.handing(SiteGuesses(sites + waves.centre, np.atleast_2d(weights)))
+        if problem.potential.structure != "fcc" or len(sites) == 0:
+            return state
+        cell, origin = fit_cell(sites, lattice.cell)
+        twins = visible_twins(problem.declared, cell)
+        others = [
+            Waves(
+                self._phase(problem, sorted(t.peaks), width, state.status.start, t.peaks),
+                problem.comm,
+            )
+            for t in twins
+        ]
+        return state.handing(
+            Grains(cell, origin + waves.centre, waves, tuple(zip(twins, others, strict=True)))
+        )
 
     def _of_cells(
         self, problem: Problem, waves: Waves, synthesised: Callable[..., NDArray[np.float64]]
@@ -174,14 +212,24 @@ class PhasePatches(Checked):
         return steps + steps % 2 if compound else steps
 
     def _phase(
-        self, problem: Problem, chosen: list[int], width: float, start: int
+        self,
+        problem: Problem,
+        chosen: list[int],
+        width: float,
+        start: int,
+        peaks: Mapping[int, NDArray[np.float64]] | None = None,
     ) -> list[PhasedPatch]:
-        """Phase some patches: apart in the support, then in their common envelope."""
+        """Phase some patches, around other peaks [1/Å] than their own if these are given.
+
+        Apart in the support, then in their common envelope.
+        """
         data = problem.declared
         centre = problem.support.centre
         steps = spare(problem)
         sharp = deconvolved(data, problem.extent, chosen)
         grids = {k: trimmed(thinned_grid(sharp, k, steps)) for k in chosen}
+        if peaks is not None:
+            grids = {k: replace(grid, peak=peaks[k]) for k, grid in grids.items()}
         masks = {k: support_mask(grids[k].patch, problem.support, centre) for k in chosen}
 
         def run(
