@@ -116,7 +116,7 @@ class PoissonMisfit:
         self._background_at = shard.background_at
         self._background = shard.background_at(slice(None))
         self._signal = shard.signal
-        self._response, self._detected = shard.response, shard.detected
+        self._response, self.detected = shard.response, shard.detected
         self._shard = shard  # its visibility is computed when asked for
         self.whole = shard.whole
         # S^2 / I, less two standard deviations: a weight that went with the noise of few
@@ -170,7 +170,7 @@ class PoissonMisfit:
         The curvature of J by the weight of an atom anywhere is about 2 C^2 times its sum, weighted
         with what one atom scatters into each point. A response leaves a part of its interference.
         """
-        signal = scale**2 * self._detected(omega)
+        signal = scale**2 * self.detected(omega)
         weight = self._weight * self._shard.visibility
         return np.asarray(weight * signal / (signal + self._background + self._extra))
 
@@ -212,7 +212,7 @@ class PoissonMisfit:
 
     def scale(self, omega: NDArray[np.complex128], start: float | None = None) -> float:
         """Return the C that minimises J for a given structure factor."""
-        return self._scale_of(self._detected(omega), start)
+        return self._scale_of(self.detected(omega), start)
 
     def _scale_of(self, power: NDArray[np.float64], start: float | None) -> float:
         if start is None:
@@ -248,7 +248,7 @@ class PoissonMisfit:
 
     def expected(self, omega: NDArray[np.complex128], scale: float) -> NDArray[np.float64]:
         """Return lambda = C^2 R abs(Omega)^2 + b on this rank's points, (m,)."""
-        return np.asarray(scale**2 * self._detected(omega) + self._background)
+        return np.asarray(scale**2 * self.detected(omega) + self._background)
 
     def field(
         self, omega: NDArray[np.complex128], scale: float | None = None
@@ -257,7 +257,7 @@ class PoissonMisfit:
 
         dJ/dw_j = Re sum_q field exp(+i q.x_j), dJ/dx_j = -w_j Im sum_q q field exp(+i q.x_j).
         """
-        power = self._detected(omega)
+        power = self.detected(omega)
         c = self._scale_of(power, scale)
         value, slopes = 0.0, np.empty(len(omega))
         for part in _blocks(len(omega)):
@@ -296,7 +296,7 @@ class PoissonMisfit:
         """
         if self._response is not None:
             derivatives = self._response.apply(derivatives)
-        system, right = self.normal_equations(self._detected(omega), scale, derivatives)
+        system, right = self.normal_equations(self.detected(omega), scale, derivatives)
         system, right = self.comm.allreduce(system), self.comm.allreduce(right)
         change = -np.asarray(np.linalg.lstsq(system, right, rcond=None)[0], dtype=float)
         return change[:-1], float(-0.5 * change @ right)

@@ -53,6 +53,7 @@ from prammol.reconstruction.stopping import (
 from prammol.reconstruction.strain_or_geometry import STRAIN_OR_GEOMETRY, cause_of, strain_taken
 from prammol.reconstruction.uncertainty.mean_density import mean_density
 from prammol.reconstruction.uncertainty.per_atom import error_bars
+from prammol.reconstruction.uncertainty.shape_posterior import shape_posterior
 from prammol.structure.atoms import Atoms
 from prammol.structure.crystal_fields import crystal_fields
 
@@ -89,7 +90,7 @@ def reconstruct(
     potential : Potential, optional
         Interatomic potential; aluminium of Mishin et al. 1999 if not given.
     preset : str or Preset
-        ``"default"`` or ``"paper"`` (Algorithm 1 as printed), or one's own.
+        ``"default"``, ``"shape"``, ``"paper"`` (Algorithm 1 as printed), or one's own.
     seed : int
         Seed of all random choices.
     comm : Communicator, optional
@@ -99,8 +100,7 @@ def reconstruct(
     observer : Observer, optional
         Told of each stage of the start and of each iteration, on every rank.
     resume : (State, list of records), optional
-        What :meth:`Observer.iterated` was given, to continue from there. The random choices of
-        an iteration depend on its number only, so a resumed run finds the same atoms.
+        What :meth:`Observer.iterated` was given, to continue from there with the same result.
     threads : int
         Threads of one Fourier transform, per rank.
     epsilon : float
@@ -205,9 +205,9 @@ def make_problem(
     DataError
         If the peaks don't determine positions in three dimensions, nor the orientation.
     InputError
-        If there are more ranks than planes of points to share, the points don't hold the
-        intensity of the object and the detector has a response, or the potential is of other
-        elements, or of several without sites of their own.
+        If there are more ranks than planes of points, the points don't hold the intensity of the
+        object and the detector has a response, or the potential is of other elements, or of
+        several without sites of their own.
     """
     data = oriented(data, potential)
     data.require_three_dimensions()
@@ -331,8 +331,7 @@ class _Run:
     def _taken_up(self, before: State, after: State) -> State | None:
         """Return the atoms of the finish at rest if the loop should go on from them, or None.
 
-        The finish looks for atoms as long as the held-out points confirm them. Scales, sites and
-        the rest of the loop had worse atoms to go by.
+        The finish looks for atoms while the held-out points confirm them; the loop had worse ones.
         """
         last = before.status.iteration >= self._plan.control.max_iterations
         if not self._plan.again or last or before.verdict.explained or after.verdict.right:
@@ -396,5 +395,8 @@ def _described(
         bars, vacant = error_bars(problem, model, iteration)
         columns |= bars
         density = mean_density(problem, model, iteration)
+    elif plan.control.shapes:
+        bars, vacant = shape_posterior(problem, model, iteration, plan.settings())
+        columns |= bars
     fields, info = crystal_fields(model.positions, problem.potential.lattice)
     return columns | fields, info, density, vacant

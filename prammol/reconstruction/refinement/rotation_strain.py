@@ -70,14 +70,14 @@ def align_strained(
     value : float
         Misfit there.
     """
-    turned = _align(misfit, _Pose(misfit, x), ROTATIONS, _TURNS)
+    turned = _align(misfit, Pose(misfit, x), ROTATIONS, _TURNS)
     even = even_map(x, data)
     if even is None:
         return turned.x, turned.value
     start = turned
     if is_plausible(even):
         arm = x - x.mean(axis=0)
-        other = _Pose(misfit, x.mean(axis=0) + arm @ even)
+        other = Pose(misfit, x.mean(axis=0) + arm @ even)
         start = min(turned, other, key=lambda pose: pose.value)
     least = least_gain_of_strain(turned.beyond_noise)
     strained = _align(misfit, start, LINEAR_MAPS, steps, least)
@@ -125,7 +125,7 @@ def least_gain_of_strain(over: float) -> float:
     return max(_SIGNIFICANT, _WORTHWHILE * over)
 
 
-class _Pose:
+class Pose:
     """An object at its best scale: what it costs, and how that changes with linear maps."""
 
     def __init__(
@@ -138,6 +138,11 @@ class _Pose:
         self.omega = misfit.factor.forward(x)
         self.value, self.scale, _ = misfit.field(self.omega, scale)
         self._misfit = misfit
+
+    @property
+    def power(self) -> NDArray[np.float64]:
+        """What the detector sees of abs(Omega)^2, (points,)."""
+        return self._misfit.detected(self.omega)
 
     @property
     def beyond_noise(self) -> float:
@@ -161,11 +166,11 @@ class _Pose:
 
 def _align(
     misfit: PoissonMisfit,
-    pose: _Pose,
+    pose: Pose,
     generators: NDArray[np.float64],
     steps: int,
     least: float = _DONE,
-) -> _Pose:
+) -> Pose:
     """Gauss-Newton on the coefficients of the generators, (k, 3, 3), and the scale.
 
     It ends when a step promises to lower the misfit by less than `least`.
@@ -178,7 +183,7 @@ def _align(
             break
         for halving in range(_HALVINGS):
             turn = expm(np.tensordot(change / 2**halving, generators, axes=1))
-            moved = _Pose(misfit, centre + (pose.x - centre) @ turn.T, pose.scale)
+            moved = Pose(misfit, centre + (pose.x - centre) @ turn.T, pose.scale)
             if moved.value < pose.value:
                 break
         else:
