@@ -9,11 +9,17 @@ J. Chem. Phys. 21, 1087 (1953)). Positions are fixed meanwhile but for what miss
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from numpy.typing import NDArray
 
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.occupancy.surface_blocks import Ints, SurfaceBlocks, SurfaceLattice
+from prammol.reconstruction.occupancy.terraces import terraces
+
+_PAIRED = 10  # chosen: terraces of each kind that are tried in pairs; not varied
+_Change = tuple[float, float, list[Ints]]  # cost J / T + b B, B, blocks
 
 
 class ShapeChain:
@@ -63,6 +69,42 @@ class ShapeChain:
         """Propose so many changes; return how many were accepted."""
         return sum(self._tried() for _ in range(moves))
 
+    def likely_terraces(self, most: int) -> list[tuple[float, NDArray[np.bool_]]]:
+        """Return the best changes of one or two terraces at these positions, the likeliest first.
+
+        Each as its B against the present set, and the sites taken then, (n,).
+        """
+        alone: dict[bool, list[_Change]] = {True: [], False: []}
+        for block in terraces(self._blocks):
+            taken = bool(self._blocks.whole[block[0]])
+            if (change := self._examined(block)) is not None:
+                alone[taken] = sorted([*alone[taken], change], key=_cost)[:_PAIRED]
+        both = [
+            pair
+            for one, other in product(alone[True], alone[False])
+            if (pair := self._examined(*one[2], *other[2])) is not None
+        ]
+        out = []
+        for _, lost, blocks in sorted([*alone[True], *alone[False], *both], key=_cost)[:most]:
+            taken = self.taken
+            taken[np.concatenate(blocks)] ^= True
+            out.append((lost, taken))
+        return out
+
+    def _examined(self, *flips: Ints) -> _Change | None:
+        """Return what some blocks flipped together cost; None if atoms would hang."""
+        lost, change, hangs = 0.0, np.zeros_like(self._omega), False
+        for block in flips:
+            lost += self._blocks.bonds_lost(block)
+            change += self._flipped(block)
+        hangs = any(self._blocks.hangs(block) for block in flips)
+        for block in reversed(flips):
+            self._blocks.flip(block)
+        if hangs:
+            return None
+        value, _, _ = self._misfit.field(self._omega + change)
+        return (value - self.value) / self._temperature + self._bond * lost, lost, list(flips)
+
     def _tried(self) -> bool:
         """Propose one change, or two at once; return whether it was accepted."""
         rng, blocks = self._rng, self._blocks
@@ -77,22 +119,26 @@ class ShapeChain:
             block, how = drawn
             filled = not blocks.whole[block[0]]
             lost += blocks.bonds_lost(block)
-            around = np.unique(np.append(block, self.lattice.neighbours[block].ravel()))
-            around = around[around < len(self.lattice.sites)]
-            before = self._near(around)
-            blocks.flip(block)
+            change += self._flipped(block)
             done.append(block)
             if blocks.hangs(block) or not np.array_equal(blocks.block(how), block):
                 return self._undone(done)
-            after = self._near(around)
-            weight = np.repeat([-1.0, 1.0], [len(before), len(after)])
-            change += self._misfit.factor.forward(np.concatenate([before, after]), weight)
         omega = self._omega + change
         value, _, _ = self._misfit.field(omega)
         if (value - self.value) / self._temperature + self._bond * lost > threshold:
             return self._undone(done)
         self._omega, self.value, self.lost = omega, value, self.lost + lost
         return True
+
+    def _flipped(self, block: Ints) -> NDArray[np.complex128]:
+        """Flip a block; return what that changes of Omega."""
+        around = np.unique(np.append(block, self.lattice.neighbours[block].ravel()))
+        around = around[around < len(self.lattice.sites)]
+        before = self._near(around)
+        self._blocks.flip(block)
+        after = self._near(around)
+        weight = np.repeat([-1.0, 1.0], [len(before), len(after)])
+        return self._misfit.factor.forward(np.concatenate([before, after]), weight)
 
     def _near(self, around: Ints) -> NDArray[np.float64]:
         """Return where the atoms of some sites are, (m, 3) [Å]."""
@@ -103,3 +149,7 @@ class ShapeChain:
         for block in reversed(done):
             self._blocks.flip(block)
         return False
+
+
+def _cost(change: _Change) -> float:
+    return change[0]

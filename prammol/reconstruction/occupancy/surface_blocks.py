@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 _ROOM = 5  # chosen: steps to neighbours, two layers more than a search has added; not varied
+_BELOW = 2  # chosen: not varied
 _UP = 1e-6  # derived: rounding
 _TRIES = 64  # derived: more than one site in ten is at the surface
 _BASE = 1 << 20  # derived: more half edges than any crystal has
@@ -205,6 +206,27 @@ class SurfaceBlocks:
             exposed &= self._number[own] >= self._least
         own = own[exposed]
         return own if site in own else own[:0]
+
+    def outermost(self, face: int) -> list[Ints]:
+        """Return the atoms of the outermost layer along a face, and the sites on top of them."""
+        row, up = self.lattice.layers[face], self._up[face]
+        height = int(row[self.taken].max())
+        found = []
+        for layer in (height, height + 1, height + 2):
+            own = np.flatnonzero(row == layer)
+            own = own[self._taken[own] == (layer == height)]
+            free = ~self._taken[self.lattice.neighbours[own][:, up]].any(axis=1)
+            if layer > height:
+                free &= self._number[own] >= self._least
+            if free.any():
+                found.append(own[free])
+        # The layers below may be terraces on which another has begun.
+        below = np.flatnonzero((row < height) & ~self.taken & (self._number >= self._least))
+        for layer in np.unique(row[below])[::-1][:_BELOW]:
+            own = below[row[below] == layer]
+            free = ~self._taken[self.lattice.neighbours[own][:, up]].any(axis=1)
+            found.append(own[free])
+        return found
 
     def bonds_lost(self, block: Ints) -> float:
         """Return by how many bonds a flip of a block lowers 'bonds less half of all there could be'.

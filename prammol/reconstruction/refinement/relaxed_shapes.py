@@ -29,6 +29,7 @@ _LOOSE = 1e-2  # eV/Å
 _FIRST = 4.0  # chosen: changes of the first walk; not varied
 _MOST = 64.0  # chosen: not varied
 _LONGER, _SHORTER = 1.5, 0.5  # chosen: not varied
+_CLEARLY = 1.0  # derived: a log-likelihood ratio that counts
 _AT_ONCE = 20  # chosen: proposals between two looks at how many were accepted; not varied
 
 
@@ -92,6 +93,24 @@ class ShapeWalk:
     def cost(self, shape: RelaxedShape) -> float:
         """Return what a shape costs as a negative log-probability."""
         return shape.fit.value / self.temperature + self._bond * shape.lost
+
+    def improve(self, relaxed: int) -> bool:
+        """Take the best change of a terrace that makes a shape likelier; False if none does.
+
+        Parameters
+        ----------
+        relaxed : int
+            How many, the likeliest at fixed positions, are relaxed at most.
+        """
+        chain = ShapeChain(self._lattice, self._misfit, self._bond, self._rng, self.temperature)
+        for lost, taken in chain.likely_terraces(relaxed):
+            near = self.shape.fit.coefficients
+            new = self._relaxed(self._lattice.atoms(taken), self.shape.lost + lost, near)
+            if self.cost(new) < self.cost(self.shape) - _CLEARLY:
+                self.shape, self._lattice = new, self._lattice_of(new)
+                self.temperature = dispersion(self._misfit, new.fit.positions)
+                return True
+        return False
 
     def step(self) -> bool:
         """Try another shape; return whether it was taken."""

@@ -15,12 +15,16 @@ _LEAST = 0.5  # derived: a log-likelihood ratio that hardly counts
 
 @dataclass(frozen=True)
 class FitShape(Checked):
-    """Walk from shape to shape by blocks at the surface; keep the likeliest.
+    """Change terraces as long as that helps, then walk from shape to shape; keep the likeliest.
 
     Attributes
     ----------
+    terraces : int
+        Changes of terraces, at most.
+    relaxed : int
+        How many of the likeliest changes are relaxed before it gives up.
     steps : int
-        Shapes that are relaxed.
+        Shapes that the walk relaxes.
     proposals : int
         Proposals between two of them, at most.
     bond : float
@@ -30,16 +34,22 @@ class FitShape(Checked):
         this many standard deviations.
     """
 
-    steps: Count = 30  # chosen: not varied
+    terraces: Count = 20  # chosen: a limit that hardly binds; not varied
+    relaxed: Count = 8  # chosen: not varied
+    steps: Count = 10  # chosen: not varied
     proposals: Count = 2000  # chosen: not varied
     bond: Positive = 2.0  # chosen: not varied
     significance: Positive = 5.0  # derived: five standard deviations
 
     def __call__(self, problem: Problem, state: State) -> State:
-        """Return the state with the likeliest shape that was met."""
+        """Return the state with the likeliest shape that was met, once terraces are right."""
         rng = problem.rng("fit shape", state.status.iteration)
         walk = ShapeWalk(problem, state.positions, self.bond, self.proposals, rng)
-        best = first = walk.shape
+        first = walk.shape
+        for _ in range(self.terraces):
+            if not walk.improve(self.relaxed):
+                break
+        best = walk.shape
         for _ in range(self.steps):
             if walk.step() and walk.cost(walk.shape) < walk.cost(best) - _LEAST:
                 best = walk.shape
