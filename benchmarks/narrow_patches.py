@@ -113,7 +113,10 @@ def laid(field: np.ndarray, true: np.ndarray, grid: Any) -> tuple[float, np.ndar
         def lacks(shift: np.ndarray, one: np.ndarray = one, norm: float = norm) -> float:
             return -abs(np.sum(one * true.conj() * np.exp(-1j * kappa @ shift))) / norm
 
-        found = minimize(lacks, top @ voxel, method="Nelder-Mead", options={"xatol": 1e-3})
+        begin = top @ voxel
+        simplex = np.vstack([begin, begin + 0.5 * voxel])
+        options = {"initial_simplex": simplex, "xatol": 1e-3, "fatol": 1e-9}
+        found = minimize(lacks, begin, method="Nelder-Mead", options=options)
         if -found.fun > best[0]:
             best = (-found.fun, one * np.exp(-1j * kappa @ found.x))
     return best

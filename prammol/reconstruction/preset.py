@@ -83,7 +83,7 @@ class Loop(Checked):
         Whether error bars are written beside the atoms, see
         :func:`prammol.reconstruction.uncertainty.per_atom.error_bars`.
     shapes : int
-        Samples of each of eight chains of shapes, which tell error bars instead, see
+        Sampled shapes, which tell error bars instead, see
         :func:`prammol.reconstruction.uncertainty.shape_posterior.shape_posterior`. 0 for none.
     """
 

@@ -102,7 +102,7 @@ SHAPE = Preset(
     start=(LayShape(),),
     loop=(FitShape(),),
     judges=True,
-    control=Loop(patience=1, max_iterations=4, shapes=5),  # chosen: not varied
+    control=Loop(patience=1, max_iterations=4, shapes=16),  # chosen: not varied
 )
 
 PRESETS: dict[str, Preset] = {p.name: p for p in (DEFAULT, SHAPE, PAPER, PAPER_RANDOM)}

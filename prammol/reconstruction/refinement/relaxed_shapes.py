@@ -29,6 +29,8 @@ _LOOSE = 1e-2  # eV/Å
 _FIRST = 4.0  # chosen: changes of the first walk; not varied
 _MOST = 64.0  # chosen: not varied
 _LONGER, _SHORTER = 1.5, 0.5  # chosen: not varied
+_HOTTER = 10.0  # chosen: not varied
+_HOP = 8  # chosen: changes of a hop; not varied
 _CLEARLY = 1.0  # derived: a log-likelihood ratio that counts
 _AT_ONCE = 20  # chosen: proposals between two looks at how many were accepted; not varied
 
@@ -108,9 +110,23 @@ class ShapeWalk:
             new = self._relaxed(self._lattice.atoms(taken), self.shape.lost + lost, near)
             if self.cost(new) < self.cost(self.shape) - _CLEARLY:
                 self.shape, self._lattice = new, self._lattice_of(new)
-                self.temperature = dispersion(self._misfit, new.fit.positions)
+                cooler = dispersion(self._misfit, new.fit.positions)
+                self.temperature = min(self.temperature, cooler)
                 return True
         return False
+
+    def hop(self) -> None:
+        """Go to a shape that is likely where the data count a tenth; relaxed, but not refused."""
+        hot = _HOTTER * self.temperature
+        chain = ShapeChain(self._lattice, self._misfit, self._bond, self._rng, hot)
+        changes = 0
+        for _ in range(self._proposals // _AT_ONCE):
+            changes += chain.sample(_AT_ONCE)
+            if changes >= _HOP:
+                break
+        near, lost = self.shape.fit.coefficients, self.shape.lost + chain.lost
+        self.shape = self._relaxed(self._lattice.atoms(chain.taken), lost, near)
+        self._lattice = self._lattice_of(self.shape)
 
     def step(self) -> bool:
         """Try another shape; return whether it was taken."""

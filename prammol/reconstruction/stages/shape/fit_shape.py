@@ -36,7 +36,7 @@ class FitShape(Checked):
 
     terraces: Count = 20  # chosen: a limit that hardly binds; not varied
     relaxed: Count = 8  # chosen: not varied
-    steps: Count = 10  # chosen: not varied
+    steps: Count = 6  # chosen: not varied
     proposals: Count = 2000  # chosen: not varied
     bond: Positive = 2.0  # chosen: not varied
     significance: Positive = 5.0  # derived: five standard deviations
