@@ -91,7 +91,7 @@ def phased(counts: np.ndarray, starts: int) -> np.ndarray:
         file = os.path.join(folder, "data.npy")
         np.save(file, np.sqrt(counts))
         for start in range(starts):
-            np.random.seed(start)
+            np.random.seed(start)  # noqa: NPY002  what cohere draws from
             work = cohere.create_rec(RECIPE, file, "np", -1)
             if work.iterate() == 0 and work.errs[-1] < best[0]:
                 best = (work.errs[-1], np.asarray(work.get_image()))
@@ -199,7 +199,9 @@ def examined(options: argparse.Namespace, half: float, peaks: int, flux: float, 
 
     own, partner = matched(y, x, potential.lattice)
     fitted, of_truth = fit_lattice(y, potential.lattice), fit_lattice(x, potential.lattice)
-    strain = lattice_strain(x, replace(of_truth, constant=fitted.constant), lattice_bonds(x, of_truth))
+    strain = lattice_strain(
+        x, replace(of_truth, constant=fitted.constant), lattice_bonds(x, of_truth)
+    )
     zero = lattice_strain(x, of_truth, lattice_bonds(x, of_truth))
     error = result.atoms.columns["strain_mean"][own] - strain[partner]
     sigma = result.atoms.columns["strain_sigma"][own]

@@ -78,13 +78,12 @@ def reconstruct(
 ) -> Reconstruction:
     """Find the atoms that scattered the counts.
 
-    Called together by all ranks of the communicator; all get the same result.
+    Called together by all ranks; all get the same result.
 
     Parameters
     ----------
     data : Diffraction
-        Photon counts around three independent Bragg peaks or more; around fewer where others are
-        known, :mod:`prammol.phasing.known_reflections`.
+        Counts around three independent Bragg peaks, or fewer if others are known.
     support : Support or None
         Where there may be atoms; None if an earlier state is given and nothing else may be tried.
     potential : Potential, optional
@@ -98,21 +97,20 @@ def reconstruct(
     settings : mapping, optional
         Settings of the preset to change, by name: ``{"fit_positions.fraction": 0.01}``.
     observer : Observer, optional
-        Told of each stage of the start and of each iteration, on every rank.
+        Told of each stage and iteration, on every rank.
     resume : (State, list of records), optional
-        What :meth:`Observer.iterated` was given, to continue from there with the same result.
+        What :meth:`Observer.iterated` was given, to continue from there.
     threads : int
         Threads of one Fourier transform, per rank.
     epsilon : float
-        Relative accuracy of the Fourier transforms.
+        Relative accuracy of the transforms.
     initial : EarlierState, optional
-        Another state of the crystal, to start from unless the counts contradict it.
+        Another state, to start from unless the counts contradict it.
 
     Returns
     -------
     Reconstruction
-        Its ``history`` has one record per iteration, the first (iteration 0) for the start; see
-        :func:`prammol.reconstruction.history.record_of`.
+        Its ``history`` has a :func:`~prammol.reconstruction.history.record_of` of each iteration.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """A Markov chain of shapes: blocks at the surface come and go, by counts and bonds.
 
-The probability of a set of sites is exp(-J / T - b B), J the misfit at the best scale and B the bonds
-that its surface lacks, half of them (:mod:`prammol.reconstruction.occupancy.surface_blocks`).
+The probability of a set of sites is exp(-J / T - b B), J the misfit at the best scale and B the
+bonds that its surface lacks, half of them (:mod:`prammol.reconstruction.occupancy.surface_blocks`).
 Proposals are blocks of all sizes and pairs of them, one filled and one emptied. A block that the
 same draw wouldn't take back is refused, so that the chain has that probability (Metropolis et al.,
 J. Chem. Phys. 21, 1087 (1953)). Positions are fixed meanwhile but for what missing neighbours do.
@@ -76,9 +76,9 @@ class ShapeChain:
         """
         alone: dict[bool, list[_Change]] = {True: [], False: []}
         for block in terraces(self._blocks):
-            taken = bool(self._blocks.whole[block[0]])
+            removed = bool(self._blocks.whole[block[0]])
             if (change := self._examined(block)) is not None:
-                alone[taken] = sorted([*alone[taken], change], key=_cost)[:_PAIRED]
+                alone[removed] = sorted([*alone[removed], change], key=_cost)[:_PAIRED]
         both = [
             pair
             for one, other in product(alone[True], alone[False])

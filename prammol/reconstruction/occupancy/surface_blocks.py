@@ -225,11 +225,12 @@ class SurfaceBlocks:
         for layer in np.unique(row[below])[::-1][:_BELOW]:
             own = below[row[below] == layer]
             free = ~self._taken[self.lattice.neighbours[own][:, up]].any(axis=1)
-            found.append(own[free])
+            if free.any():
+                found.append(own[free])
         return found
 
     def bonds_lost(self, block: Ints) -> float:
-        """Return by how many bonds a flip of a block lowers 'bonds less half of all there could be'.
+        """Return how many bonds, half of them, a flip of a block takes from the surface.
 
         A kink costs nothing, an atom less in a plane as much as one more on top of it.
         """

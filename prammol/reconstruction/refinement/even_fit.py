@@ -37,6 +37,7 @@ def _orthonormal() -> Floats:
 
 
 MAPS = _orthonormal()
+# derived: variances of a Gaussian prior
 _PRIOR = np.array([_TURN] * 3 + [_SIZE] + [_SHEAR] * 5) ** -2.0
 
 
@@ -90,9 +91,7 @@ def fit_even(misfit: PoissonMisfit, x: Floats, near: Floats | None = None) -> Ev
     return EvenFit(pose.x, value, found)
 
 
-def drawn_even(
-    misfit: PoissonMisfit, x: Floats, fit: EvenFit, rng: np.random.Generator
-) -> Floats:
+def drawn_even(misfit: PoissonMisfit, x: Floats, fit: EvenFit, rng: np.random.Generator) -> Floats:
     """Return positions by a map drawn from the posterior near its maximum, (n, 3) [Å]."""
     system, _ = _normal(misfit, Pose(misfit, fit.positions), fit.coefficients)
     drawn = np.linalg.cholesky(np.linalg.inv(system)) @ rng.standard_normal(len(system))

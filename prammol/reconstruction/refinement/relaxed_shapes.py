@@ -130,9 +130,7 @@ class ShapeWalk:
 
     def step(self) -> bool:
         """Try another shape; return whether it was taken."""
-        chain = ShapeChain(
-            self._lattice, self._misfit, self._bond, self._rng, self.temperature
-        )
+        chain = ShapeChain(self._lattice, self._misfit, self._bond, self._rng, self.temperature)
         changes = tried = 0
         while changes < self._changes and tried < self._proposals:
             changes += chain.sample(_AT_ONCE)

@@ -27,7 +27,7 @@ from prammol.reconstruction.verdict import judge
 
 Floats = NDArray[np.float64]
 
-_MARGIN = 1.5  # chosen: how far outside of a support sites are looked for [neighbour distances]
+_MARGIN = 1.5  # outside of a support [neighbour distances]; chosen: not varied
 _ROUNDS = 12  # chosen: a limit that hardly binds; not varied
 _LOOSE = 1e-2  # chosen: as complete_atoms.force_tolerance; not varied
 _FEWEST = 20  # derived: less has no inside
@@ -60,10 +60,10 @@ class LayShape(Checked):
         See :class:`~prammol.reconstruction.stages.default.relax_and_align.RelaxAndAlign`.
     """
 
-    iterations: Count = 300
-    attempts: Count = 4
-    shift_steps: Count = 4
-    levels: Parts = (0.4, 0.5, 0.6)
+    iterations: Count = 300  # chosen: not varied
+    attempts: Count = 4  # chosen: not varied
+    shift_steps: Count = 4  # chosen: as phase_patches.shift_steps; not varied
+    levels: Parts = (0.4, 0.5, 0.6)  # chosen: around a flat surface's half; not varied
     tried: Count = 16  # chosen: not varied
     relaxed: Count = 4  # chosen: not varied
     significance: Positive = 5.0  # derived: five standard deviations
@@ -81,7 +81,9 @@ class LayShape(Checked):
         model, verdict = judge(problem, model, problem.factor.forward(x), self.significance)
         return replace(state.changed(x, added=len(x)), model=model, verdict=verdict)
 
-    def _polyhedron(self, problem: Problem, misfit: PoissonMisfit, x: Floats) -> tuple[float, Floats]:
+    def _polyhedron(
+        self, problem: Problem, misfit: PoissonMisfit, x: Floats
+    ) -> tuple[float, Floats]:
         """Return J and atoms of a likely polyhedron near some atoms, not relaxed."""
         fit = fit_even(misfit, x)
         x, value = fit.positions, fit.value
@@ -144,18 +146,14 @@ class LayShape(Checked):
         waves = [np.exp(1j * np.angle(even)).reshape(moved.shape)]
         waves += [np.exp(2j * np.pi * rng.random(moved.shape)) for _ in range(self.attempts - 1)]
         trials = [
-            phase_patch(
-                measured, width, mask, centre, wave.astype(np.complex64), self.iterations
-            )
+            phase_patch(measured, width, mask, centre, wave.astype(np.complex64), self.iterations)
             for wave in waves
         ]
         best = min(trials, key=lambda trial: trial.error)
         return StructureFactor([best.patch]), best.field.astype(complex).ravel()
 
 
-def relaxed_polyhedron(
-    problem: Problem, misfit: PoissonMisfit, x: Floats
-) -> tuple[float, Floats]:
+def relaxed_polyhedron(problem: Problem, misfit: PoissonMisfit, x: Floats) -> tuple[float, Floats]:
     """Return J and atoms of a polyhedron, relaxed and improved in turn, from unrelaxed ones."""
     best, near = (np.inf, x), None
     for _ in range(_ROUNDS):
@@ -181,9 +179,10 @@ def _around(room: Floats, cell: Floats, reach: float) -> Floats:
     inverse = np.linalg.inv(cell)
     part = room @ inverse
     more = np.ceil(reach * np.linalg.norm(inverse, axis=0)).astype(int) + 1
-    low, high = np.floor(part.min(axis=0)).astype(int) - more, np.ceil(part.max(axis=0)).astype(
-        int
-    ) + more
+    low, high = (
+        np.floor(part.min(axis=0)).astype(int) - more,
+        np.ceil(part.max(axis=0)).astype(int) + more,
+    )
     grid = np.stack(
         np.meshgrid(*[np.arange(a, b + 1) for a, b in zip(low, high, strict=True)], indexing="ij")
     )
