@@ -32,7 +32,7 @@ def test_strain_is_nearer_to_the_truth_than_none(tmp_path):
     x, _, _ = cluster.relax(x)
     cluster.close()
     truth = prammol.Atoms(x, "Al")
-    half, n = 0.2 * 2 * np.pi / a, 14
+    half, n = 0.35 * 2 * np.pi / a, 14
     peaks = np.array([(-1, 1, 1), (1, -1, 1), (1, 1, -1)]) * 2 * np.pi / a
     patches = [
         prammol.BraggPatch(g - half * (1 - 1 / n), np.eye(3) * 2 * half / n, (n,) * 3)
