@@ -69,7 +69,10 @@ def foreseen(
         cluster.close()
     found = comm.bcast(prospects(measured_patches(data), atoms, potential, soft)[0])
     if found.too_narrow and not forced:
-        msg = f"{name}: {_why(found)}; measure wider patches, or give --anyway to try"
+        msg = (
+            f"{name}: {_why(found)}; give --preset shape for its shape and strain, measure wider "
+            "patches, or give --anyway to try"
+        )
         raise DataError(msg)
     if comm.is_root:
         messages.say(found.text())

@@ -94,7 +94,7 @@ class PoissonMisfit:
         self._background_at = shard.background_at
         self._background = shard.background_at(slice(None))
         self._signal = shard.signal
-        self._response, self._detected = shard.response, shard.detected
+        self._response, self.detected = shard.response, shard.detected
         self._shard = shard  # its visibility is computed when asked for
         self.whole = shard.whole
         # With it the residual's variance is what noise alone gives.
@@ -127,7 +127,7 @@ class PoissonMisfit:
         by less than three standard deviations: an estimate of how wrong the amplitudes still
         are; 0 where the data don't tell.
         """
-        power = self._detected(omega)
+        power = self.detected(omega)
         # One after the other: mostly none is needed, or a few.
         for floor in _FLOORS:
             extra, sums = self._least + floor**2 * incoherent, np.zeros(2)
@@ -165,7 +165,7 @@ class PoissonMisfit:
         The curvature of J by the weight of an atom anywhere is about 2 C^2 times its sum, weighted
         with what one atom scatters into each point. A response leaves a part of its interference.
         """
-        signal = scale**2 * self._detected(omega)
+        signal = scale**2 * self.detected(omega)
         weight = self._weight * self._shard.visibility
         return np.asarray(weight * signal / (signal + self._background + self._extra))
 
@@ -188,7 +188,7 @@ class PoissonMisfit:
         sigma : float
             One standard deviation in single missing atoms.
         """
-        power, own = self._detected(omega), np.zeros(3)
+        power, own = self.detected(omega), np.zeros(3)
         for part in blocks(len(power)):
             expected = scale**2 * power[part] + self._background_at(part)
             mean, variance = noise_level(expected, self._least)
@@ -210,7 +210,7 @@ class PoissonMisfit:
 
     def scale(self, omega: NDArray[np.complex128], start: float | None = None) -> float:
         """Return the C that minimises J for a given structure factor."""
-        return self._scale_of(self._detected(omega), start)
+        return self._scale_of(self.detected(omega), start)
 
     def _scale_of(self, power: NDArray[np.float64], start: float | None) -> float:
         if start is None:
@@ -246,7 +246,7 @@ class PoissonMisfit:
 
     def expected(self, omega: NDArray[np.complex128], scale: float) -> NDArray[np.float64]:
         """Return lambda = C^2 R abs(Omega)^2 + b on this rank's points, (m,)."""
-        return np.asarray(scale**2 * self._detected(omega) + self._background)
+        return np.asarray(scale**2 * self.detected(omega) + self._background)
 
     def field(
         self, omega: NDArray[np.complex128], scale: float | None = None
@@ -255,7 +255,7 @@ class PoissonMisfit:
 
         dJ/dw_j = Re sum_q field exp(+i q.x_j), dJ/dx_j = -w_j Im sum_q q field exp(+i q.x_j).
         """
-        power = self._detected(omega)
+        power = self.detected(omega)
         c = self._scale_of(power, scale)
         field = self.whole(omega).astype(complex)
         slopes = np.empty(0 if self._response is None else len(omega))
@@ -278,7 +278,7 @@ class PoissonMisfit:
         self, omega: NDArray[np.complex128], scale: float | None = None
     ) -> tuple[float, float]:
         """Return J and C, which is found from `scale` on if that is given."""
-        power = self._detected(omega)
+        power = self.detected(omega)
         c = self._scale_of(power, scale)
         return self._value(power, c), c
 
@@ -313,12 +313,17 @@ class PoissonMisfit:
         step : (k,) ndarray
         gain : float
         """
-        if self._response is not None:
-            derivatives = at_points(self._response.apply(derivatives(slice(None))))
-        system, right = self.normal_equations(self._detected(omega), scale, derivatives)
+        seen = self.seen(derivatives)
+        system, right = self.normal_equations(self.detected(omega), scale, seen)
         system, right = self.comm.allreduce(system), self.comm.allreduce(right)
         change = -np.asarray(np.linalg.lstsq(system, right, rcond=None)[0], dtype=float)
         return change[:-1], float(-0.5 * change @ right)
+
+    def seen(self, derivatives: Derivatives) -> Derivatives:
+        """Return what the detector sees of derivatives of abs(Omega)^2."""
+        if self._response is None:
+            return derivatives
+        return at_points(self._response.apply(derivatives(slice(None))))
 
     def normal_equations(
         self,

@@ -53,6 +53,7 @@ from prammol.reconstruction.stopping import (
 from prammol.reconstruction.strain_or_geometry import STRAIN_OR_GEOMETRY, cause_of, strain_taken
 from prammol.reconstruction.uncertainty.mean_density import mean_density
 from prammol.reconstruction.uncertainty.per_atom import error_bars
+from prammol.reconstruction.uncertainty.shape_posterior import shape_posterior
 from prammol.structure.atoms import Atoms
 from prammol.structure.crystal_fields import crystal_fields
 
@@ -77,19 +78,18 @@ def reconstruct(
 ) -> Reconstruction:
     """Find the atoms that scattered the counts.
 
-    Called together by all ranks of the communicator; all get the same result.
+    Called together by all ranks; all get the same result.
 
     Parameters
     ----------
     data : Diffraction
-        Photon counts around three independent Bragg peaks or more; around fewer where others are
-        known, :mod:`prammol.phasing.known_reflections`.
+        Counts around three independent Bragg peaks, or fewer if others are known.
     support : Support or None
         Where there may be atoms; None if an earlier state is given and nothing else may be tried.
     potential : Potential, optional
         Interatomic potential; aluminium of Mishin et al. 1999 if not given.
     preset : str or Preset
-        ``"default"`` or ``"paper"`` (Algorithm 1 as printed), or one's own.
+        ``"default"``, ``"shape"``, ``"paper"`` (Algorithm 1 as printed), or one's own.
     seed : int
         Seed of all random choices.
     comm : Communicator, optional
@@ -97,22 +97,20 @@ def reconstruct(
     settings : mapping, optional
         Settings of the preset to change, by name: ``{"fit_positions.fraction": 0.01}``.
     observer : Observer, optional
-        Told of each stage of the start and of each iteration, on every rank.
+        Told of each stage and iteration, on every rank.
     resume : (State, list of records), optional
-        What :meth:`Observer.iterated` was given, to continue from there. The random choices of
-        an iteration depend on its number only, so a resumed run finds the same atoms.
+        What :meth:`Observer.iterated` was given, to continue from there.
     threads : int
         Threads of one Fourier transform, per rank.
     epsilon : float
-        Relative accuracy of the Fourier transforms.
+        Relative accuracy of the transforms.
     initial : EarlierState, optional
-        Another state of the crystal, to start from unless the counts contradict it.
+        Another state, to start from unless the counts contradict it.
 
     Returns
     -------
     Reconstruction
-        Its ``history`` has one record per iteration, the first (iteration 0) for the start; see
-        :func:`prammol.reconstruction.history.record_of`.
+        Its ``history`` has a :func:`~prammol.reconstruction.history.record_of` of each iteration.
 
     Raises
     ------
@@ -205,9 +203,9 @@ def make_problem(
     DataError
         If the peaks don't determine positions in three dimensions, nor the orientation.
     InputError
-        If there are more ranks than planes of points to share, the points don't hold the
-        intensity of the object and the detector has a response, or the potential is of other
-        elements, or of several without sites of their own.
+        If there are more ranks than planes of points, the points don't hold the intensity of the
+        object and the detector has a response, or the potential is of other elements, or of
+        several without sites of their own.
     """
     data = oriented(data, potential)
     data.require_three_dimensions()
@@ -331,8 +329,7 @@ class _Run:
     def _taken_up(self, before: State, after: State) -> State | None:
         """Return the atoms of the finish at rest if the loop should go on from them, or None.
 
-        The finish looks for atoms as long as the held-out points confirm them. Scales, sites and
-        the rest of the loop had worse atoms to go by.
+        The finish looks for atoms while the held-out points confirm them; the loop had worse ones.
         """
         last = before.status.iteration >= self._plan.control.max_iterations
         if not self._plan.again or last or before.verdict.explained or after.verdict.right:
@@ -396,5 +393,8 @@ def _described(
         bars, vacant = error_bars(problem, model, iteration)
         columns |= bars
         density = mean_density(problem, model, iteration)
+    elif plan.control.shapes:
+        bars, vacant = shape_posterior(problem, model, iteration, plan.settings())
+        columns |= bars
     fields, info = crystal_fields(model.positions, problem.potential.lattice)
     return columns | fields, info, density, vacant

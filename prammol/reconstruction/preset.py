@@ -82,6 +82,9 @@ class Loop(Checked):
     error_bars : bool
         Whether error bars are written beside the atoms, see
         :func:`prammol.reconstruction.uncertainty.per_atom.error_bars`.
+    shapes : int
+        Sampled shapes, which tell error bars instead, see
+        :func:`prammol.reconstruction.uncertainty.shape_posterior.shape_posterior`. 0 for none.
     """
 
     patience: Count = 100  # derived: the paper's
@@ -96,6 +99,7 @@ class Loop(Checked):
     least_progress: NonNegative = 0.0
     mask_flaws: bool = False
     error_bars: bool = False
+    shapes: Whole = 0
 
 
 @dataclass(frozen=True)

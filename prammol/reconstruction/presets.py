@@ -3,7 +3,8 @@
 ``paper`` is Algorithm 1 of Meziere et al. 2024, ``paper-random`` the same from a random
 number of atoms at random places; ``default`` is the best we know: phase the patches, synthesise
 the sites, fit their occupancies, then complete the object by difference synthesis, and at the
-end let the data move the atoms.
+end let the data move the atoms. ``shape`` is for patches too narrow for single atoms: layers,
+terraces and edges, relaxed, with samples of the posterior.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from prammol.reconstruction.stages.paper.fit_positions import FitPositions
 from prammol.reconstruction.stages.paper.generate_candidates import GenerateCandidates
 from prammol.reconstruction.stages.paper.initial_lattice import FillAtRandom, FillLattice
 from prammol.reconstruction.stages.paper.relax_subset import RelaxSubset
+from prammol.reconstruction.stages.shape.fit_shape import FitShape
+from prammol.reconstruction.stages.shape.lay_shape import LayShape
 
 
 def get_preset(name: str) -> Preset:
@@ -96,4 +99,13 @@ DEFAULT = Preset(
     control=Loop(patience=1, max_iterations=50, starts=8, least_progress=0.02, error_bars=True),
 )
 
-PRESETS: dict[str, Preset] = {p.name: p for p in (DEFAULT, PAPER, PAPER_RANDOM)}
+# For patches too narrow for single atoms.
+SHAPE = Preset(
+    name="shape",
+    start=(LayShape(),),
+    loop=(FitShape(),),
+    judges=True,
+    control=Loop(patience=1, max_iterations=4, shapes=16),  # chosen: not varied
+)
+
+PRESETS: dict[str, Preset] = {p.name: p for p in (DEFAULT, SHAPE, PAPER, PAPER_RANDOM)}

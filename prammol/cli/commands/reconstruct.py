@@ -13,7 +13,7 @@ counts, atoms, atoms added and removed, C [sqrt(photons)], energy per atom, seco
 After each iteration r.checkpoint.h5 is written, and removed when the result is there.
 Before it starts it says what these data can decide: single atoms, layers, or only shape
 and strain, with the errors that are expected at best. Where the patches are too narrow for
-single atoms it refuses, unless --anyway is given.
+single atoms it names --preset shape, and refuses others unless --anyway is given.
 
 --initial starts from another state of the crystal. Which atoms left, came and moved since is
 written as r.changes.xyz, and printed.
@@ -104,7 +104,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--preset",
         default=RECONSTRUCTION["preset"],
         metavar="NAME",
-        help="default or paper [%(default)s]",
+        help="default, shape or paper [%(default)s]",
     )
     parser.add_argument(
         "--seed",
@@ -204,7 +204,7 @@ def run(options: argparse.Namespace, comm: Communicator) -> int:
         if note is not None:
             messages.note(note)
     require_memory(needs, data, comm, options.preset, options.anyway)
-    forced = options.anyway or bool(saved.history)
+    forced = options.anyway or bool(saved.history) or options.preset == "shape"
     atoms = needs.atoms if initial is None else len(initial.positions)
     expected = foreseen(options.diffraction, data, atoms, potential, comm, forced)
     with (

@@ -67,7 +67,7 @@ def align_strained(
     value : float
         Misfit there.
     """
-    start = _align(misfit, _Pose(misfit, x), ROTATIONS, _TURNS)
+    start = _align(misfit, Pose(misfit, x), ROTATIONS, _TURNS)
     turned, value = start.x, start.value
     even = even_map(x, data)
     if even is None:
@@ -76,7 +76,7 @@ def align_strained(
     if is_plausible(even):
         arm = x - x.mean(axis=0)
         start.forget()
-        start = min(start, _Pose(misfit, x.mean(axis=0) + arm @ even), key=lambda p: p.value)
+        start = min(start, Pose(misfit, x.mean(axis=0) + arm @ even), key=lambda p: p.value)
     strained = _align(misfit, start, LINEAR_MAPS, steps, least)
     if strained.value >= value - least:
         return turned, value
@@ -122,7 +122,7 @@ def least_gain_of_strain(over: float) -> float:
     return max(_SIGNIFICANT, _WORTHWHILE * over)
 
 
-class _Pose:
+class Pose:
     """An object at its best scale: what it costs, and how that changes with linear maps."""
 
     def __init__(
@@ -145,6 +145,11 @@ class _Pose:
         self.__dict__.pop("moments", None)
 
     @property
+    def power(self) -> NDArray[np.float64]:
+        """What the detector sees of abs(Omega)^2, (points,)."""
+        return self._misfit.detected(self.omega)
+
+    @property
     def beyond_noise(self) -> float:
         """Part of the misfit that noise doesn't explain."""
         return self._misfit.beyond_noise(self.omega, self.scale)
@@ -162,11 +167,11 @@ class _Pose:
 
 def _align(
     misfit: PoissonMisfit,
-    pose: _Pose,
+    pose: Pose,
     generators: NDArray[np.float64],
     steps: int,
     least: float = _DONE,
-) -> _Pose:
+) -> Pose:
     """Gauss-Newton on the coefficients of the generators, (k, 3, 3), and the scale.
 
     It ends when a step promises to lower the misfit by less than `least`.
@@ -180,7 +185,7 @@ def _align(
         pose.forget()  # of two poses at most one is held
         for halving in range(_HALVINGS):
             turn = expm(np.tensordot(change / 2**halving, generators, axes=1))
-            moved = _Pose(misfit, centre + (pose.x - centre) @ turn.T, pose.scale)
+            moved = Pose(misfit, centre + (pose.x - centre) @ turn.T, pose.scale)
             if moved.value < pose.value:
                 break
         else:
