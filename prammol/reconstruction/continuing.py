@@ -20,8 +20,6 @@ _MOST_AT_FIRST = 0.25  # of the atoms, wrong by the misfit
 # chosen: as stopping, beyond which the misfit goes up and down before it falls; not varied
 _MOST_AT_LAST = 0.05
 
-# Why a run ends in which an earlier state tells as much as the counts.
-UNDECIDED = "the counts alone don't decide every atom"
 USUAL = "starting from the counts instead"
 
 

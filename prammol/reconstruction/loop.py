@@ -23,7 +23,6 @@ from prammol.potentials.lammps import Cluster
 from prammol.potentials.potential import Potential, aluminium
 from prammol.reconstruction.clock import Clock
 from prammol.reconstruction.continuing import (
-    UNDECIDED,
     better_of,
     is_doubtful,
     is_undecided,
@@ -43,6 +42,7 @@ from prammol.reconstruction.result import Reconstruction
 from prammol.reconstruction.setting_kinds import name_of
 from prammol.reconstruction.state import LoopStatus, State
 from prammol.reconstruction.stopping import (
+    doubt_about,
     good_enough_start,
     is_slow,
     is_stalled,
@@ -57,8 +57,6 @@ from prammol.reconstruction.uncertainty.shape_posterior import shape_posterior
 from prammol.structure.atoms import Atoms
 from prammol.structure.crystal_fields import crystal_fields
 
-# derived: five standard deviations, as significance
-_TOO_GOOD = 5.0  # standard deviations below pure noise
 _LEFT = 0.5  # derived: a loop taken up again halves what is wrong each time, so it ends
 
 
@@ -155,14 +153,9 @@ def reconstruct(
         problem.cluster.close()
     matter = state.model.calibration.matter if state.model.calibration else None
     converged = reason == "converged" or (reason == "patience" and not plan.judges)
-    if converged and history[-1].get("excess", 0.0) < -_TOO_GOOD and data.fractional():
-        # Less noise than photons have: that the misfit is small says nothing.
-        converged, reason = False, "counts aren't photons"
-    if converged and undecided:
-        converged, reason = False, UNDECIDED
-    if matter and converged:
-        # A density may pass for an atom of the surface, with a misfit of noise.
-        converged, reason = False, "matter beside the crystal"
+    fractional, shapes = bool(data.fractional()), bool(plan.control.shapes)
+    if converged and (doubt := doubt_about(history, fractional, undecided, bool(matter), shapes)):
+        converged, reason = False, doubt
     if taken is not None:
         diagnosis = (cause_of(taken), *diagnosis)
         if taken.offset:

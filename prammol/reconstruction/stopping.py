@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prammol.reconstruction.preset import Preset
@@ -10,11 +10,53 @@ from prammol.reconstruction.state import State
 
 # Why a run ends whose atoms explain the counts as a whole, but not as well as others would.
 SINGLE_CHANGE = "a single change would explain more"
+# Why one ends in which an earlier state tells as much as the counts.
+UNDECIDED = "the counts alone don't decide every atom"
+# Why one ends that explains the counts by one of many shapes.
+SHAPE_ONLY = "shape only"
+# derived: five standard deviations, as significance
+_TOO_GOOD = 5.0  # standard deviations below pure noise
 # chosen: 8777 atoms at 700 K, an end after 6 instead of more than 19 iterations; not varied
 _LAST = 2  # iterations that may hardly help
 _SLOW = 0.7  # of the misfit, left by two iterations; chosen: not varied
 # While more of the atoms are wrong the misfit goes up and down before it falls.
 _FEW = 0.05  # chosen: 600 atoms at 300 K; as many wrong atoms from 0.025 to 0.1
+
+
+def doubt_about(
+    history: Sequence[Mapping[str, Any]],
+    fractional: bool,
+    undecided: bool,
+    matter: bool,
+    shapes: bool,
+) -> str | None:
+    """Return why a run isn't converged though its misfit is that of noise; None if it is.
+
+    Parameters
+    ----------
+    history : sequence of mapping
+        All records.
+    fractional : bool
+        Whether counts aren't whole numbers.
+    undecided : bool
+        Whether an earlier state tells as much as the counts.
+    matter : bool
+        Whether there is a density beside the crystal.
+    shapes : bool
+        Whether shapes were fitted instead of single atoms.
+    """
+    if shapes:
+        # Many explain such counts, and the error bars don't know all of them.
+        return SHAPE_ONLY
+    if matter:
+        # A density may pass for an atom of the surface, with a misfit of noise.
+        return "matter beside the crystal"
+    if undecided:
+        return UNDECIDED
+    if fractional and history[-1].get("excess", 0.0) < -_TOO_GOOD:
+        # Less noise than photons have: that the misfit is small says nothing.
+        return "counts aren't photons"
+    return None
 
 
 def good_enough_start(plan: Preset, tried: Sequence[State]) -> bool:

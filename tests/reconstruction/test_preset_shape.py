@@ -44,6 +44,8 @@ def test_strain_is_nearer_to_the_truth_than_none(tmp_path):
     support = prammol.support_from_truth(truth, 8.0)
     result = prammol.reconstruct(data, support, potential, "shape", 1, settings=settings)
 
+    assert not result.converged  # many shapes explain such counts
+
     y, columns = result.atoms.positions, result.atoms.columns
     gap, near = cKDTree(x).query(laid_on(y, x))
     same = gap < 0.5
