@@ -133,5 +133,5 @@ def zingers(seed: int = 1) -> Diffraction:
     data, rng = measured(ideal(), seed), np.random.default_rng(seed)
     for c in data.counts:
         hit = rng.random(c.shape) < 0.005
-        c[hit] += np.rint(rng.exponential(1000.0, hit.sum()))
+        c[hit] += np.rint(rng.exponential(1000.0, hit.sum())).astype(c.dtype)
     return data
