@@ -224,22 +224,22 @@ def _settled(
     """
     near = potential.neighbour_distance
     reach = 1.1 * potential.lattice.first_shell * near
-    firm = False
+    settled = False
     y = x
     for _ in range(2 * ROUNDS):
         cluster.labels = Labels.of_atoms(x, kinds) if potential.others else None
-        steps, tolerance = (2000, FIRM) if firm else (300, LOOSE)
-        y, _, at_rest = cluster.relax(y if firm else x, None, tolerance, steps)
+        steps, tolerance = (2000, FIRM) if settled else (300, LOOSE)
+        y, _, at_rest = cluster.relax(y if settled else x, None, tolerance, steps)
         bad = neighbour_counts(y, reach) < _held(potential)
         if not {"interstitial", "dislocation"} & defects:
             bad |= strayed(x, y) > AWAY * near
         if not at_rest:
             force = np.linalg.norm(cluster.energy_forces(y)[1], axis=1)
             bad |= force > 0.5 * force.max()
-        if firm and not bad.any():
+        if settled and not bad.any():
             return y, kinds
-        firm = not bad.any()
-        if not firm:
+        settled = not bad.any()
+        if not settled:
             x, kinds = firm(x[~bad], kinds[~bad], potential)
     return None
 

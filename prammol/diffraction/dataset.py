@@ -22,10 +22,8 @@ from prammol.diffraction.whole_counts import as_integers
 # What detectors write where they see nothing: the largest numbers of 32 and 64 bits, and for bad
 # pixels the ones before. Nobody counts them by chance, but a mask may be missing.
 _NO_DATA = (2.0**32 - 1, 2.0**32 - 2, 2.0**64)  # derived: format, as doubles
-# Beyond this doubles don't hold whole numbers anyway, and squares leave the single precision
-# in which some sums run.
+# Beyond this doubles don't hold whole numbers, and squares leave single precision.
 MOST_COUNTS = 1e18  # derived: its square, 1e36, is below the 3e38 of single precision
-_LARGEST_INTEGER = np.iinfo(np.int32).max  # derived: format
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,7 @@ class Diffraction:
     patches : sequence of BraggPatch
         Where was measured.
     counts : sequence of ndarray
-        Photons per point, one array with the patch's shape per patch. Kept as 32-bit integers if
-        they are whole numbers of that size.
+        Photons per point, one array with the patch's shape per patch; whole ones become int32.
     valid : sequence of bool ndarray, optional
         False where the detector saw nothing (gap, beam stop, hot pixel); those
         points have no weight anywhere. All True if not given.
@@ -61,8 +58,7 @@ class Diffraction:
         What pixels, rocking steps, partial coherence make of intensity; gain = g s, s smooth:
         counts ~ Poisson(g response of C^2 s abs(Omega)^2 + background). None if not given.
     unmeasured : (k, 3) ndarray
-        Bragg vectors of reflections that weren't measured but are known, as the orientation of the
-        crystal is [1/Å].
+        Bragg vectors of reflections that are known but weren't measured [1/Å].
     bragg : (patches, 3) ndarray, optional
         What :meth:`peaks` returns, where a patch has a brighter peak of another grain [1/Å].
 
@@ -172,16 +168,14 @@ class Diffraction:
             return
         shapes = [np.shape(g) for g in self.gain]
         if shapes != [p.shape for p in self.patches]:
-            msg = (
-                f"{self.source}: the gains have shapes {shapes}, expected "
-                f"{[p.shape for p in self.patches]}"
-            )
+            expected = [p.shape for p in self.patches]
+            msg = f"{self.source}: the gains have shapes {shapes}, expected {expected}"
             raise InputError(msg)
         for k, (g, v) in enumerate(zip(self.gain, self.valid, strict=True)):
             if not (np.isfinite(g[v]).all() and (g[v] > 0).all()):
                 msg = (
                     f"{self.source}: gain of patch {k + 1} has points that aren't positive "
-                    f"numbers, expected factors above 0, or a mask"
+                    "numbers, expected factors above 0, or a mask"
                 )
                 raise InputError(msg)
 
@@ -190,12 +184,12 @@ class Diffraction:
         names = ("patches", "counts", "valid", "background", "gain")
         every = {name: getattr(self, name) for name in names}
         kept: dict[str, Any] = {n: [v[k] for k in chosen] for n, v in every.items() if len(v)}
-        widths = self.response
+        rows, widths = list(chosen), self.response
         if widths is not None:
-            rows = list(chosen)
-            widths = replace(widths, box=widths.box[rows], blur=widths.blur[rows])
-        own = None if self.bragg is None else self.bragg[list(chosen)]
-        return replace(self, **kept, response=widths, bragg=own)
+            kept["response"] = replace(widths, box=widths.box[rows], blur=widths.blur[rows])
+        if self.bragg is not None:
+            kept["bragg"] = self.bragg[rows]
+        return replace(self, **kept)
 
     def described(self) -> dict[str, Any]:
         """Return what is known of the measurement, for the provenance of a result."""
@@ -371,7 +365,7 @@ class Shard:
 def local_shard(data: Diffraction, comm: Communicator) -> Shard:
     """Return this rank's share of the points, contiguous slabs of the patches."""
     starts = np.cumsum([0] + [p.size for p in data.patches])
-    kind = np.int32 if starts[-1] <= _LARGEST_INTEGER else np.int64
+    kind = np.int32 if starts[-1] <= np.iinfo(np.int32).max else np.int64
     patches, index, numbers, counts, valid = [], [], [], [], []
     background, amplitude = [], []
     for s in shard(data.patches, comm):

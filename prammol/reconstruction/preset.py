@@ -197,13 +197,13 @@ class Preset:
         InputError
             If a crystal has several atoms per primitive cell or several elements, and they don't.
         """
-        known = potential.structure in ("fcc", "bcc") and not potential.others
-        if not known and not self.judges:
-            named = f"{potential.structure} of {', '.join(potential.elements)}"
-            msg = (
-                f"preset {self.name} knows fcc and bcc crystals of one element only, not {named}, "
-                "expected preset default"
-            )
+        unknown = ""
+        if potential.structure not in ("fcc", "bcc"):
+            unknown = f"fcc and bcc crystals only, not {potential.structure}"
+        elif potential.others:
+            unknown = f"crystals of one element only, not of {', '.join(potential.elements)}"
+        if unknown and not self.judges:
+            msg = f"preset {self.name} knows {unknown}, expected preset default"
             raise InputError(msg)
         if potential.others and self.settings().get("matter", False):
             msg = (

@@ -36,7 +36,7 @@ def crystal(tmp_path):
         (["reconstruct", "d.h5", "--support", "u.h5", "-o", "r.h5"],
          "the crystal is of Al,Co, give its formula, such as AlCo"),
         (["reconstruct", "d.h5", "--support", "u.h5", "-o", "r.h5", "--element", "Al",
-          "--potential", "CoAl.eam.alloy"], "is about Al,Co, but the potential is for Al"),
+          "--potential", "AlCu.eam.alloy"], "potential has no Co, it describes Al, Cu"),
         (["reconstruct", "d.h5", "--support", "u.h5", "-o", "r.h5", *OF_COAL, "--preset", "paper"],
          "preset paper knows fcc and bcc crystals only"),
         (["reconstruct", "d.h5", "--support", "u.h5", "-o", "r.h5", *OF_COAL, "--set",

@@ -98,9 +98,7 @@ def test_a_resumed_run_has_the_same_atoms_and_elements(tmp_path):
 def test_what_is_for_one_element_is_refused():
     truth = coal_ball(5.5)
     data, support = measured(coal(), truth, 12, 1e18), support_from_truth(truth)
-    with pytest.raises(
-        InputError, match=r"preset paper knows fcc and bcc .* only, not B2 of Al, Co"
-    ):
+    with pytest.raises(InputError, match="preset paper knows fcc and bcc crystals only, not B2"):
         reconstruct(data, support, coal(), preset="paper")
     with pytest.raises(InputError, match="setting matter is for one element"):
         get_preset("default").with_settings({"matter": True}).require_known(coal())
@@ -108,7 +106,7 @@ def test_what_is_for_one_element_is_refused():
     with pytest.raises(InputError, match="data are of Al,Co, but the potential is for Al,Ni"):
         make_problem(data, support, nial, 1, Communicator())
     alcu = choose_potential("Al", "AlCu.eam.alloy", structure="fcc", solutes=["Cu"])
-    with pytest.raises(InputError, match=r"preset paper knows .* only, not fcc of Al, Cu"):
+    with pytest.raises(InputError, match="knows crystals of one element only, not of Al, Cu"):
         reconstruct(data, support, alcu, preset="paper")
     alone = choose_potential("Al", "CoAl.eam.alloy", structure="fcc", lattice_constant=4.05)
     with pytest.raises(InputError, match="data are of Al,Co, but the potential is for Al"):

@@ -25,11 +25,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MoveShape(Checked):
-    """Try the same shape moved by parts of a lattice vector, where the loop is stuck.
+    """Try the same shape moved by parts of a lattice vector, where the loop gets no further.
 
     Where the lattice lies against the shape is chosen at the start, among undisturbed sites. Beside
     a fault they aren't where the atoms are, and the wrong choice may have the least misfit. Does
-    nothing while other stages find better sets of atoms, or where few atoms are wrong.
+    nothing unless the last two iterations left most of the misfit, or where few atoms are wrong.
 
     Attributes
     ----------
@@ -59,9 +59,9 @@ class MoveShape(Checked):
 
     def __call__(self, problem: Problem, state: State) -> State:
         """Return the best of the moved shapes, if it is better than the object."""
-        stuck = not state.status.selected or state.status.slow
         x, potential = state.positions, problem.potential
-        if not stuck or state.verdict.wrong < self.least or potential.has_basis:
+        # At first an energy that is wrong for the crystal passes for a wrong shape.
+        if not state.status.slow or state.verdict.wrong < self.least or potential.has_basis:
             return state
         fitted = fit_lattice(x, potential.lattice)
         few = coarser(problem)

@@ -31,7 +31,7 @@ def test_a_vacancy_inside_costs_at_most_the_logarithm_of_the_number_of_atoms(bal
     assert acceptance._bonds(without) - acceptance._bonds(full) == pytest.approx(
         np.log(len(full)), abs=0.01
     )
-    cost = sites.energy(taken & ~middle, prior) - sites._energy(taken, prior)
+    cost = sites.energy(taken & ~middle, prior) - sites.energy(taken, prior)
     assert cost == pytest.approx(np.log(len(full)), abs=0.01)
 
 
