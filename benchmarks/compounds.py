@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from provenance import provenance, read_rows, write_rows
+from provenance import add_row, provenance
 from reconstructed import reconstructed
 
 import prammol
@@ -73,9 +73,7 @@ def main() -> None:
         for name in options.crystals:
             for flux in options.flux:
                 row = examined(name, flux, seed)
-                print(row, flush=True)
-                rows = list(read_rows(options.output)) if options.output.exists() else []
-                write_rows(options.output, [*rows, row], origin, COLUMNS)
+                add_row(options.output, row, origin, COLUMNS)
 
 
 if __name__ == "__main__":

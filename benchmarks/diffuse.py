@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from provenance import provenance, read_rows, write_rows
+from provenance import add_row, provenance
 from reconstructed import reconstructed
 
 import prammol
@@ -64,9 +64,7 @@ def main() -> None:
         for flux in options.flux:
             for seed in range(1, options.seeds + 1):
                 row = examined(options.folder, kelvin, flux, seed)
-                print(row, flush=True)
-                rows = list(read_rows(options.output)) if options.output.exists() else []
-                write_rows(options.output, [*rows, row], origin, COLUMNS)
+                add_row(options.output, row, origin, COLUMNS)
 
 
 if __name__ == "__main__":

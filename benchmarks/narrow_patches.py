@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from provenance import provenance, read_rows, write_rows
+from provenance import add_row, provenance
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 
@@ -256,9 +256,7 @@ def main() -> None:
             for flux in options.flux:
                 for seed in options.seeds:
                     row = examined(options, half, peaks, flux, seed)
-                    print(row, flush=True)
-                    rows = list(read_rows(options.output)) if options.output.exists() else []
-                    write_rows(options.output, [*rows, row], origin, COLUMNS)
+                    add_row(options.output, row, origin, COLUMNS)
 
 
 if __name__ == "__main__":

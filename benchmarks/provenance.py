@@ -105,6 +105,15 @@ def write_rows(
         writer.writerows(rows)
 
 
+def add_row(
+    path: Path, row: Mapping[str, Any], origin: Mapping[str, str], fields: Sequence[str]
+) -> None:
+    """Print a row and add it to a table, or begin one."""
+    print(row, flush=True)
+    rows = read_rows(path) if path.exists() else []
+    write_rows(path, [*rows, row], origin, fields)
+
+
 def read_rows(path: Path | str) -> list[dict[str, str]]:
     """Read a table; a row without an origin gets an unknown one."""
     with open(path, newline="", encoding="utf-8") as file:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from provenance import provenance, read_rows, write_rows
+from provenance import add_row, provenance
 from reconstructed import reconstructed
 
 import prammol
@@ -78,9 +78,7 @@ def main() -> None:
         for flux in options.flux:
             for seed in options.seeds:
                 row = examined(number, flux, seed)
-                print(row, flush=True)
-                rows = list(read_rows(options.output)) if options.output.exists() else []
-                write_rows(options.output, [*rows, row], origin, COLUMNS)
+                add_row(options.output, row, origin, COLUMNS)
 
 
 if __name__ == "__main__":
