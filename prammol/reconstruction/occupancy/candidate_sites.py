@@ -13,6 +13,7 @@ neighbourhood, and pairs of flips are tried where single ones don't help. A prio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
 
@@ -23,7 +24,7 @@ from scipy.sparse import csr_matrix, diags_array
 from prammol.likelihood.difference_map import difference_map
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.potentials.potential import Potential
-from prammol.reconstruction.occupancy.binary_quadratic import best_flips
+from prammol.reconstruction.occupancy.binary_quadratic import trusted_flips
 from prammol.reconstruction.occupancy.bond_prior import BondPrior, fit_bonds, scale_free_bonds
 from prammol.reconstruction.occupancy.overlaps import overlaps, pairwise
 from prammol.reconstruction.problem import Problem
@@ -39,10 +40,6 @@ _FEWEST = 3  # neighbours of a site that may be taken
 _INSIDE = 0.75  # of all neighbours: a vacant site with more is a hole
 # chosen: vacancy crystal, speed; 1e-4 against 1e-6, same atoms
 OVERLAP_ACCURACY = 1e-4  # accuracy of the overlaps
-# derived: a likelihood ratio of e, same atoms from 0.5 to 2 (600 atoms at 1e18)
-LEAST_GAIN = 1.0  # a log-likelihood ratio that counts
-# chosen: 600 atoms at 1e18; same atoms from 0.125 to 0.5
-PART = 0.25  # of what a step promised must come true
 
 
 @dataclass(frozen=True)
@@ -216,26 +213,31 @@ class CandidateSites:
         most = len(taken)
         for _ in range(passes):
             near = self.expand(taken, depth)
-            every, free = near.every, near.free
             before = near.value + self.energy(taken, near.prior)
-            # A step too far for the quadratic function is taken back by half.
-            while True:
-                found = best_flips(taken[free], near.slope, every, LEAST_GAIN, most)
-                new = taken.copy()
-                new[free] = found.taken
-                value = self.misfit(self.positions[new]).value if new.any() else np.inf
-                gain = before - value - self.energy(new, near.prior)
-                if found.steps == 0 or gain > PART * found.gain or found.steps == 1:
-                    break
-                most = max(found.steps // 2, 1)
+            found = trusted_flips(
+                taken[near.free], near.slope, near.every, self._cost(taken, near), before, most
+            )
+            flips = found.flips
             cost = np.full(len(taken), np.inf)
-            cost[free] = _of_moves(found.cost, found.taken, near.curvature, near.close)
-            if found.steps == 0 or gain <= 0:
+            cost[near.free] = _of_moves(flips.cost, flips.taken, near.curvature, near.close)
+            if not found.better:
                 value = near.value
                 break
-            taken = new
-            most *= 2
+            (taken, value), most = found.result, found.most
         return Choice(taken, cost, near.prior, value)
+
+    def _cost(
+        self, taken: NDArray[np.bool_], near: Expansion
+    ) -> Callable[[NDArray[np.bool_]], tuple[float, tuple[NDArray[np.bool_], float]]]:
+        """Return what costs a set with other free sites, and tells that set and its misfit."""
+
+        def cost(free: NDArray[np.bool_]) -> tuple[float, tuple[NDArray[np.bool_], float]]:
+            new = taken.copy()
+            new[near.free] = free
+            value = self.misfit(self.positions[new]).value if new.any() else np.inf
+            return value + self.energy(new, near.prior), (new, value)
+
+        return cost
 
     # derived: half an atom
     def expand(self, taken: NDArray[np.bool_], depth: float = 0.5) -> Expansion:

@@ -8,17 +8,15 @@ Atoms of the wrong element would pass for atoms that are missing or too many if 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import block_array, coo_array, csr_array, diags_array
 
-from prammol.reconstruction.occupancy.binary_quadratic import best_flips
+from prammol.reconstruction.occupancy.binary_quadratic import trusted_flips
 from prammol.reconstruction.occupancy.candidate_sites import (
     FORBIDDEN,
-    LEAST_GAIN,
-    PART,
     CandidateSites,
     Expansion,
 )
@@ -70,40 +68,50 @@ def choose_solution(
         False: only elements change.
     """
     most = len(taken)
-    value = np.inf
+    best = SolutionChoice(taken, labels, np.inf)
     for _ in range(passes):
+        taken, labels = best.taken, best.labels
         here = sites.labelled(labels)
         near, atoms = here.expand(taken), np.flatnonzero(taken)
         near = near if free else near.only(np.empty(0, dtype=int))
-        x = sites.positions[atoms]
-        swaps, kinds = swaps_of(here.misfit, x), labels.kinds_of(sites.positions)
+        kinds = labels.kinds_of(sites.positions)
         odd = kinds != labels.perfect.kinds_of(sites.positions)
         charge = charge_of_odd(int(odd[atoms].sum()), len(atoms))
-        price = charge * (1.0 - 2.0 * odd[atoms])
-        slope = np.concatenate([near.slope, swaps.slope + price])
+        cost = _Cost(sites, best, near, kinds, charge)
+        swaps = swaps_of(here.misfit, sites.positions[atoms])
+        slope = np.concatenate([near.slope, swaps.slope + charge * (1.0 - 2.0 * odd[atoms])])
         start = np.concatenate([taken[near.free], np.zeros(len(atoms), dtype=bool)])
         every = _curvature(here, near, swaps, atoms)
         before = near.value + here.energy(taken, near.prior) + charge * odd[atoms].sum()
-        # A step too far for the quadratic function is taken back by half.
-        while True:
-            found = best_flips(start, slope, every, LEAST_GAIN, most)
-            new, other = taken.copy(), kinds.copy()
-            new[near.free] = found.taken[: len(near.free)]
-            swapped = atoms[found.taken[len(near.free) :]]
-            other[swapped] = 1 - other[swapped]
-            told = labels.perfect.with_kinds(sites.positions[new], other[new])
-            then = sites.labelled(told)
-            value = then.misfit(sites.positions[new]).value if new.any() else np.inf
-            after = value + then.energy(new, near.prior) + charge * len(told.odd)
-            gain = before - after
-            if found.steps == 0 or gain > PART * found.gain or found.steps == 1:
-                break
-            most = max(found.steps // 2, 1)
-        if found.steps == 0 or gain <= 0:
-            return SolutionChoice(taken, labels, near.value)
-        taken, labels = new, told
-        most *= 2
-    return SolutionChoice(taken, labels, value)
+        found = trusted_flips(start, slope, every, cost, before, most)
+        if not found.better:
+            return replace(best, value=near.value)
+        best, most = found.result, found.most
+    return best
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """What other free sites and elements swapped cost: misfit, prior of bonds, odd elements."""
+
+    sites: CandidateSites
+    start: SolutionChoice
+    near: Expansion
+    kinds: NDArray[np.intp]
+    charge: float  # of an atom the perfect crystal hasn't there
+
+    def __call__(self, flips: NDArray[np.bool_]) -> tuple[float, SolutionChoice]:
+        sites, number = self.sites, len(self.near.free)
+        taken, kinds = self.start.taken.copy(), self.kinds.copy()
+        swapped = np.flatnonzero(taken)[flips[number:]]
+        taken[self.near.free] = flips[:number]
+        kinds[swapped] = 1 - kinds[swapped]
+        x = sites.positions[taken]
+        labels = self.start.labels.perfect.with_kinds(x, kinds[taken])
+        then = sites.labelled(labels)
+        value = then.misfit(x).value if len(x) else np.inf
+        cost = value + then.energy(taken, self.near.prior) + self.charge * len(labels.odd)
+        return cost, SolutionChoice(taken, labels, value)
 
 
 def _curvature(

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.reconstruction.occupancy.binary_quadratic import LEAST_GAIN
 from prammol.reconstruction.occupancy.bond_prior import BondPrior
-from prammol.reconstruction.occupancy.candidate_sites import LEAST_GAIN, CandidateSites
+from prammol.reconstruction.occupancy.candidate_sites import CandidateSites
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.rotation_strain import align_strained
 from prammol.reconstruction.state import State

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
-from prammol.reconstruction.occupancy.binary_quadratic import best_flips
-from prammol.reconstruction.occupancy.candidate_sites import LEAST_GAIN, relaxed_vacant_sites
+from prammol.reconstruction.occupancy.binary_quadratic import LEAST_GAIN, best_flips
+from prammol.reconstruction.occupancy.candidate_sites import relaxed_vacant_sites
 from prammol.reconstruction.occupancy.element_swaps import charge_of_odd, swaps_of, together
 from prammol.reconstruction.occupancy.low_signal import is_low_signal
 from prammol.reconstruction.occupancy.single_changes import FALSE_ALARMS

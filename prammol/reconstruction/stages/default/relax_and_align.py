@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
-from prammol.reconstruction.occupancy.candidate_sites import LEAST_GAIN
+from prammol.reconstruction.occupancy.binary_quadratic import LEAST_GAIN
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.calibration_fit import align_calibrated
 from prammol.reconstruction.refinement.score_test import misplaced
