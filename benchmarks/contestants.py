@@ -29,6 +29,7 @@ from prammol.likelihood.quasi_likelihood import PoissonMisfit
 Array = np.ndarray
 NUMPY_WORK = 20_000_000  # atoms times points of one run: a second
 DYNASOR_WORK = 200_000_000
+DIFFSIM_WORK = 20_000_000
 
 
 class AbsentError(Exception):
@@ -100,6 +101,38 @@ def dynasor(problem: Problem, task: str) -> Run:
         return real + 1j * imaginary
 
     return _direct(problem, task, DYNASOR_WORK, forward, moments)
+
+
+def diffsim(problem: Problem, task: str) -> Run:
+    """The kernel by numba that diffsim calls for a rocking curve, in single precision.
+
+    Its detector has one pixel here, and each point is a step of the rocking curve whose incoming
+    and outgoing wave differ by q. The crystal is one unit cell for each atom. No gradient.
+    """
+    if task == "gradient":
+        msg = "intensities only"
+        raise AbsentError(msg)
+    try:
+        from diffsim.diffsim_cpu_kernels import CalcPixelScatterCPU as calculate
+    except ImportError as err:
+        raise AbsentError(str(err)) from err
+
+    flat = problem.order[: min(problem.size, max(DIFFSIM_WORK // len(problem.x), 1))]
+    nm, number = 0.1, len(problem.x)
+    q = (_factor(problem).q[flat] / nm).astype(np.float32)
+    # The first atom of the cell is a placeholder in its arrays.
+    cells = np.stack([problem.x, problem.x]).astype(np.float32) * np.float32(nm)
+    weights, here = np.array([[0.0] * 4, [1.0, 0, 0, 0]], np.float32), np.ones(number, np.float32)
+    pixel, detector = np.ones(2, np.float32), np.zeros(2, np.int32)
+    # One second, photon, classical radius of the electron and metre; no refraction.
+    units = (1.0, 1, pixel, detector, 1.0, 1.0, 1.0, 1.0, complex(1.0), here, 0 * here)
+    out = np.zeros((1, 1, len(flat)), np.float32)
+
+    def intensities() -> Array:
+        calculate(weights, 0.5 * q, -0.5 * q, q, cells, *units, out)
+        return out[0, 0]
+
+    return Run(intensities, len(flat), lambda _: (flat, np.sqrt(intensities().astype(float))))
 
 
 def _direct(
@@ -338,6 +371,7 @@ def _threads() -> int:
 CONTESTANTS: dict[str, Callable[[Problem, str], Run]] = {
     "numpy": numpy,
     "dynasor": dynasor,
+    "diffsim": diffsim,
     "LAMMPS": lammps,
     "finufft": finufft,
     "ducc0": ducc0,

@@ -91,7 +91,7 @@ def test_the_workflow_asks_for_the_lower_bound_of_snakemake(project):
 
 def test_the_peers_of_the_benchmark_come_with_its_extra(project):
     named = {parse(requirement)[0] for requirement in project["optional-dependencies"]["bench"]}
-    assert named == {"dynasor", "finufft"}
+    assert named == {"diffsim", "dynasor", "finufft"}
 
 
 def test_versions_agree():
