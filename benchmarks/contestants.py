@@ -113,7 +113,7 @@ def diffsim(problem: Problem, task: str) -> Run:
         msg = "intensities only"
         raise AbsentError(msg)
     try:
-        from diffsim.diffsim_cpu_kernels import CalcPixelScatterCPU as calculate
+        from diffsim import diffsim_cpu_kernels as kernels
     except ImportError as err:
         raise AbsentError(str(err)) from err
 
@@ -129,7 +129,7 @@ def diffsim(problem: Problem, task: str) -> Run:
     out = np.zeros((1, 1, len(flat)), np.float32)
 
     def intensities() -> Array:
-        calculate(weights, 0.5 * q, -0.5 * q, q, cells, *units, out)
+        kernels.CalcPixelScatterCPU(weights, 0.5 * q, -0.5 * q, q, cells, *units, out)
         return out[0, 0]
 
     return Run(intensities, len(flat), lambda _: (flat, np.sqrt(intensities().astype(float))))

@@ -3,10 +3,11 @@
     python benchmarks/growth.py --whole 10000 30000 100000 --kernel 10000 100000 1000000 \\
         -o growth.csv --figure growth.png
 
-This makes docs/results/growth.csv and growth.png. Bulk crystals at 1e20 photons/um^2 and a 5 Å
+This makes docs/results/growth.csv and growth.png. Bulk crystals at 1e18 photons/um^2 and a 5 Å
 support of the truth. The patches keep their extent in reciprocal space, and have so many points
 that the crystal is sampled like the paper's: 50 along each edge for 4679 atoms, in proportion to
-the edge of the crystal. Each size is measured in a process of its own, or with --ranks in so many.
+the edge of the crystal. Each size is measured in a process of its own, or with --ranks in so many:
+*whole* by the verbs, so the memory is that of `reconstruct` alone.
 *kernel* is one likelihood with its gradient and the gain of removing each atom, once each, on a
 shaken lattice. Rows are added to the table as they are measured; those it has already aren't
 measured again.
@@ -18,6 +19,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -33,19 +35,16 @@ from prammol.core.parallel import Communicator, world
 from prammol.diffraction.bragg_patch import PAPER_LATTICE_CONSTANT, BraggPatch, paper_patches
 from prammol.diffraction.dataset import local_shard
 from prammol.diffraction.structure_factor import StructureFactor
-from prammol.diffraction.support import support_from_truth
-from prammol.evaluation.metrics import evaluate
+from prammol.io.result import read_reconstruction
 from prammol.likelihood.atom_gains import RANKING_ACCURACY, single_atom_gains
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.plotting.style import FOUND, GREY, GRID, MODEL, PAGE, STYLE, letter_panels, new_figure
-from prammol.reconstruction.loop import reconstruct
 from prammol.simulation.averages import MeanAmplitude
-from prammol.simulation.counts import draw_counts, simulate
-from prammol.simulation.samples import make_crystal
+from prammol.simulation.counts import draw_counts
 from prammol.structure.lattices import LATTICES
 
 PAPER_ATOMS, PAPER_POINTS = 4679, 50
-FLUX = 1e20
+FLUX = 1e18
 EPSILON = 1e-7  # the reconstruction's own
 FIELDS = (
     "what", "atoms", "ranks", "points", "wall_s", "core_s", "gib_per_rank",
@@ -58,27 +57,43 @@ def patches_for(atoms: int) -> list[BraggPatch]:
     return paper_patches(round(PAPER_POINTS * (atoms / PAPER_ATOMS) ** (1 / 3)))
 
 
-def whole(atoms: int, seed: int, comm: Communicator) -> dict[str, Any]:
-    """Return the row of one reconstruction."""
-    truth = make_crystal("bulk", atoms=atoms, comm=comm)
-    data = simulate(truth, FLUX, seed, patches_for(atoms))
-    support = support_from_truth(truth)
-    result = reconstruct(data, support, seed=seed, comm=comm)
+def whole(atoms: int, ranks: int, seed: int, folder: Path) -> dict[str, Any]:
+    """Return the row of one reconstruction, by the verbs; files that are there are kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    truth, counts, support = (folder / name for name in ("s.xyz", "d.h5", "u.h5"))
+    found, metrics = folder / "r.h5", folder / "m.json"
+    launcher = [str(Path(sys.executable).with_name("mpiexec")), "-n", str(ranks)] * (ranks > 1)
+    points = patches_for(atoms)[0].shape[0]
+    steps: list[tuple[Path, list[str]]] = [
+        (truth, ["crystal", "bulk", "--atoms", str(atoms)]),
+        (counts, ["simulate", str(truth), "--flux", str(FLUX), "--points", str(points)]),
+        (support, ["support", str(counts), "--from-truth", str(truth)]),
+        (found, ["reconstruct", str(counts), "--support", str(support)]),
+        (metrics, ["evaluate", str(found), "--truth", str(truth)]),
+    ]
+    for made, words in steps:
+        if made.exists():
+            continue
+        seeded = ["--seed", str(seed)] * (words[0] in ("simulate", "reconstruct"))
+        output = ["--json" if made == metrics else "-o", str(made)]
+        start = launcher * (words[0] == "reconstruct") + [sys.executable, "-m", "prammol"]
+        subprocess.run([*start, *words, *seeded, *output], check=True, stdout=sys.stderr)
+    result = read_reconstruction(found)
     stages: dict[str, float] = {}
     for record in result.history:
         for name, seconds in record["stages"].items():
             stages[name] = stages.get(name, 0.0) + seconds
     row = {
-        "points": sum(p.size for p in data.patches),
+        "points": 3 * points**3,
         "wall_s": result.wall_s,
         "core_s": result.core_s,
-        "gib_per_rank": comm.max(resident_mib()[1]) / 1024,
+        "gib_per_rank": max(record["memory_peak_mib"] for record in result.history) / 1024,
         "iterations": result.iterations,
         "converged": result.converged,
-        "stages": " ".join(f"{name}={seconds:.0f}" for name, seconds in stages.items()),
+        "stages": " ".join(f"{n}={s:.0f}" for n, s in stages.items() if s > 0.5),
     }
-    found = evaluate(result.atoms, truth, with_resolution=False)
-    return row | {k: getattr(found, k) for k in ("n_missing", "n_extra", "max_error_pm")}
+    told = json.loads(metrics.read_text())
+    return row | {k: told[k] for k in ("n_missing", "n_extra", "max_error_pm")}
 
 
 def kernel(atoms: int, seed: int, comm: Communicator) -> dict[str, Any]:
@@ -121,11 +136,14 @@ def shaken_ball(atoms: int, rng: np.random.Generator) -> NDArray[np.float64]:
     return np.asarray(sites[nearest] + 0.1 * rng.standard_normal((atoms, 3)))
 
 
-def measured(what: str, atoms: int, ranks: int, seed: int) -> dict[str, Any]:
+def measured(what: str, atoms: int, ranks: int, seed: int, folder: Path) -> dict[str, Any]:
     """Measure in processes of their own, of one thread unless the environment says otherwise."""
     set_threads([])  # numpy reads it when it is loaded: too late for this process
+    if what == "whole":
+        row = whole(atoms, ranks, seed, folder / f"{atoms}-{ranks}")
+        return {"what": what, "atoms": atoms, "ranks": ranks} | row
     launcher = [str(Path(sys.executable).with_name("mpiexec")), "-n", str(ranks)] * (ranks > 1)
-    command = [*launcher, sys.executable, __file__, "--one", what, str(atoms), "--seed", str(seed)]
+    command = [*launcher, sys.executable, __file__, "--one", str(atoms), "--seed", str(seed)]
     text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return {"what": what, "atoms": atoms, "ranks": ranks} | json.loads(text.splitlines()[-1])
 
@@ -164,16 +182,15 @@ def main() -> None:
     parser.add_argument("--whole", type=int, nargs="*", default=[], help="atoms of reconstructions")
     parser.add_argument("--kernel", type=int, nargs="*", default=[], help="atoms, kernel alone")
     parser.add_argument("--ranks", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="folder for files of reconstructions")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("-o", "--output", type=Path, help="table, CSV")
     parser.add_argument("--figure", type=Path, help="picture, PNG")
     options = parser.parse_args()
-    if options.one:
+    if options.one is not None:
         comm = world()
-        row = {"whole": whole, "kernel": kernel}[options.one[0]](
-            int(options.one[1]), options.seed, comm
-        )
+        row = kernel(options.one, options.seed, comm)
         if comm.is_root:
             print(json.dumps(row))
         return
@@ -183,12 +200,13 @@ def main() -> None:
     rows: list[dict[str, str]] = []
     if options.output.exists():
         rows = read_rows(options.output)
+    folder = options.keep or Path(tempfile.mkdtemp(prefix="prammol-growth-"))
     known = {(r["what"], int(r["atoms"]), int(r["ranks"])) for r in rows}
     for what, sizes in (("kernel", options.kernel), ("whole", options.whole)):
         for atoms in sizes:
             if (what, atoms, options.ranks) in known:
                 continue
-            row = measured(what, atoms, options.ranks, options.seed)
+            row = measured(what, atoms, options.ranks, options.seed, folder)
             rows.append({k: str(row.get(k, "")) for k in FIELDS} | origin)
             print(rows[-1], flush=True)
             write_rows(options.output, rows, origin, FIELDS)
