@@ -26,6 +26,7 @@ Evaluate = Callable[[NDArray[np.int_], Floats], tuple[Floats, Floats]]
 _FIRST_RADIUS = 0.3  # chosen: speed only [Å]; not varied
 _LARGEST_RADIUS = 0.5  # chosen: a step stays in one basin [Å]; not varied
 _SMALLEST_RADIUS = 1e-5  # derived: a step so short moves nothing that counts [Å]
+_LEAST_CURVATURE = 1e-6  # derived: a step by it is far longer than any may be [eV/Å^2]
 _FIRST_CURVATURE = 2.0  # chosen: speed only [eV/Å^2]; not varied
 
 
@@ -91,7 +92,10 @@ def minimise_each(
         k = np.flatnonzero(tense & ~stopped & (radius > _SMALLEST_RADIUS))
         if len(k) == 0:
             break
-        step = np.asarray(np.linalg.solve(hessian[k], force[k][:, :, None])[:, :, 0], np.float64)
+        # Where forces are steep at first, updates leave nothing of a curvature but rounding.
+        curvature, along = np.linalg.eigh(hessian[k])
+        curvature = np.maximum(curvature, _LEAST_CURVATURE)
+        step = np.einsum("nij,nj,nkj,nk->ni", along, 1.0 / curvature, along, force[k])
         length = np.linalg.norm(step, axis=1)
         step = step * np.minimum(1, radius[k] / length)[:, None]
         length = np.minimum(length, radius[k])

@@ -93,7 +93,7 @@ def choose_potential(
         structure, known = found.name, {found.name: found.lattice}
         if structure == "fcc" and list(formula) == ["Al"] and all(v is None for v in given):
             return aluminium()
-    if all(v is None for v in (*given, structure)):
+    if all(v is None for v in given) and structure in (None, "fcc"):
         return _built_in(element)
     path = find_potential(file) if file is not None else None
     style, names_element = _style_of(path, pair_style)
@@ -187,7 +187,7 @@ def _lattices_of(formula: dict[str, int], structure: str | None) -> dict[str, La
         )
         msg = (
             f"{text}: no structure {structure or ''} with such a formula is known, expected "
-            f"{' or '.join(names) or 'at most two elements'}"
+            f"{' or '.join(names) or 'a file that tells the structure'}"
         )
         raise PotentialError(" ".join(msg.split()))
     return found

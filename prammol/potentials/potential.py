@@ -29,6 +29,7 @@ _SHARED = {"sw", "tersoff", "vashishta", "edip", "meam", "airebo", "rebo", "bop"
 _WORD = re.compile(r"[\w./+*=:,-]+|\{file\}", re.ASCII)
 _FILE = re.compile(r"[\w./+-]*\.[\w./+-]*")  # names of files may have any letters
 # Pair styles that run code from files: Python modules, pickled models, libraries.
+_SYMBOL = re.compile(r"[A-Z][a-z]?(?![a-z])")
 _CODE = re.compile(r"(python|mliap|kim|plugin)(/\w+)*", re.IGNORECASE)
 
 
@@ -115,7 +116,9 @@ class Potential:
         numbers = [gemmi.Element(name).atomic_number for name in wanted]
         for text in self.pair_coeffs:
             words = text.split()
-            if words[:2] == ["*", "*"] and words[-len(wanted) :] != wanted:
+            # MEAM's libraries name elements such as AlS.
+            last = [match[0] if (match := _SYMBOL.match(w)) else w for w in words[-len(wanted) :]]
+            if words[:2] == ["*", "*"] and last != wanted:
                 msg = (
                     f"{self.name}: pair_coeff {text[:60]!r} must end with the elements in the "
                     f"order of their atomic numbers, {' '.join(wanted)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -113,10 +114,11 @@ class Labels:
         """Those of the perfect crystal."""
         return replace(self, odd=_none(), odd_kinds=_no_kinds())
 
-    @property
-    def swapped(self) -> Labels:
-        """Those of the crystal in which two elements have changed places."""
-        return replace(self, kinds=1 - self.kinds, odd_kinds=1 - self.odd_kinds)
+    def permuted(self, order: Sequence[int]) -> Labels:
+        """Return those of the crystal in which element k is where element order[k] belongs."""
+        # Element a of the sites becomes the one whose place in the order a has.
+        new = np.argsort(order)
+        return replace(self, kinds=new[self.kinds], odd_kinds=new[self.odd_kinds])
 
     def with_kinds(self, x: NDArray[np.float64], kinds: NDArray[np.int_]) -> Labels:
         """Return labels by which atoms at x, (n, 3) [Å], have some elements, (n,)."""

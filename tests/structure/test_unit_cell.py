@@ -135,7 +135,7 @@ def screw(x, cell):
     [
         (bulk("CaF2", "fluorite", a=5.46), "different numbers of nearest neighbours"),
         (crystal(["Sr", "Ti", "O"], [(0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0)],
-                 spacegroup=221, cellpar=CUBES), "at most two elements"),
+                 spacegroup=221, cellpar=CUBES), "different numbers of nearest neighbours"),
         (ase.Atoms("NiCu", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=[2.5, 2.5, 3.4]),
          "no inner peak tells its sites apart"),
         (bulk("Al", cubic=True) * (3, 3, 3), "108 atoms in its cell, expected at most 64"),

@@ -1,6 +1,6 @@
 """Which sites of a solid solution hold an atom, and of which element: both at once.
 
-A site is vacant, or has an atom of the one or the other element. Near an object the misfit is
+A site is vacant, or has an atom of one of the elements. Near an object the misfit is
 quadratic in what flips change, atoms taken out or put in and elements swapped, so the best set of
 both is found as that of flips alone is (:mod:`prammol.reconstruction.occupancy.candidate_sites`).
 Atoms of the wrong element would pass for atoms that are missing or too many if flips came first.
@@ -77,10 +77,12 @@ def choose_solution(
         kinds = labels.kinds_of(sites.positions)
         odd = kinds != labels.perfect.kinds_of(sites.positions)
         charge = charge_of_odd(int(odd[atoms].sum()), len(atoms))
-        cost = _Cost(sites, best, near, kinds, charge)
         swaps = swaps_of(here.misfit, sites.positions[atoms])
-        slope = np.concatenate([near.slope, swaps.slope + charge * (1.0 - 2.0 * odd[atoms])])
-        start = np.concatenate([taken[near.free], np.zeros(len(atoms), dtype=bool)])
+        cost = _Cost(sites, best, near, swaps, kinds, charge)
+        perfect = labels.perfect.kinds_of(sites.positions[atoms])
+        price = charge * ((swaps.kinds != perfect[swaps.of]) - odd[atoms[swaps.of]].astype(float))
+        slope = np.concatenate([near.slope, swaps.slope + price])
+        start = np.concatenate([taken[near.free], np.zeros(len(swaps.of), dtype=bool)])
         every = _curvature(here, near, swaps, atoms)
         before = near.value + here.energy(taken, near.prior) + charge * odd[atoms].sum()
         found = trusted_flips(start, slope, every, cost, before, most)
@@ -97,15 +99,16 @@ class _Cost:
     sites: CandidateSites
     start: SolutionChoice
     near: Expansion
+    swaps: Swaps
     kinds: NDArray[np.intp]
     charge: float  # of an atom the perfect crystal hasn't there
 
     def __call__(self, flips: NDArray[np.bool_]) -> tuple[float, SolutionChoice]:
         sites, number = self.sites, len(self.near.free)
         taken, kinds = self.start.taken.copy(), self.kinds.copy()
-        swapped = np.flatnonzero(taken)[flips[number:]]
+        swapped = np.flatnonzero(taken)[self.swaps.of[flips[number:]]]
+        kinds[swapped] = self.swaps.kinds[flips[number:]]
         taken[self.near.free] = flips[:number]
-        kinds[swapped] = 1 - kinds[swapped]
         x = sites.positions[taken]
         labels = self.start.labels.perfect.with_kinds(x, kinds[taken])
         then = sites.labelled(labels)
@@ -118,7 +121,8 @@ def _curvature(
     sites: CandidateSites, near: Expansion, swaps: Swaps, atoms: NDArray[np.intp]
 ) -> csr_array:
     """Return the second derivatives by flips of the free sites, then swaps of the atoms."""
-    both = np.concatenate([near.free, atoms])
+    own = atoms[swaps.of]
+    both = np.concatenate([near.free, own])
     weight = sites.misfit.factor.weights_of(sites.positions[near.free])
     height = swaps.curvature / swaps.change**2
     size = np.concatenate([np.broadcast_to(weight, len(near.free)), swaps.change])
@@ -127,10 +131,12 @@ def _curvature(
     # An atom that is taken out has no element.
     place = np.full(len(sites.positions), -1)
     place[near.free] = np.arange(len(near.free))
-    swap = np.flatnonzero(place[atoms] >= 0)
+    swap = np.flatnonzero(place[own] >= 0)
     gone = coo_array(
-        (np.full(len(swap), -FORBIDDEN), (place[atoms[swap]], swap)),
-        shape=(len(near.free), len(atoms)),
+        (np.full(len(swap), -FORBIDDEN), (place[own[swap]], swap)),
+        shape=(len(near.free), len(own)),
     )
     flips = near.every - of_data[: len(near.free), : len(near.free)]
-    return csr_array(of_data + block_array([[flips, gone], [gone.T, None]], format="csr"))
+    return csr_array(
+        of_data + block_array([[flips, gone], [gone.T, swaps.exclusive]], format="csr")
+    )

@@ -20,6 +20,7 @@ from prammol.reconstruction.occupancy.low_signal import is_low_signal
 from prammol.reconstruction.occupancy.relaxed_moves import with_neighbours_relaxed
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.uncertainty.positions import position_uncertainty
+from prammol.reconstruction.uncertainty.rough_energy import spread_of_minima
 from prammol.structure.atoms import Atoms
 from prammol.structure.surface import mean_of_class, neighbour_classes
 
@@ -49,8 +50,9 @@ def error_bars(
     columns : dict
         ``position_sigma``, (n, 3) [Å], and ``position_sigma_data``, (n,) [Å], as in
         :class:`~prammol.reconstruction.uncertainty.positions.Uncertainty`, the first with what
-        doubtful atoms do to the others; ``occupancy_confidence``, (n,), the probability that the
-        atom exists. Of several elements also ``element_confidence``, (n,), see
+        doubtful atoms do to the others and how far apart minima of a rough energy are;
+        ``occupancy_confidence``, (n,), the probability that the atom exists. Of several elements
+        also ``element_confidence``, (n,), see
         :func:`prammol.reconstruction.occupancy.element_swaps.element_confidence`.
     vacant : Atoms
         See :class:`prammol.reconstruction.result.Reconstruction`.
@@ -59,6 +61,7 @@ def error_bars(
     sure = position_uncertainty(problem, model, iteration, misfit)
     doubt = site_probabilities(problem, model, iteration, misfit)
     spread = spread_of_sets(problem, model, iteration, doubt)
+    spread = np.hypot(spread, spread_of_minima(problem, model, iteration))
     elements = {}
     if problem.factor.scatterers is not None:
         elements["element_confidence"] = element_confidence(misfit, model.positions)

@@ -196,8 +196,8 @@ def test_elements_that_have_all_changed_places_are_put_back(crystal, monkeypatch
 
     monkeypatch.setattr(exchange_elements, "best_flips", Nothing)
     right = labels.with_kinds(truth.positions, truth.kinds)
-    problem = problem_of(truth, right.swapped)
-    model = Model(truth.positions, 1.0, labels=right.swapped)
+    problem = problem_of(truth, right.permuted((1, 0)))
+    model = Model(truth.positions, 1.0, labels=right.permuted((1, 0)))
     assert (atoms_of(coal(), model).symbols != truth.symbols).all()
     state = ExchangeElements(singles=0)(problem, State(model))
     np.testing.assert_array_equal(atoms_of(coal(), state.model).symbols, truth.symbols)

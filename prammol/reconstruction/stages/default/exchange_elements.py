@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
+from prammol.potentials.potential import Potential
 from prammol.reconstruction.occupancy.binary_quadratic import LEAST_GAIN, best_flips
 from prammol.reconstruction.occupancy.candidate_sites import relaxed_vacant_sites
-from prammol.reconstruction.occupancy.element_swaps import charge_of_odd, swaps_of, together
+from prammol.reconstruction.occupancy.element_swaps import Swaps, charge_of_odd, swaps_of, together
 from prammol.reconstruction.occupancy.low_signal import is_low_signal
 from prammol.reconstruction.occupancy.single_changes import FALSE_ALARMS
 from prammol.reconstruction.problem import Problem
@@ -30,7 +32,7 @@ from prammol.structure.labels import Labels
 
 @dataclass(frozen=True)
 class ExchangeElements(Checked):
-    """Swap elements of a crystal of two: antisites of a compound.
+    """Swap elements of a crystal of several: antisites of a compound, solutes.
 
     The misfit is expanded in the swaps of all atoms, and in atoms of the element that the perfect
     crystal hasn't there on vacant sites; the best set is found by flips
@@ -41,8 +43,8 @@ class ExchangeElements(Checked):
     are tried, those that promise most. If nothing else has changed either, the same follows
     without an error of the model, which hides what is left to exchange; then single swaps, those
     that promise most and those of the atoms that the counts want elsewhere: the energy may have put
-    an atom in another place for its wrong element. Last, where both elements of a compound have as
-    many sites, all change places: only the surface tells which is where. Does nothing with one
+    an atom in another place for its wrong element. Last, where elements of a compound have as many
+    sites, all of them change places: only the surface tells which is where. Does nothing with one
     element, and at low signal.
 
     Attributes
@@ -96,13 +98,13 @@ class ExchangeElements(Checked):
                 told = labels.with_kinds(y, own)  # where the atoms are now
                 state = replace(state, model=replace(state.model, labels=told))
                 return state.changed(y, len(y) - len(x))
-        alike = len(set(problem.potential.lattice.counts)) == 1
-        if tries and problem.potential.compound and alike:
-            told = labels.swapped
-            y, after = relaxed(x, told)
-            if after < value - LEAST_GAIN:
-                state = replace(state, model=replace(state.model, labels=told))
-                return state.changed(y)
+        if tries and problem.potential.compound:
+            for order in _alike(problem.potential):
+                told = labels.permuted(order)
+                y, after = relaxed(x, told)
+                if after < value - LEAST_GAIN:
+                    state = replace(state, model=replace(state.model, labels=told))
+                    return state.changed(y)
         problem.labelled(labels)
         return state
 
@@ -124,15 +126,25 @@ class ExchangeElements(Checked):
         exact = _Swapped.at(PoissonMisfit(problem.shard, misfit.factor), x, vacant, labels, reach)
         yield from ((exact, some) for some in exact.halved(self.tried))
         wrong = np.argsort(-scores(problem, x)[1], kind="stable")[: self.singles]
-        for one in (*near.order[: self.singles], *wrong):
+        for one in (*near.order[: self.singles], *map(near.cheapest, wrong)):
             yield near, np.array([one])
+
+
+def _alike(potential: Potential) -> Iterator[tuple[int, ...]]:
+    """Yield the orders in which elements of a compound have as many sites each as in their own."""
+    counts = np.zeros(len(potential.elements), dtype=int)
+    counts[: len(potential.lattice.counts)] = potential.lattice.counts
+    for order in permutations(range(len(counts))):
+        moved = np.flatnonzero(np.array(order) != range(len(counts)))
+        if len(moved) and counts[moved].all() and (counts[list(order)] == counts).all():
+            yield order
 
 
 @dataclass(frozen=True)
 class _Swapped:
     """Swaps of atoms and of vacant sites beside them, and which of them together help most."""
 
-    places: NDArray[np.float64]
+    swaps: Swaps
     there: NDArray[np.bool_]
     kinds: NDArray[np.int_]
     price: NDArray[np.float64]
@@ -154,21 +166,25 @@ class _Swapped:
         odd = there & (kinds != perfect)
         charge = charge_of_odd(int(odd.sum()), len(x))
         # What each swap is charged: how odd it makes the crystal, and that an atom comes.
-        price = charge * ((kinds == perfect).astype(float) - odd)
-        price[~there] += np.log(len(places) / FALSE_ALARMS)
+        price = charge * ((swaps.kinds != perfect[swaps.of]) - odd[swaps.of].astype(float))
+        price[~there[swaps.of]] += np.log(len(swaps.of) / FALSE_ALARMS)
         curvature = together(misfit, x, swaps, reach)
-        none = np.zeros(len(places), dtype=bool)
+        none = np.zeros(len(swaps.of), dtype=bool)
         flips = best_flips(none, swaps.slope + price, curvature, LEAST_GAIN)
         order = np.argsort(swaps.cost + price, kind="stable")
-        return cls(places, there, kinds, price, order, order[flips.taken[order]])
+        return cls(swaps, there, kinds, price, order, order[flips.taken[order]])
 
     def halved(self, number: int) -> list[NDArray[np.intp]]:
         """Return so many sets, each the first half of the one before, without empty ones."""
         return [self.best[: len(self.best) >> k] for k in range(number) if len(self.best) >> k]
 
+    def cheapest(self, atom: np.intp) -> np.intp:
+        """Return the swap of an atom that costs least."""
+        return self.order[np.argmax(self.swaps.of[self.order] == atom)]
+
     def after(self, wanted: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
         """Return atoms and elements after some swaps."""
         kinds, taken = self.kinds.copy(), self.there.copy()
-        kinds[wanted] = 1 - kinds[wanted]
-        taken[wanted] = True
-        return self.places[taken], kinds[taken]
+        kinds[self.swaps.of[wanted]] = self.swaps.kinds[wanted]
+        taken[self.swaps.of[wanted]] = True
+        return self.swaps.places[taken], kinds[taken]
