@@ -30,6 +30,7 @@ _WORD = re.compile(r"[\w./+*=:,-]+|\{file\}", re.ASCII)
 _FILE = re.compile(r"[\w./+-]*\.[\w./+-]*")  # names of files may have any letters
 # Pair styles that run code from files: Python modules, pickled models, libraries.
 _CODE = re.compile(r"(python|mliap|kim|plugin)(/\w+)*", re.IGNORECASE)
+_CALCULATOR = re.compile(r"ase [A-Za-z_][\w.]*:[A-Za-z_]\w*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Potential:
     element : str
         Chemical symbol; of several elements the lightest.
     pair_style : str
-        Arguments of the LAMMPS ``pair_style`` command.
+        Arguments of the LAMMPS ``pair_style`` command, or ``ase MODULE:NAME``, a calculator of ASE.
     pair_coeff : str or tuple of str
         Arguments of the ``pair_coeff`` command, or of several. ``{file}`` stands for
         `file`, the name of one of `more_files` for that one.
@@ -82,6 +83,9 @@ class Potential:
     def __post_init__(self) -> None:
         for command in (self.pair_style, *self.pair_coeffs):
             require_words(command)
+        if self.pair_style.split()[0] == "ase" and not _CALCULATOR.fullmatch(self.pair_style):
+            msg = f"pair_style {self.pair_style[:60]!r}: expected 'ase MODULE:NAME'"
+            raise PotentialError(msg)
         for path in self.files:
             _require_file(path)
         names = [path.name for path in self.more_files]
@@ -181,7 +185,12 @@ class Potential:
     @property
     def shares_bonds(self) -> bool:
         """Whether LAMMPS gives the energy of an atom's bonds to atoms two cutoffs away, too."""
-        return self.pair_style.split()[0].split("/")[0] in _SHARED
+        return self.pair_style.split()[0].split("/")[0] in _SHARED or self.calculator is not None
+
+    @property
+    def calculator(self) -> str | None:
+        """MODULE:NAME of the calculator of ASE that gives energies and forces, if one does."""
+        return self.pair_style[4:] if self.pair_style.startswith("ase ") else None
 
     @property
     def atomic_volume(self) -> float:
@@ -208,6 +217,8 @@ class Potential:
         called : mapping of Path to str, optional
             Other names of the files for the commands.
         """
+        if self.calculator is not None:
+            return ["pair_style zero 3.0", "pair_coeff * *"]  # any distance does
         known = called or {path: str(path) for path in self.files}
         places = {path.name: known[path] for path in self.more_files}
         if self.file is not None:
