@@ -91,14 +91,23 @@ def make_calculator(name: str) -> Any:
     Raises
     ------
     PotentialError
-        If it can't.
+        If it can't, or if the calculator doesn't give the energy of each atom.
     """
     module, _, function = name.partition(":")
     try:
-        return getattr(importlib.import_module(module), function)()
+        calculator = getattr(importlib.import_module(module), function)()
+        properties = calculator.implemented_properties
     except Exception as error:
         msg = (
             f"pair_style ase {name}: {type(error).__name__}: {error}; expected MODULE:NAME of an "
             "ASE calculator that needs no arguments"
         )
         raise PotentialError(msg) from error
+    missing = [each for each in ("energies", "forces") if each not in properties]
+    if missing:
+        msg = (
+            f"pair_style ase {name}: the calculator doesn't give {' and '.join(missing)}, expected "
+            "the energy of each atom and the forces"
+        )
+        raise PotentialError(msg)
+    return calculator
