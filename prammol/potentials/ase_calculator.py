@@ -40,6 +40,7 @@ def attach(lmp: Any, potential: Potential) -> None:
     """
     calculator = make_calculator(str(potential.calculator))
     calculator.reset()  # its lists of neighbours depend on what was computed before
+    elements = dict(zip(potential.types, potential.elements, strict=True))
     atoms = ase.Atoms()
     lmp.failure = None
     comm = lmp.ranks
@@ -49,7 +50,7 @@ def attach(lmp: Any, potential: Potential) -> None:
         nonlocal atoms
         edges = np.subtract(high, low)
         if len(atoms) != number:
-            names = np.array(potential.elements)[kinds - 1]
+            names = [elements[kind] for kind in kinds.tolist()]
             atoms = ase.Atoms(names, x, pbc=periodic, calculator=calculator)
         atoms.set_cell([[edges[0], 0, 0], [xy, edges[1], 0], [xz, yz, edges[2]]])
         atoms.set_positions(x)

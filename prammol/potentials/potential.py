@@ -59,8 +59,8 @@ class Potential:
     crystal : Lattice, optional
         The structure itself, if its cell hasn't the shape or the elements that LATTICES has.
     others : tuple of (str, float)
-        Further elements with their masses [g/mol], by atomic number. `pair_coeff` names all
-        elements in this order.
+        Further elements with their masses [g/mol], by atomic number. Each ``pair_coeff * *``
+        names all elements in one order, that of LAMMPS's types.
 
     Raises
     ------
@@ -117,20 +117,50 @@ class Potential:
             return
         wanted = list(self.elements)
         numbers = [gemmi.Element(name).atomic_number for name in wanted]
-        for text in self.pair_coeffs:
-            words = text.split()
-            if words[:2] == ["*", "*"] and words[-len(wanted) :] != wanted:
+        orders = self._orders()
+        for text, order in orders.items():
+            if sorted(order) != sorted(wanted) or [*orders.values()] != [order] * len(orders):
                 msg = (
-                    f"{self.name}: pair_coeff {text[:60]!r} must end with the elements in the "
-                    f"order of their atomic numbers, {' '.join(wanted)}"
+                    f"{self.name}: pair_coeff {text[:60]!r} must end with the elements, "
+                    f"{' '.join(wanted)}, in the same order as others"
                 )
                 raise PotentialError(msg)
+            self._require_order_of_file(text, order)
         if numbers != sorted(set(numbers)) or len(self.lattice.counts) > len(wanted):
             msg = (
                 f"{self.name}: elements {' '.join(wanted)} with structure {self.structure}, "
                 f"expected {len(self.lattice.counts)} by atomic number"
             )
             raise PotentialError(msg)
+
+    def _orders(self) -> dict[str, list[str]]:
+        """Return the last words of each ``pair_coeff * *``, as many as there are elements."""
+        known = {text: text.split() for text in self.pair_coeffs}
+        return {t: w[-len(self.elements) :] for t, w in known.items() if w[:2] == ["*", "*"]}
+
+    def _require_order_of_file(self, text: str, order: list[str]) -> None:
+        """Check that SNAP with chemical coefficients has its elements in the order of its file.
+
+        LAMMPS mixes up the coefficients otherwise: it counts the elements as the command does.
+        """
+        named = {path.suffix: path for path in self.more_files if path.name in text.split()}
+        if {".snapcoeff", ".snapparam"} <= named.keys():
+            chemical = re.search(r"^ *chemflag +1", named[".snapparam"].read_text(), re.MULTILINE)
+            heads = re.findall(r"^([A-Z][a-z]?) ", named[".snapcoeff"].read_text(), re.MULTILINE)
+            if chemical and heads != order:
+                msg = (
+                    f"{named['.snapcoeff']}: with chemflag 1, pair_coeff {text[:60]!r} must end "
+                    f"with the elements in the order of the file, {' '.join(heads)}"
+                )
+                raise PotentialError(msg)
+
+    @property
+    def types(self) -> tuple[int, ...]:
+        """LAMMPS's type of each element: its place in ``pair_coeff * *``, else as in `elements`."""
+        if not self.others:
+            return (1,)
+        order = next(iter(self._orders().values()), list(self.elements))
+        return tuple(order.index(element) + 1 for element in self.elements)
 
     @property
     def elements(self) -> tuple[str, ...]:
