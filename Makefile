@@ -29,7 +29,7 @@ LIBRARY_TESTS := $(addprefix tests/,cli/test_main.py cli/test_settings.py core/t
   workflow/test_workflow.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-mpi test-slow test-slurm test-load test-oldest test-newest \
+.PHONY: help demo test test-mpi test-slow test-slurm test-storm test-load test-oldest test-newest \
   test-libraries fuzz smoke check format bench results-index package docs docs-links three clean
 
 help:  ## list the targets
@@ -45,10 +45,13 @@ test-mpi: $(READY)  ## only the tests that start several processes
 	$(BIN)/python -m pytest -m "mpi and not slow"
 
 test-slow: $(READY)  ## only the tests that take minutes each
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not slurm"
 
 test-slurm: $(READY)  ## the workflow on a SLURM brought up for it; needs root, installs packages
-	$(BIN)/python -m pytest -m slurm
+	$(BIN)/python -m pytest -m "slurm and not slow"
+
+test-storm: $(READY)  ## 60 trials in 12 jobs of such a SLURM, a tenth killed: some minutes
+	$(BIN)/python -m pytest -m "slurm and slow"
 
 test-load: $(READY)  ## 300 trials on such a SLURM, one start in ten killed: most of an hour; LOAD=FOLDER
 	$(BIN)/python tests/slurm/load.py $(LOAD)

@@ -17,8 +17,10 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/figure_inputs.smk"
+include: "workflow/rules/batch_inputs.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/trials.smk"
+include: "workflow/rules/batches.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/film.smk"
@@ -27,6 +29,7 @@ include: "workflow/rules/views.smk"
 
 onstart:
     claim_results()
+    write_configuration()
 
 
 rule all:

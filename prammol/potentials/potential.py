@@ -28,9 +28,10 @@ _SHARED = {"sw", "tersoff", "vashishta", "edip", "meam", "airebo", "rebo", "bop"
 # No spaces, quotes, $, & or #: a word can't become another LAMMPS command.
 _WORD = re.compile(r"[\w./+*=:,-]+|\{file\}", re.ASCII)
 _FILE = re.compile(r"[\w./+-]*\.[\w./+-]*")  # names of files may have any letters
-# Pair styles that run code from files: Python modules, pickled models, libraries.
 _SYMBOL = re.compile(r"[A-Z][a-z]?(?![a-z])")
+# Pair styles that run code from files: Python modules, pickled models, libraries.
 _CODE = re.compile(r"(python|mliap|kim|plugin)(/\w+)*", re.IGNORECASE)
+_CALCULATOR = re.compile(r"ase [A-Za-z_][\w.]*:[A-Za-z_]\w*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Potential:
     element : str
         Chemical symbol; of several elements the lightest.
     pair_style : str
-        Arguments of the LAMMPS ``pair_style`` command.
+        Arguments of the LAMMPS ``pair_style`` command, or ``ase MODULE:NAME``, a calculator of ASE.
     pair_coeff : str or tuple of str
         Arguments of the ``pair_coeff`` command, or of several. ``{file}`` stands for
         `file`, the name of one of `more_files` for that one.
@@ -59,8 +60,8 @@ class Potential:
     crystal : Lattice, optional
         The structure itself, if its cell hasn't the shape or the elements that LATTICES has.
     others : tuple of (str, float)
-        Further elements with their masses [g/mol], by atomic number. `pair_coeff` names all
-        elements in this order.
+        Further elements with their masses [g/mol], by atomic number. Each ``pair_coeff * *``
+        names all elements in one order, that of LAMMPS's types.
 
     Raises
     ------
@@ -83,6 +84,9 @@ class Potential:
     def __post_init__(self) -> None:
         for command in (self.pair_style, *self.pair_coeffs):
             require_words(command)
+        if self.pair_style.split()[0] == "ase" and not _CALCULATOR.fullmatch(self.pair_style):
+            msg = f"pair_style {self.pair_style[:60]!r}: expected 'ase MODULE:NAME'"
+            raise PotentialError(msg)
         for path in self.files:
             _require_file(path)
         names = [path.name for path in self.more_files]
@@ -114,22 +118,52 @@ class Potential:
             return
         wanted = list(self.elements)
         numbers = [gemmi.Element(name).atomic_number for name in wanted]
-        for text in self.pair_coeffs:
-            words = text.split()
-            # MEAM's libraries name elements such as AlS.
-            last = [match[0] if (match := _SYMBOL.match(w)) else w for w in words[-len(wanted) :]]
-            if words[:2] == ["*", "*"] and last != wanted:
+        orders = self._orders()
+        for text, order in orders.items():
+            if sorted(order) != sorted(wanted) or [*orders.values()] != [order] * len(orders):
                 msg = (
-                    f"{self.name}: pair_coeff {text[:60]!r} must end with the elements in the "
-                    f"order of their atomic numbers, {' '.join(wanted)}"
+                    f"{self.name}: pair_coeff {text[:60]!r} must end with the elements, "
+                    f"{' '.join(wanted)}, in the same order as others"
                 )
                 raise PotentialError(msg)
+            self._require_order_of_file(text, order)
         if numbers != sorted(set(numbers)) or len(self.lattice.counts) > len(wanted):
             msg = (
                 f"{self.name}: elements {' '.join(wanted)} with structure {self.structure}, "
                 f"expected {len(self.lattice.counts)} by atomic number"
             )
             raise PotentialError(msg)
+
+    def _orders(self) -> dict[str, list[str]]:
+        """Return the last words of each ``pair_coeff * *``, as many as there are elements."""
+        known = {text: text.split() for text in self.pair_coeffs if text.split()[:2] == ["*", "*"]}
+        last = {text: words[-len(self.elements) :] for text, words in known.items()}
+        # MEAM's libraries name elements such as AlS.
+        return {t: [m[0] if (m := _SYMBOL.match(w)) else w for w in ws] for t, ws in last.items()}
+
+    def _require_order_of_file(self, text: str, order: list[str]) -> None:
+        """Check that SNAP with chemical coefficients has its elements in the order of its file.
+
+        LAMMPS mixes up the coefficients otherwise: it counts the elements as the command does.
+        """
+        named = {path.suffix: path for path in self.more_files if path.name in text.split()}
+        if {".snapcoeff", ".snapparam"} <= named.keys():
+            chemical = re.search(r"^ *chemflag +1", named[".snapparam"].read_text(), re.MULTILINE)
+            heads = re.findall(r"^([A-Z][a-z]?) ", named[".snapcoeff"].read_text(), re.MULTILINE)
+            if chemical and heads != order:
+                msg = (
+                    f"{named['.snapcoeff']}: with chemflag 1, pair_coeff {text[:60]!r} must end "
+                    f"with the elements in the order of the file, {' '.join(heads)}"
+                )
+                raise PotentialError(msg)
+
+    @property
+    def types(self) -> tuple[int, ...]:
+        """LAMMPS's type of each element: its place in ``pair_coeff * *``, else as in `elements`."""
+        if not self.others:
+            return (1,)
+        order = next(iter(self._orders().values()), list(self.elements))
+        return tuple(order.index(element) + 1 for element in self.elements)
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -184,7 +218,12 @@ class Potential:
     @property
     def shares_bonds(self) -> bool:
         """Whether LAMMPS gives the energy of an atom's bonds to atoms two cutoffs away, too."""
-        return self.pair_style.split()[0].split("/")[0] in _SHARED
+        return self.pair_style.split()[0].split("/")[0] in _SHARED or self.calculator is not None
+
+    @property
+    def calculator(self) -> str | None:
+        """MODULE:NAME of the calculator of ASE that gives energies and forces, if one does."""
+        return self.pair_style[4:] if self.pair_style.startswith("ase ") else None
 
     @property
     def atomic_volume(self) -> float:
@@ -211,6 +250,8 @@ class Potential:
         called : mapping of Path to str, optional
             Other names of the files for the commands.
         """
+        if self.calculator is not None:
+            return ["pair_style zero 3.0", "pair_coeff * *"]  # any distance does
         known = called or {path: str(path) for path in self.files}
         places = {path.name: known[path] for path in self.more_files}
         if self.file is not None:

@@ -11,6 +11,7 @@ from prammol.core.errors import PotentialError
 from prammol.potentials.choose import choose_potential, formula_of
 from prammol.potentials.eam import AdatomEnergy, read_setfl
 from prammol.potentials.lammps import Cluster
+from prammol.potentials.periodic_crystal import PeriodicCrystal
 from prammol.potentials.tables import read_tables
 from prammol.structure.labels import Labels
 
@@ -127,8 +128,8 @@ def test_the_structure_follows_from_formula_and_energy():
     [
         ({"element": "CoAl", "structure": "L12"}, "no structure L12 with such a formula"),
         (
-            {"element": "CoAl", "pair_coeff": "* * {file} Co Al"},
-            "must end with the elements in the",
+            {"element": "CoAl", "pair_coeff": "* * {file} Al Al"},
+            "must end with the elements, Al Co",
         ),
         ({"element": "CoNi"}, "potential has no Ni"),
         ({"element": "CoAl", "mass": 50.0}, "one mass for 2 elements"),
@@ -139,3 +140,46 @@ def test_wrong_compounds_are_refused(options, message):
     with pytest.raises(PotentialError) as caught:
         choose_potential(file="CoAl.eam.alloy", **options)
     assert message in str(caught.value)
+
+
+def test_elements_may_be_named_in_any_order(cluster):
+    x, kinds = coal_ball(3.6).positions, coal_ball(3.6).kinds
+    turned = choose_potential("CoAl", "CoAl.eam.alloy", pair_coeff="* * {file} Co Al")
+    assert turned.types == (2, 1)
+    found = []
+    other = Cluster(turned)
+    for each in (cluster, other):
+        each.labels = Labels.of_atoms(x, kinds)
+        found.append(each.energy_forces(x))
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-9)
+    np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-10)
+    other.close()
+
+
+def indium_phosphide(first, second):
+    """SNAP with chemical coefficients, its elements in one order or the other."""
+    number = {"In": 49, "P": 15}
+    pairs = ((1, 1, first, first), (1, 2, first, second), (2, 2, second, second))
+    return choose_potential(
+        "InP",
+        pair_style="hybrid/overlay zbl 4 4.2 snap",
+        pair_coeff=[
+            *(f"{i} {j} zbl {number[a]} {number[b]}" for i, j, a, b in pairs),
+            f"* * snap InP_JCPA2020.snapcoeff InP_JCPA2020.snapparam {first} {second}",
+        ],
+        structure="zincblende",
+        lattice_constant=5.83,
+    )
+
+
+def test_snap_with_chemical_coefficients():
+    """LAMMPS mixes them up, without a word, if the elements aren't in the order of the file."""
+    with pytest.raises(PotentialError, match="in the order of the file, In P"):
+        indium_phosphide("P", "In")
+    found = indium_phosphide("In", "P")
+    assert (found.elements, found.types) == (("P", "In"), (2, 1))
+    with PeriodicCrystal(found, found.lattice) as crystal:
+        energies = [crystal.energy(edge) for edge in (5.77, 5.83, 5.89)]
+    # LAMMPS itself, with the commands of InP_JCPA2020.snap: -3.48058 eV per atom at 5.83 Å.
+    assert energies[1] == pytest.approx(-3.48058, abs=1e-5)
+    assert energies[1] < min(energies[0], energies[2])

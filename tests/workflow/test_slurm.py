@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,21 @@ def rules_of(run):
     return {rule: int(n) for rule, n in found if rule != "total"}
 
 
+def ranks_of(folder, trial):
+    """The processes that reconstruct a trial."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (path / "cmdline").read_bytes().decode().split("\0")
+            here = (path / "cwd").readlink() == folder
+        except OSError:
+            continue
+        if here and words[1:4] == ["-m", "prammol", "reconstruct"]:
+            if words[4].startswith(f"{trial}/"):
+                found.append(int(path.name))
+    return found
+
+
 def metrics(folder, trial):
     return json.loads((folder / trial / "metrics.json").read_text())
 
@@ -127,7 +143,9 @@ class TestWithoutAccounting:
         study["measurement"]["points"] = 24
         for settings in study["studies"].values():
             settings.update(settings=["max_iterations=2"], trials=1)
-            if settings["kind"] != "series":  # which starts as preset default does
+            if settings["kind"] == "series":  # so few atoms and points need up to 8 starts
+                settings["settings"].append("starts=1")
+            else:
                 settings["preset"] = "paper"
         del study["studies"]["flux-paper"]  # as flux is here
         study["studies"]["flux"].update(flux=["1e20"], trials=2)
@@ -147,7 +165,7 @@ class TestWithoutAccounting:
         ran = rules_of(run)
         declared = snakemake(folder, "--list-rules").stdout.split()
         everything = {r for r in declared if r.isidentifier()} - {"film", "fig4", "fig7", "defects"}
-        assert everything - {"report"} <= ran.keys()
+        assert everything - {"report", "batches", "batches_of_study", "batch"} <= ran.keys()
         assert f"{sum(ran.values())} of {sum(ran.values())} steps (100%) done" in run.stderr
         jobs = [r for r in records() if r["JobName"].startswith("prammol_")]
         assert len(jobs) == sum(ran.values()) - ran["all"]
@@ -234,18 +252,7 @@ class TestFailures:
             return -1
 
     def ranks(self, trial):
-        """The processes that reconstruct a trial."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (path / "cmdline").read_bytes().decode().split("\0")
-                here = (path / "cwd").readlink() == self.folder
-            except OSError:
-                continue
-            if here and words[1:4] == ["-m", "prammol", "reconstruct"]:
-                if words[4].startswith(self.trials.format(trial)):
-                    found.append(int(path.name))
-        return found
+        return ranks_of(self.folder, self.trials.format(trial))
 
     def cancel_twice(self):
         first = self.running(3)
@@ -393,3 +400,104 @@ class TestFailures:
         forced = snakemake(folder, *use, "--dry-run", "--forcerun", again, "--", "fig4")
         assert rules_of(forced)["reconstruct"] == rules_of(forced)["evaluate"] == 1
         assert "support" not in rules_of(forced)
+
+
+@pytest.mark.slow
+class TestStorm:
+    """Sixty trials in twelve jobs; six are killed whenever they start, and one job is cancelled."""
+
+    accounting = False
+    trials = tuple(f"results/flux/{f}e19/trial-{n:02d}" for f in range(1, 5) for n in range(1, 16))
+    doomed = trials[4::10]
+    jobs = 4
+
+    def kill(self, folder, sweep):
+        """Kill until the sweep ends; return the most jobs that SLURM had at once, and the job."""
+        most, cancelled = 0, None
+        while sweep.poll() is None:
+            for trial in self.doomed:
+                for pid in ranks_of(folder, trial):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            listed = call("squeue", "-h", "-o", "%i %T %k").split("\n")
+            most = max(most, len([job for job in listed if job]))
+            for job in listed:
+                if "0002" in job and "RUNNING" in job and not cancelled:
+                    if (folder / self.trials[5] / "metrics.json").exists():
+                        cancelled = job.split()[0]
+                        call("scancel", cancelled)
+            time.sleep(0.1)
+        return most, cancelled
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def stormed(cls, slurm, tmp_path_factory):
+        """Return the folder, the command line, what became of the sweep, and when trials ended."""
+        folder = tmp_path_factory.mktemp("storm").resolve()
+        study = {
+            "name": "storm",
+            "batch": 5,
+            "samples": {"small": {"kind": "bulk", "atoms": 60, "seed": 5}},
+            "measurement": {"points": 10},
+            "studies": {
+                "flux": {
+                    "kind": "flux",
+                    "sample": "small",
+                    "flux": [f"{f}e19" for f in range(1, 5)],
+                    "trials": 15,
+                    "preset": "paper",
+                    "settings": ["max_iterations=10", "patience=100"],
+                }
+            },
+        }
+        (folder / "study.yaml").write_text(yaml.safe_dump(study))
+        path = profile(folder, "slurm-one-rank", slurm_partition="both")
+        use = ["--profile", path, "--configfile", folder / "study.yaml", "--jobs", cls.jobs]
+        use += ["--set-resources", "batch:mem_mb=500", "--", "results/batches/flux.done"]
+        with (folder / "snakemake.log").open("w") as log:
+            sweep = subprocess.Popen(command(folder, *use), cwd=ROOT, stdout=log, stderr=log)
+            try:
+                most, cancelled = cls().kill(folder, sweep)
+            finally:
+                if sweep.poll() is None:
+                    sweep.send_signal(signal.SIGINT)
+                    sweep.wait(60)
+        return folder, use, sweep.returncode, most, cancelled, cls.ends(folder)
+
+    @classmethod
+    def ends(cls, folder):
+        paths = {trial: folder / trial / "metrics.json" for trial in cls.trials}
+        return {trial: path.stat().st_mtime for trial, path in paths.items() if path.exists()}
+
+    def test_every_other_trial_is_done(self, stormed):
+        folder, _, code, _, cancelled, ends = stormed
+        assert code != 0
+        assert cancelled is not None
+        assert ends.keys() == set(self.trials) - set(self.doomed), (
+            folder / "snakemake.log"
+        ).read_text()
+
+    def test_slurm_has_few_jobs(self, stormed):
+        _, _, _, most, _, _ = stormed
+        assert most <= self.jobs
+        ran = [r for r in records() if r["Comment"].startswith("rule_batch_")]
+        # Six have a killed trial, one is cancelled; each of these is tried once more.
+        assert len(ran) == 12 + len(self.doomed) + 1
+
+    def test_the_page_says_which_failed(self, stormed):
+        folder, *_ = stormed
+        page = (folder / "results/trials.html").read_text()
+        assert re.findall(r"<tr><td>(results/\S+)</td><td>reconstruct</td>", page) == [*self.doomed]
+
+    def test_the_same_command_does_only_those_and_one_table_has_all(self, stormed):
+        folder, use, _, _, _, before = stormed
+        run = snakemake(folder, *use)
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert rules_of(run) == {"batch": len(self.doomed), "batches_of_study": 1}
+        after = self.ends(folder)
+        assert {t: after[t] for t in before} == before
+        assert after.keys() == set(self.trials)
+        run = snakemake(folder, *use[:-1], "results/flux/trials.csv")
+        assert rules_of(run) == {"resolution": 4, "table": 1}
+        with (folder / "results/flux/trials.csv").open() as file:
+            assert len(list(csv.DictReader(file))) == len(self.trials)

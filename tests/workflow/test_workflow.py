@@ -142,6 +142,16 @@ def test_one_trial_is_one_target_also_at_a_flux_that_is_not_listed(tmp_path):
     assert jobs(tmp_path, "results/flux/1e18/trial-03/metrics.json") == TRIAL_RULES
 
 
+def test_three_thousand_trials_are_as_many_jobs_as_there_are_batches(tmp_path):
+    flux = [f"{n}e17" for n in range(10, 50)]
+    arguments = configured(tmp_path, studies__flux__flux=flux, studies__flux__trials=75)
+    count = jobs(tmp_path, "results/batches/flux.done", *arguments)
+    assert count == {"crystal": 1, "batch": 3000 // 20, "batches_of_study": 1}
+    arguments = configured(tmp_path, batch=7, studies__temperature={**HOT, "trials": 15})
+    count = jobs(tmp_path, "results/batches/temperature.done", *arguments)
+    assert count == {"crystal": 1, "dynamics": 1, "batch": 3, "batches_of_study": 1}
+
+
 def test_a_state_of_a_series_starts_from_the_one_before(tmp_path):
     series = {"kind": "series", "sample": "vacancy", "flux": "1e18", "states": 4, "change": -5}
     arguments = configured(tmp_path, studies__series={**series, "trials": 1})

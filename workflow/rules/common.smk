@@ -1,5 +1,6 @@
 # What the rules share: names of conditions, seeds, and which files a target needs.
 import hashlib
+import json
 import re
 import shlex
 import subprocess

@@ -39,7 +39,10 @@ def add_potential(parser: argparse.ArgumentParser) -> None:
         help="potential file, or the name of one that comes with LAMMPS (Cu_mishin1.eam.alloy)",
     )
     group.add_argument(
-        "--pair-style", metavar="TEXT", help="LAMMPS pair_style [follows from the file's name]"
+        "--pair-style",
+        metavar="TEXT",
+        help="LAMMPS pair_style, or 'ase MODULE:NAME', a calculator of ASE [follows from the "
+        "file's name]",
     )
     group.add_argument(
         "--pair-coeff",
