@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.occupancy.surface_blocks import Ints, SurfaceBlocks, SurfaceLattice
-from prammol.reconstruction.occupancy.terraces import terraces
+from prammol.reconstruction.occupancy.terraces import rows, terraces
 
 _PAIRED = 10  # chosen: terraces of each kind that are tried in pairs; not varied
 _Change = tuple[float, float, list[Ints]]  # cost J / T + b B, B, blocks
@@ -90,6 +90,20 @@ class ShapeChain:
             taken[np.concatenate(blocks)] ^= True
             out.append((lost, taken))
         return out
+
+    def likely_rows(self) -> list[Ints]:
+        """Return rows that may come or go, (m,) int each, the likeliest first."""
+        found = [change for row in rows(self._blocks) if (change := self._examined(row))]
+        return [blocks[0] for _, _, blocks in sorted(found, key=_cost)]
+
+    def changed(self, block: Ints) -> float | None:
+        """Flip a block whatever it costs; return its B, or None if atoms would hang."""
+        lost = self._blocks.bonds_lost(block)
+        self._blocks.flip(block)
+        if self._blocks.hangs(block):
+            self._blocks.flip(block)
+            return None
+        return lost
 
     def _examined(self, *flips: Ints) -> _Change | None:
         """Return what some blocks flipped together cost; None if atoms would hang."""

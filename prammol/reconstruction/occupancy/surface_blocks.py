@@ -163,6 +163,11 @@ class SurfaceBlocks:
         """Which sites hold an atom, (n,)."""
         return self._taken[:-1]
 
+    @property
+    def number(self) -> Ints:
+        """How many neighbours each site has, (n,)."""
+        return self._number
+
     def proposed(
         self, rng: np.random.Generator, filled: bool | None = None
     ) -> tuple[Ints, tuple[int, int, float]] | None:

@@ -109,11 +109,39 @@ class ShapeWalk:
             near = self.shape.fit.coefficients
             new = self._relaxed(self._lattice.atoms(taken), self.shape.lost + lost, near)
             if self.cost(new) < self.cost(self.shape) - _CLEARLY:
-                self.shape, self._lattice = new, self._lattice_of(new)
-                cooler = dispersion(self._misfit, new.fit.positions)
-                self.temperature = min(self.temperature, cooler)
+                self._moved_to(new)
                 return True
         return False
+
+    def mend(self, relaxed: int) -> bool:
+        """Take all changes of rows that make the shape likelier; False if none does.
+
+        Parameters
+        ----------
+        relaxed : int
+            How many, the likeliest at fixed positions, are relaxed.
+        """
+        chain = ShapeChain(self._lattice, self._misfit, self._bond, self._rng, self.temperature)
+        before, near = self.shape, self.shape.fit.coefficients
+        for row in chain.likely_rows()[:relaxed]:
+            lost = chain.changed(row)
+            if lost is None:
+                continue
+            new = self._relaxed(self._lattice.atoms(chain.taken), self.shape.lost + lost, near)
+            if self.cost(new) < self.cost(self.shape) - _CLEARLY:
+                self.shape = new
+            else:
+                chain.changed(row)
+        if self.shape is before:
+            return False
+        self._moved_to(self.shape)
+        return True
+
+    def _moved_to(self, shape: RelaxedShape) -> None:
+        """Go to a shape; the data count as much as it lets them."""
+        self.shape, self._lattice = shape, self._lattice_of(shape)
+        cooler = dispersion(self._misfit, shape.fit.positions)
+        self.temperature = min(self.temperature, cooler)
 
     def hop(self) -> None:
         """Go to a shape that is likely where the data count a tenth; relaxed, but not refused."""

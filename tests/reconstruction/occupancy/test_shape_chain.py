@@ -13,7 +13,8 @@ from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.potentials.potential import aluminium
 from prammol.reconstruction.occupancy.polyhedron import bounding, likeliest, within
 from prammol.reconstruction.occupancy.shape_chain import ShapeChain
-from prammol.reconstruction.occupancy.surface_blocks import SurfaceLattice
+from prammol.reconstruction.occupancy.surface_blocks import SurfaceBlocks, SurfaceLattice
+from prammol.reconstruction.occupancy.terraces import rows
 
 LATTICE = aluminium().lattice
 REACH = 1.2 * 4.05 / 2**0.5
@@ -62,6 +63,39 @@ def test_a_terrace_too_many_is_taken_away(lattice, misfit):
     chain = ShapeChain(wrong, misfit, 2.0, np.random.default_rng(1))
     best = chain.likely_terraces(3)
     assert any((taken == lattice.taken).all() for _, taken in best)
+
+
+def test_rows_are_straight_and_at_edges(lattice):
+    """Each is the longest line of neighbours of its kind, by positions alone."""
+    blocks = SurfaceBlocks(lattice, lattice.taken)
+    x = lattice.fitted.place(lattice.sites)
+    number = cKDTree(x[lattice.taken]).query_ball_point(x, REACH, return_length=True)
+    number = np.where(lattice.taken, number - 1, number)
+    edge = np.where(lattice.taken, number <= 7, number >= 5)
+    found = list(rows(blocks))
+    longer = [row for row in found if len(row) > 1]
+    assert len(longer) > 10
+    assert {int(row[0]) for row in found if len(row) == 1} == set(np.flatnonzero(edge))
+    tree = cKDTree(x)
+    for row in longer:
+        steps = np.diff(x[row], axis=0)
+        assert np.allclose(steps, steps[0], atol=1e-6)
+        assert len(set(lattice.taken[row])) == 1
+        for end in (x[row[0]] - steps[0], x[row[-1]] + steps[0]):
+            gap, site = tree.query(end)
+            same = gap < 0.1 and lattice.taken[site] == lattice.taken[row[0]]
+            assert not (same and edge[site])
+
+
+def test_a_row_too_few_is_put_back(lattice, misfit):
+    """The first of all changes at these positions is the one that makes the truth of it."""
+    edges = [r for r in rows(SurfaceBlocks(lattice, lattice.taken)) if lattice.taken[r[0]]]
+    lost = max(edges, key=len)
+    taken = lattice.taken.copy()
+    taken[lost] = False
+    chain = ShapeChain(replace(lattice, taken=taken), misfit, 2.0, np.random.default_rng(1))
+    assert chain.changed(chain.likely_rows()[0]) is not None
+    assert (chain.taken == lattice.taken).all()
 
 
 def test_a_layer_too_many_is_taken_away_from_a_polyhedron(lattice, misfit):
