@@ -14,9 +14,10 @@ from prammol.structure.lattices import Lattice
 
 # chosen: LAMMPS repeats the box as far as needed; not varied
 _CELLS = 2  # along each axis
-# Dynamics: chosen so that aluminium's expansion at 300 K is known to some 3 %; not varied
-_REPEATED = 3  # chosen: of the box, along each axis
-_STEPS = (1000, 5000)  # chosen: before the first and after it, of 2 fs
+# chosen: aluminium at 300 K, the expansion is good to some 3 %; not varied
+_REPEATED = 3  # the box, along each axis
+# chosen: the same; not varied
+_STEPS = (1000, 5000)  # of 2 fs, before the first volume and after it
 _PLAUSIBLE = 0.1  # derived: metals melt at some 2 % of strain
 _EVERY = 20  # derived: far below the period of the barostat
 _DAMPING = (0.1, 0.5)  # derived: of Nose and Hoover's thermostat and barostat, as LAMMPS advises
