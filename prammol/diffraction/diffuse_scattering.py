@@ -52,6 +52,8 @@ class DiffuseScattering:
         One-phonon scattering of modes and waves, without their temperatures [1/eV].
     positions : (n, 3) ndarray
         The atoms of which these were computed [Å].
+    expansion : float
+        Even strain of the crystal from rest to that temperature, by the potential.
     """
 
     photons: Floats
@@ -61,6 +63,7 @@ class DiffuseScattering:
     error: float
     columns: Floats
     positions: Floats
+    expansion: float = 0.0
 
     def declared_in(self, data: Diffraction) -> Diffraction:
         """Return data with the photons declared as background, exp(-q^2 u) as gain."""

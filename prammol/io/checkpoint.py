@@ -38,7 +38,7 @@ from prammol.reconstruction.state import LoopStatus, State
 from prammol.reconstruction.verdict import Verdict
 from prammol.structure.labels import Labels
 
-FORMAT = 13  # derived: format, counted up with each change
+FORMAT = 14  # derived: format, counted up with each change
 _GROUP = "entry_1/checkpoint"
 # derived: shapes
 _ARRAYS: dict[str, tuple[int | None, ...]] = {
@@ -67,7 +67,7 @@ _ARRAYS: dict[str, tuple[int | None, ...]] = {
     "label_odd_kinds": (None,),
 }
 _OWN = ("scale", "stiffness", "bond_energy")
-_NUMBERS = (*_OWN, "matter_freedom", "diffuse_displacement", "diffuse_error")
+_NUMBERS = (*_OWN, "matter_freedom", "diffuse_displacement", "diffuse_error", "diffuse_expansion")
 # Field of the diffuse scattering -> its unit.
 _DIFFUSE = {
     "photons": "photons",
@@ -77,6 +77,7 @@ _DIFFUSE = {
     "error": "",
     "columns": "1/eV",
     "positions": "angstrom",
+    "expansion": "",
 }
 _LABELS = ("positions", "members", "kinds", "cell", "motif", "odd", "odd_kinds")
 # What stages hand to each other is of use within an iteration only.

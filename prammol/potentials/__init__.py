@@ -11,7 +11,7 @@ from prammol.potentials.adatoms import relax_adatoms
 from prammol.potentials.choose import choose_potential
 from prammol.potentials.equilibrium_lattice import Bulk, bulk_at_rest
 from prammol.potentials.lammps import Cluster
-from prammol.potentials.periodic_crystal import PeriodicCrystal
+from prammol.potentials.periodic_crystal import PeriodicCrystal, thermal_expansion
 from prammol.potentials.potential import Potential, aluminium
 from prammol.potentials.vibrations import force_constants, soft_modes
 
@@ -26,4 +26,5 @@ __all__ = [
     "force_constants",
     "relax_adatoms",
     "soft_modes",
+    "thermal_expansion",
 ]

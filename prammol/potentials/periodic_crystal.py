@@ -14,6 +14,13 @@ from prammol.structure.lattices import Lattice
 
 # chosen: LAMMPS repeats the box as far as needed; not varied
 _CELLS = 2  # along each axis
+# chosen: aluminium at 300 K, 0.371 %, of free particles 0.378 %; not varied
+_REPEATED = 3  # the box, along each axis
+# chosen: the same; not varied
+_STEPS = (1000, 5000)  # of 2 fs, before the first volume and after it
+_PLAUSIBLE = 0.1  # derived: metals melt at some 2 % of strain
+_EVERY = 20  # derived: far below the period of the barostat
+_DAMPING = (0.1, 0.5)  # derived: of Nose and Hoover's thermostat and barostat, as LAMMPS advises
 
 
 class PeriodicCrystal:
@@ -90,3 +97,49 @@ class PeriodicCrystal:
         run_command(self._lmp, f"change_box all {final} remap units box")
         run_command(self._lmp, "run 0 post no")
         return float(self._lmp.get_thermo("pe")) / float(self._lmp.get_natoms())
+
+    def expanded(self, temperature: float, seed: int = 1) -> float:
+        """Return the even strain of the box at no pressure, from dynamics; the box is repeated.
+
+        Parameters
+        ----------
+        temperature : float
+            [K]
+        seed : int
+            Of the velocities.
+        """
+        before = float(self._lmp.get_thermo("vol"))
+        times = " ".join(3 * [str(_REPEATED)])
+        of_heat, of_box = _DAMPING
+        for command in (
+            f"replicate {times}",
+            "timestep 0.002",
+            f"velocity all create {temperature} {seed} mom yes dist gaussian",
+            f"fix free all npt temp {temperature} {temperature} {of_heat} iso 0 0 {of_box}",
+            f"run {_STEPS[0]} post no",
+        ):
+            run_command(self._lmp, command)
+        volume = 0.0
+        for _ in range(_STEPS[1] // _EVERY):
+            run_command(self._lmp, f"run {_EVERY} pre no post no")
+            volume += float(self._lmp.get_thermo("vol")) * _EVERY / _STEPS[1]
+        return float((volume / (before * _REPEATED**3)) ** (1 / 3) - 1)
+
+
+def thermal_expansion(potential: Potential, temperature: float) -> float:
+    """Return the even strain of a potential's crystal from rest to a temperature [K].
+
+    From classical dynamics of the perfect crystal at no pressure, on this process alone.
+
+    Raises
+    ------
+    SimulationError
+        If LAMMPS stops, or the crystal doesn't hold together.
+    """
+    with PeriodicCrystal(potential, potential.lattice) as crystal:
+        crystal.energy(potential.lattice_constant)
+        strain = crystal.expanded(temperature)
+    if not abs(strain) < _PLAUSIBLE:
+        msg = f"the crystal of {potential.name} doesn't hold together at {temperature:g} K"
+        raise SimulationError(msg)
+    return strain

@@ -71,6 +71,11 @@ class Problem:
         """The interatomic potential."""
         return self.cluster.potential
 
+    @property
+    def expansion(self) -> float:
+        """Even strain that the atoms at rest lack at the temperature of the diffuse scattering."""
+        return 0.0 if self.diffuse is None else self.diffuse.expansion
+
     @cached_property
     def measured(self) -> Diffraction:
         """All counts, with the predicted diffuse scattering declared."""

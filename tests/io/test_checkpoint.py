@@ -69,6 +69,7 @@ def test_diffuse_scattering_is_given_back_to_the_bit(saved, rng, tmp_path):
         0.1,
         rng.random((2, 12)),
         saved.state.positions,
+        0.0037,
     )
     model = replace(saved.state.model, diffuse=DiffuseScattering(*parts))
     write_checkpoint(tmp_path / "c.h5", replace(saved, state=replace(saved.state, model=model)))

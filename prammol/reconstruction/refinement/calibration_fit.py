@@ -10,7 +10,8 @@ than for a rotation of the crystal. Offsets and rotations have Gaussian priors. 
 imitates offsets; the content of a patch turns with the crystal but not with an offset, so that
 wide patches tell them apart. Where the geometry is uncertain the even strain is therefore always
 fitted, with a prior as wide as a potential's lattice may be off: a threshold would let offsets
-take it, and leave the atoms outside of their error bars. Where it is known strain is taken only if
+take it, and leave the atoms outside of their error bars. Thermal expansion is known where the
+temperature is, and isn't left to that competition. Where it is known strain is taken only if
 the counts insist.
 """
 
@@ -131,8 +132,12 @@ def _laid(problem: Problem, x: NDArray[np.float64], data: NDArray[np.float64]) -
                 y, value = align_strained(PoissonMisfit(problem.shard, problem.factor), x, data)
             return Aligned(problem, y, kept, value)
     else:
+        centre = x.mean(axis=0)
+        x = centre + (1.0 + problem.expansion) * (x - centre)
         pose = CalibratedPose(problem, x)
     turned = fitted(pose, ROTATIONS)
+    if problem.expansion and turned.problem.calibration is not None:
+        turned = min(turned, _without_offsets(turned), key=lambda p: p.objective)
     strained = turned
     even = even_map(x, data)
     if even is not None:
@@ -149,6 +154,17 @@ def _laid(problem: Problem, x: NDArray[np.float64], data: NDArray[np.float64]) -
         if strained.objective > turned.objective - least:
             strained = turned
     return Aligned(strained.problem, strained.x, strained.problem.calibration, strained.value)
+
+
+def _without_offsets(pose: CalibratedPose) -> CalibratedPose:
+    """Return a pose fitted from nominal patches.
+
+    Offsets imitate an expansion that wasn't known; the way back leads over a hill.
+    """
+    calibration = pose.problem.calibration
+    assert calibration is not None
+    nominal = calibration.with_patches_of(Calibration.nominal(pose.patches))
+    return fitted(CalibratedPose(pose.problem.calibrated(nominal), pose.x), ROTATIONS)
 
 
 class CalibratedPose:

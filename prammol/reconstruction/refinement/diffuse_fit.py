@@ -42,6 +42,8 @@ from prammol.diffraction.structure_factor import StructureFactor, squared
 from prammol.likelihood.deviance import deviance, noise_level
 from prammol.likelihood.extra_photons import extra_photons
 from prammol.potentials.lammps import Cluster
+from prammol.potentials.periodic_crystal import thermal_expansion
+from prammol.potentials.potential import Potential
 from prammol.potentials.vibrations import force_constants, soft_modes
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.problem import Problem
@@ -332,9 +334,30 @@ def fitted_diffuse(
     whole = [np.concatenate(comm.gather(own)) for own in (photons, trust)]
     heat = found.factors / max(found.square, 1e-300)
     of = x if known is None else known.positions
+    if known is None:
+        expansion = comm.bcast(_expansion(problem.potential, float(heat[0] / _KELVIN)))
+    else:
+        expansion = known.expansion
     return DiffuseScattering(
-        whole[0], whole[1], found.displacement, heat / _KELVIN, error, np.array(columns), of
+        whole[0],
+        whole[1],
+        found.displacement,
+        heat / _KELVIN,
+        error,
+        np.array(columns),
+        of,
+        expansion,
     )
+
+
+def _expansion(potential: Potential, temperature: float) -> float:
+    """Return the thermal expansion by the potential, 0 where that can't be told."""
+    if temperature <= 0:
+        return 0.0
+    try:
+        return thermal_expansion(potential, temperature)
+    except SimulationError:  # wrong atoms are fitted with any temperature
+        return 0.0
 
 
 def _interpolated(grid: BraggPatch, values: Floats, patch: BraggPatch) -> Floats:

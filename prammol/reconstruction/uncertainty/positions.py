@@ -14,8 +14,9 @@ their places together: added is how far one ten times softer lets them go, beyon
 
 Where the data left the object at the minimum of the energy, k is infinite: only what no
 energy determines is uncertain, the orientation and, where the data asked for it or offsets of the
-patches compete with it, the even strain. If that minimum doesn't explain the data, added is how far
-an energy as stiff as the misfit would let the atoms go.
+patches compete with it, the even strain. If that minimum doesn't explain the data, or scatters
+diffusely, added is how far an energy as stiff as the misfit would let the atoms go: vibrating
+atoms have their mean beside it, and the error allowed to the diffuse part hides that.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def position_uncertainty(
         moved = _moved(problem, model, iteration, factor, probes)
         # Atoms free to move follow a wrong geometry as an even map of the whole does.
         posterior = moved if problem.data.geometry.known else np.hypot(moved, whole)
-    elif misfit is not None and misfit.floor > 0:
+    elif model.diffuse is not None or (misfit is not None and misfit.floor > 0):
         posterior = np.hypot(_moved(problem, model, iteration, factor, probes), whole)
     else:
         posterior = whole

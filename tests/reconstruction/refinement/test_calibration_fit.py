@@ -13,6 +13,7 @@ from small_crystal import make_problem, relaxed_ball, simulate
 from prammol.diffraction.bragg_patch import paper_patches
 from prammol.diffraction.calibration import Calibration, GeometryUncertainty
 from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.diffuse_scattering import DiffuseScattering
 from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.model import Model
@@ -272,3 +273,19 @@ def test_a_strained_crystal_is_not_taken_for_offsets_of_the_patches(size):
     left = y - y.mean(axis=0) - (x - x.mean(axis=0))
     assert np.sqrt(np.mean((error / bars) ** 2)) < 2
     assert np.sqrt(np.mean((left / bars) ** 2)) > 2
+
+
+@pytest.mark.parametrize(("known", "least", "most"), [(0.0, 8e-4, 6e-3), (0.004, 0.0, 5e-4)])
+def test_offsets_take_no_thermal_expansion_that_is_known(known, least, most):
+    """Few counts can't tell the two apart, and offsets found before imitate it."""
+    x = relaxed_ball()
+    warm = x.mean(axis=0) + 1.004 * (x - x.mean(axis=0))
+    data = counts_of(warm, moved_by(0.0, 0.0), GeometryUncertainty(), scale=0.02)
+    size = sum(p.size for p in data.patches)
+    none = np.zeros(size), np.ones(size), 0.0, np.zeros(2), 0.0, np.empty((2, 0)), x
+    problem = make_problem(data, x=x)
+    before = align_calibrated(problem, x, x)
+    problem = problem.calibrated(before.calibration)
+    laid = align_calibrated(problem.with_diffuse(DiffuseScattering(*none, known)), x, x)
+    lengths = [np.linalg.norm(y - y.mean(axis=0), axis=1).sum() for y in (laid.positions, warm)]
+    assert least <= abs(lengths[0] / lengths[1] - 1.0) <= most

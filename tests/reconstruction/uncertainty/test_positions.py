@@ -9,6 +9,7 @@ from small_crystal import make_problem, relaxed_ball, simulate
 from prammol.diffraction.bragg_patch import paper_patches
 from prammol.diffraction.calibration import GeometryUncertainty
 from prammol.diffraction.dataset import Diffraction
+from prammol.diffraction.diffuse_scattering import DiffuseScattering
 from prammol.diffraction.structure_factor import direct_structure_factor
 from prammol.likelihood.fisher_information import Fisher
 from prammol.likelihood.model_error import misfit_with_model_error
@@ -165,3 +166,40 @@ def test_error_bars_hold_where_the_energy_is_wrong_for_all_atoms_alike(stiffness
     assert np.sqrt(np.mean(error**2)) > 0.004  # Å: far beyond what the photons leave
     ratio = np.sqrt(np.mean((error / sigma) ** 2))
     assert 0.4 < ratio < 1.6
+
+
+def test_error_bars_hold_where_the_error_of_diffuse_scattering_hides_that_atoms_are_off():
+    """A crystal off the minimum of its energy, explained as the bright diffuse part may be off."""
+    x = relaxed_ball(8.5)
+    centre = x.mean(axis=0)
+    radius = np.linalg.norm(x - centre, axis=1, keepdims=True)
+    true = x + 0.02 * (x - centre) * radius / radius.max() ** 2
+    still = simulate(true, points=16, scale=SCALE)
+    rng = np.random.default_rng(4)
+    power = [
+        SCALE**2 * np.abs(direct_structure_factor(p.q(), true).reshape(p.shape)) ** 2
+        for p in still.patches
+    ]
+    photons = np.full(sum(p.size for p in power), 300.0)
+    parts = np.split(photons, np.cumsum([p.size for p in power])[:-1])
+    counts = [
+        rng.poisson(p + d.reshape(p.shape)).astype(float) for p, d in zip(power, parts, strict=True)
+    ]
+    expected = np.concatenate([p.ravel() for p in power]) + photons
+    trust = expected / (expected + (0.15 * photons) ** 2)
+    diffuse = DiffuseScattering(
+        photons, trust, 0.0, np.zeros(2), 0.15, np.zeros((2, len(photons))), x
+    )
+    warm = Diffraction(still.patches, counts, meta=still.meta, geometry=GeometryUncertainty.none())
+    problem = make_problem(warm, x=x, cluster=True).with_diffuse(diffuse)
+    try:
+        omega = problem.factor.forward(x)
+        misfit = misfit_with_model_error(problem.shard, problem.factor, omega, len(x))
+        assert misfit.floor == 0.0
+        model = Model(x, misfit.scale(omega), diffuse=diffuse)
+        sigma = position_uncertainty(problem, model, 0, misfit).posterior
+    finally:
+        problem.cluster.close()
+    error = x - x.mean(axis=0) - (true - true.mean(axis=0))
+    ratio = np.sqrt(np.mean((error / sigma) ** 2))
+    assert 0.3 < ratio < 1.6
