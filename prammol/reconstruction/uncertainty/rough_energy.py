@@ -19,7 +19,7 @@ from prammol.structure.surface import mean_of_class, neighbour_classes
 Floats = NDArray[np.float64]
 
 _STEPS = (1e-3, 3e-3)  # derived: beside a knot, and across several; tables have 1e-3 to 1e-2 Å
-# chosen: grains of 600 atoms, 13 potentials: 0.006 to 0.03 with Pt, Pd, Au and CoAl, which have
+# chosen: grains of 600 atoms, 13 potentials; 0.006 to 0.03 with Pt, Pd, Au and CoAl, which have
 # many minima, at most 0.002 with others
 _ROUGH = 3e-3
 # chosen: three rough crystals; from 0.01 on there are others in reach; not varied
