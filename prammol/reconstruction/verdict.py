@@ -58,7 +58,11 @@ class Verdict:
 
 
 def judge(
-    problem: Problem, model: Model, omega: NDArray[np.complex128], significance: float
+    problem: Problem,
+    model: Model,
+    omega: NDArray[np.complex128],
+    significance: float,
+    fitted: float = 0.0,
 ) -> tuple[Model, Verdict]:
     """Return the model with its Poisson scale (paper Eq. 6), and what the counts say about it.
 
@@ -71,6 +75,8 @@ def judge(
     significance : float
         The model explains the counts if the misfit exceeds what pure noise gives by less than
         this many standard deviations.
+    fitted : float
+        How many parameters the counts fitted, besides the scale and matter.
     """
     shard, valid = problem.shard, problem.shard.valid
     misfit = PoissonMisfit(shard, problem.factor)
@@ -80,7 +86,7 @@ def judge(
     else:
         scale = misfit.scale(omega)
     matter = model.calibration.matter if model.calibration else None
-    excess, wrong, sigma = misfit.excess(omega, scale, matter.freedom if matter else 0.0)
+    excess, wrong, sigma = misfit.excess(omega, scale, fitted + (matter.freedom if matter else 0.0))
     explained = excess < significance
     converged = explained and significance * sigma < _HALF_AN_ATOM
     return replace(model, scale=scale), Verdict(excess, wrong, explained, converged)

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from prammol.potentials.lammps import Cluster
 from prammol.reconstruction.problem import Problem
 
+# derived: far below a bond, far above the rounding of forces
+_STEP = 1e-3  # Å, for second derivatives of the energy
+
 
 def curvature_of_data(problem: Problem, scale: float) -> float:
     """Return the second derivative of the misfit by one coordinate of one atom [1/Å^2].
@@ -32,3 +35,13 @@ def curvature_of_energy(
     _, plus = cluster.energy_forces(x + shift)
     _, minus = cluster.energy_forces(x - shift)
     return max(float(-np.sum((plus - minus) * shift) / (2 * np.sum(shift**2))), 1e-3)
+
+
+def hessian_times(
+    cluster: Cluster, x: NDArray[np.float64], v: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the second derivative of the energy times v, (n, 3), by central differences."""
+    step = _STEP / max(float(np.sqrt(np.mean(v**2))), 1e-300)
+    _, plus = cluster.energy_forces(x + step * v)
+    _, minus = cluster.energy_forces(x - step * v)
+    return (minus - plus) / (2.0 * step)

@@ -38,15 +38,17 @@ from prammol.potentials.lammps import Cluster
 from prammol.reconstruction.model import Model
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.calibration_fit import CalibratedPose
-from prammol.reconstruction.refinement.curvature import curvature_of_data, curvature_of_energy
+from prammol.reconstruction.refinement.curvature import (
+    curvature_of_data,
+    curvature_of_energy,
+    hessian_times,
+)
 from prammol.reconstruction.refinement.rotation_strain import LINEAR_MAPS, ROTATIONS
 from prammol.structure.surface import equivalent_diameter, mean_of_class, neighbour_classes
 
 _EPSILON = 1e-4  # derived: error bars need two digits
 # derived: the next of restrained_refinement.softness, which held-out points refused
 _SOFTER = 10.0
-# derived: far below a bond, far above the rounding of forces
-_STEP = 1e-3  # Å, for second derivatives of the energy
 # derived: above the 1e-6 that relax_and_align ends at
 _AT_REST = 1e-4  # eV/Å; a strained object is further from the minimum
 _REGULAR = 1e-9  # derived: double precision
@@ -254,16 +256,6 @@ def _of_the_whole(
         covariance = pose.covariance(generators)[-len(generators) :, -len(generators) :]
     variance = np.einsum("ajx,ab,bjx->jx", shifts, covariance, shifts)
     return np.sqrt(np.maximum(variance, 0.0))
-
-
-def hessian_times(
-    cluster: Cluster, x: NDArray[np.float64], v: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the second derivative of the energy times v, (n, 3), by central differences."""
-    step = _STEP / max(float(np.sqrt(np.mean(v**2))), 1e-300)
-    _, plus = cluster.energy_forces(x + step * v)
-    _, minus = cluster.energy_forces(x - step * v)
-    return (minus - plus) / (2.0 * step)
 
 
 def _centred(v: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,10 +15,11 @@ from prammol.likelihood.fisher_information import Fisher
 from prammol.likelihood.model_error import misfit_with_model_error
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.model import Model
+from prammol.reconstruction.refinement.curvature import hessian_times
 from prammol.reconstruction.refinement.restrained_fit import restrained_fit
 from prammol.reconstruction.refinement.rotation_strain import align_strained
 from prammol.reconstruction.uncertainty.per_atom import error_bars
-from prammol.reconstruction.uncertainty.positions import hessian_times, position_uncertainty
+from prammol.reconstruction.uncertainty.positions import position_uncertainty
 
 SCALE = 1.9
 

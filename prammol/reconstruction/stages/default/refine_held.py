@@ -9,6 +9,7 @@ import numpy as np
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.occupancy.single_changes import single_changes
 from prammol.reconstruction.problem import Problem
+from prammol.reconstruction.refinement.effective_parameters import effective_parameters
 from prammol.reconstruction.refinement.external_forces import (
     held_atoms,
     loaded_fit,
@@ -97,5 +98,6 @@ class RefineHeld(Checked):
 
     def _judged(self, problem: Problem, state: State) -> State:
         omega = problem.factor.forward(state.positions)
-        model, verdict = judge(problem, state.model, omega, self.significance)
+        fitted = effective_parameters(problem, state.model)
+        model, verdict = judge(problem, state.model, omega, self.significance, fitted)
         return replace(state, model=model, verdict=verdict)

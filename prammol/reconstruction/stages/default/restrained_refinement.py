@@ -11,6 +11,7 @@ from prammol.likelihood.holdout_blocks import HeldOut, hold_out_blocks
 from prammol.likelihood.quasi_likelihood import PoissonMisfit
 from prammol.reconstruction.problem import Problem
 from prammol.reconstruction.refinement.curvature import curvature_of_data, curvature_of_energy
+from prammol.reconstruction.refinement.effective_parameters import effective_parameters
 from prammol.reconstruction.refinement.thermal_model import SIGNIFICANT, ThermalModel
 from prammol.reconstruction.setting_kinds import Checked, Positive, Positives, SmallerPart, Whole
 from prammol.reconstruction.stages.default.exchange_atoms import exchanged
@@ -20,6 +21,8 @@ from prammol.structure.surface import equivalent_diameter
 
 # derived: one standard deviation, as many wrong atoms from 0.5 to 2 (600 atoms at 300 K)
 _LIKELY = 1.0
+# derived: potential energy and heat of fusion of a melt are 0.08 of what binds the atoms at rest
+_MOLTEN = 0.1
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class RestrainedRefinement(Checked):
     minimum. This is done for atoms at rest and, if these don't explain the data, for atoms that
     move thermally and of which those at the surface may be away for a part of the time; the
     held-out points choose. Then all points are used with the best k. If no k is better than the
-    minimum of the energy, nothing moves. Neither does it where that minimum explains the data.
+    minimum of the energy, nothing moves. Neither does it where that minimum explains the data. A k
+    with which the atoms melt is none.
 
     Attributes
     ----------
@@ -115,7 +119,8 @@ class RestrainedRefinement(Checked):
             stiffness=best.ratio * unit,
         )
         omega = refined.structure_factor(problem.factor)
-        refined, verdict = judge(problem, refined, omega, self.significance)
+        fitted = effective_parameters(problem, refined)
+        refined, verdict = judge(problem, refined, omega, self.significance, fitted)
         return replace(state, model=refined, verdict=verdict)
 
     def _model(self, problem: Problem, x: NDArray[np.float64]) -> ThermalModel:
@@ -150,6 +155,8 @@ class RestrainedRefinement(Checked):
                     break
                 y = changed
                 last = RestrainedPositions(y, ratio)
+            if _is_molten(problem, y, start.positions):
+                break
             old, new = model.factor.forward(best.positions), model.factor.forward(y)
             if model.prefers(points.apart, old, new, _LIKELY):
                 best = RestrainedPositions(y, ratio)
@@ -188,6 +195,15 @@ class RestrainedRefinement(Checked):
         misfit = PoissonMisfit(problem.shard, model.factor)
         omega = model.factor.forward(x)
         return misfit.excess(omega, misfit.scale(omega))[0] < self.significance
+
+
+def _is_molten(problem: Problem, x: NDArray[np.float64], rest: NDArray[np.float64]) -> bool:
+    """Tell whether atoms at x, (n, 3), are no crystal any more; others, (m, 3), are at rest [Å].
+
+    So many free places fit counts of few photons, whatever the atoms.
+    """
+    bound, there = (problem.cluster.energy_forces(y)[0] / max(len(y), 1) for y in (rest, x))
+    return there - bound > _MOLTEN * abs(bound)
 
 
 @dataclass(frozen=True)
